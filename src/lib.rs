@@ -1,0 +1,7 @@
+//! The ConfigMapSync operator, by layer. Each layer knows only those above it in this list.
+
+pub mod api;
+pub mod core;
+pub mod io;
+pub mod run;
+pub mod edge;
