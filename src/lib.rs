@@ -2,6 +2,6 @@
 
 pub mod api;
 pub mod core;
+pub mod edge;
 pub mod io;
 pub mod run;
-pub mod edge;
