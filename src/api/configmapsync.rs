@@ -1,0 +1,184 @@
+//! `ConfigMapSync`: the custom resource. `crds/` is generated from the types here.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Keeps a copy of one ConfigMap in another namespace. The source always wins.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "apps.kapendra.com",
+    version = "v1",
+    kind = "ConfigMapSync",
+    plural = "configmapsyncs",
+    shortname = "cms",
+    category = "kapendra",
+    namespaced,
+    status = "ConfigMapSyncStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    doc = "Keeps a copy of one ConfigMap in another namespace. The source always wins.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Source", type_ = "string", json_path = ".spec.sourceNamespace"),
+    printcolumn(name = "Destination", type_ = "string", json_path = ".spec.destinationNamespace"),
+    printcolumn(name = "ConfigMap", type_ = "string", json_path = ".spec.configMapName"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.syncStatus"),
+    printcolumn(name = "Last Sync", type_ = "date", json_path = ".status.lastSyncTime"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(
+    "self.sourceNamespace != self.destinationNamespace || (has(self.destinationName) && self.destinationName != self.configMapName)"
+).message(
+    "a ConfigMap cannot be synced onto itself: choose another destinationNamespace, or give the copy another name with destinationName"
+))]
+pub struct ConfigMapSyncSpec {
+    /// The namespace of the source ConfigMap.
+    #[x_kube(validation = Rule::new(IS_NAMESPACE).message("sourceNamespace must be a namespace's name: at most 63 lower-case letters, digits and '-', beginning and ending with a letter or digit"))]
+    #[schemars(length(min = 1, max = 63))]
+    pub source_namespace: String,
+
+    /// The namespace that the copy is kept in. It may be created later.
+    #[x_kube(validation = Rule::new(IS_NAMESPACE).message("destinationNamespace must be a namespace's name: at most 63 lower-case letters, digits and '-', beginning and ending with a letter or digit"))]
+    #[schemars(length(min = 1, max = 63))]
+    pub destination_namespace: String,
+
+    /// The name of the source ConfigMap, and of the copy unless destinationName says otherwise.
+    #[x_kube(validation = Rule::new(IS_NAME).message("configMapName must be a ConfigMap's name: at most 253 lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"))]
+    #[schemars(length(min = 1, max = 253))]
+    pub config_map_name: String,
+
+    /// The name of the copy, where it is not to be configMapName.
+    #[x_kube(validation = Rule::new(IS_NAME).message("destinationName must be a ConfigMap's name: at most 253 lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"))]
+    #[x_kube(validation = Rule::new("self != 'kube-root-ca.crt'").message("destinationName must not be kube-root-ca.crt: Kubernetes keeps that one itself"))]
+    #[schemars(length(min = 1, max = 253))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination_name: Option<String>,
+
+    /// What to do when a ConfigMap that is not ours stands at the destination: Overwrite adopts it, Fail leaves it alone.
+    #[schemars(schema_with = "conflict_policy")]
+    #[serde(default = "overwrite", skip_serializing_if = "is_overwrite")]
+    pub conflict_policy: String,
+
+    /// What becomes of the copy when this object is deleted or moved: Delete takes it along, Orphan leaves it without our marks.
+    #[schemars(schema_with = "deletion_policy")]
+    #[serde(default = "delete", skip_serializing_if = "is_delete")]
+    pub deletion_policy: String,
+
+    /// What becomes of the copy when the source is deleted: Keep leaves the last one, Delete removes it.
+    #[schemars(schema_with = "source_missing_policy")]
+    #[serde(default = "keep", skip_serializing_if = "is_keep")]
+    pub source_missing_policy: String,
+
+    /// While true everything is left as it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
+}
+
+const IS_NAMESPACE: &str = "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')";
+const IS_NAME: &str = "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')";
+
+/// The values that a policy field may have, the default first.
+macro_rules! policy {
+    ($schema:ident, $default:ident, $is_default:ident, $first:literal, $second:literal, $text:literal) => {
+        fn $default() -> String {
+            $first.to_owned()
+        }
+        fn $is_default(value: &str) -> bool {
+            value == $first
+        }
+        fn $schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+            schemars::json_schema!({ "type": "string", "enum": [$first, $second], "default": $first, "description": $text })
+        }
+    };
+}
+policy!(
+    conflict_policy,
+    overwrite,
+    is_overwrite,
+    "Overwrite",
+    "Fail",
+    "What to do when a ConfigMap that is not ours stands at the destination: Overwrite adopts it, Fail leaves it alone."
+);
+policy!(
+    deletion_policy,
+    delete,
+    is_delete,
+    "Delete",
+    "Orphan",
+    "What becomes of the copy when this object is deleted or moved: Delete takes it along, Orphan leaves it without our marks."
+);
+policy!(
+    source_missing_policy,
+    keep,
+    is_keep,
+    "Keep",
+    "Delete",
+    "What becomes of the copy when the source is deleted: Keep leaves the last one, Delete removes it."
+);
+
+/// What the operator says of a sync.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConfigMapSyncStatus {
+    /// When the copy was last written or found in order, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_sync_time: Option<Time>,
+    /// Success, Failed or InProgress.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub sync_status: String,
+    /// What happened, for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Whether the source ConfigMap exists.
+    pub source_exists: bool,
+    /// Whether the copy exists.
+    pub destination_exists: bool,
+    /// How many requests failed in a row.
+    pub retry_count: i32,
+    /// The generation of the spec that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The source, as of our last write or check of the copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<ObjectVersion>,
+    /// The copy, as of our last write or check of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy: Option<ObjectVersion>,
+    /// Ready, Synced, SourceAvailable, and Stalled where only a person can help.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// One version of one object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ObjectVersion {
+    /// metadata.uid of the object.
+    pub uid: String,
+    /// metadata.resourceVersion of the object.
+    pub resource_version: String,
+}
+
+/// The CustomResourceDefinition as it is shipped in `crds/`.
+///
+/// # Errors
+/// When the definition cannot be written as YAML, which the types above rule out.
+pub fn crd_yaml() -> Result<String, serde_yaml_ng::Error> {
+    use kube::CustomResourceExt;
+    Ok(format!("# Generated from src/api/configmapsync.rs by `make generate`.\n{}", serde_yaml_ng::to_string(&ConfigMapSync::crd())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_definition_is_the_one_of_the_type() {
+        let shipped = include_str!("../../crds/configmapsyncs.apps.kapendra.com.yaml");
+        assert_eq!(shipped, crd_yaml().unwrap(), "run `make generate`");
+    }
+}

@@ -1,0 +1,36 @@
+//! Names of finalizer, labels and annotations. Those of the seed's operator are kept, so that its copies are known.
+
+/// The field manager of everything that this operator writes.
+pub const FIELD_MANAGER: &str = "configmapsync-controller";
+
+/// Holds a ConfigMapSync until its copy is gone.
+pub const FINALIZER: &str = "configmapsync.apps.kapendra.com/finalizer";
+
+/// What all our labels and annotations begin with.
+pub const PREFIX: &str = "configmapsync.apps.kapendra.com/";
+
+/// Label of a copy: the name of its sync, cut to what a label value may hold (the truth is in [`ANNOTATION_SYNC`]).
+pub const LABEL_SYNC_NAME: &str = "configmapsync.apps.kapendra.com/sync-name";
+/// Label of a copy: the namespace of its sync.
+pub const LABEL_SYNC_NAMESPACE: &str = "configmapsync.apps.kapendra.com/sync-namespace";
+/// Label of a copy, always [`MANAGED_BY`].
+pub const LABEL_MANAGED_BY: &str = "configmapsync.apps.kapendra.com/managed-by";
+/// The value of [`LABEL_MANAGED_BY`].
+pub const MANAGED_BY: &str = "configmapsync-controller";
+
+/// Annotation of a copy: SHA-256 of the source's content, in hexadecimal. For people; never used to judge a copy.
+pub const ANNOTATION_HASH: &str = "configmapsync.apps.kapendra.com/source-hash";
+/// Annotation of a copy: when it was written, RFC 3339.
+pub const ANNOTATION_LAST_SYNC: &str = "configmapsync.apps.kapendra.com/last-sync";
+/// Annotation of a copy: `namespace/name/uid` of its sync.
+pub const ANNOTATION_SYNC: &str = "configmapsync.apps.kapendra.com/sync";
+/// Annotation of a copy: `namespace/name/uid/resourceVersion` of the source that it was written from.
+pub const ANNOTATION_SOURCE: &str = "configmapsync.apps.kapendra.com/source";
+/// Annotation of a copy: `uid/name` of the place it was written to: the UID of the namespace and the copy's name.
+/// A copy of a copy, or one restored from a backup into another namespace, does not stand where this says.
+pub const ANNOTATION_AT: &str = "configmapsync.apps.kapendra.com/at";
+/// Annotation of a ConfigMap that stood at the destination before us: its removal is never ours to do.
+pub const ANNOTATION_ADOPTED: &str = "configmapsync.apps.kapendra.com/adopted";
+
+/// The ConfigMap that Kubernetes keeps in every namespace; never a destination, and left out of the stream.
+pub const KUBE_ROOT_CA: &str = "kube-root-ca.crt";
