@@ -1,1 +1,4 @@
 //! run
+
+pub mod config;
+pub mod health;

@@ -1,0 +1,160 @@
+//! The command line: every flag has an environment variable, and every value is checked before anything starts.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, ValueEnum, builder::BoolishValueParser};
+
+use super::seed_flags::SeedFlags;
+use super::values::{self, BindAddress};
+use crate::run::config::{Config, LEASE_DURATION_MAX, LEASE_DURATION_MIN};
+
+const ABOUT: &str = "\
+Keeps copies of ConfigMaps in other namespaces, as ConfigMapSync objects ask for.
+
+Several replicas share the work: each holds some of 64 shards, by Lease, and
+only the holder of a shard writes for it. Start as many as you like.
+
+The cluster is the one of KUBECONFIG or ~/.kube/config; inside a Pod, its own.";
+
+const AFTER: &str = "\
+Durations are written 10s, 1m30s or 500ms. A flag wins over its variable.
+Exit codes: 0 stopped cleanly, 1 failed, 2 wrong usage.";
+
+/// The form in which log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For eyes.
+    Text,
+}
+
+/// The arguments, checked; [`Args::into_config`] makes the run layer's settings of them.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "configmapsync-operator", version, about = ABOUT, after_help = AFTER, max_term_width = 80)]
+pub struct Args {
+    /// Where /healthz and /readyz are served: :PORT, HOST:PORT, or 0 for nowhere
+    #[arg(long, env = "CONFIGMAPSYNC_HEALTH_PROBE_BIND_ADDRESS", hide_env_values = true, value_name = "ADDRESS")]
+    #[arg(help_heading = "Serving", default_value = ":8081", value_parser = values::bind_address)]
+    pub health_probe_bind_address: BindAddress,
+
+    /// Where /metrics is served; the same address as the probes' is fine
+    #[arg(long, env = "CONFIGMAPSYNC_METRICS_BIND_ADDRESS", hide_env_values = true, value_name = "ADDRESS")]
+    #[arg(help_heading = "Serving", default_value = ":8080", value_parser = values::bind_address)]
+    pub metrics_bind_address: BindAddress,
+
+    /// A kubeconfig file, instead of what KUBECONFIG says or the Pod's own account
+    #[arg(long, env = "CONFIGMAPSYNC_KUBECONFIG", hide_env_values = true, value_name = "FILE")]
+    #[arg(help_heading = "Cluster")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Namespace of the fleet's Leases, the same for all replicas
+    /// [default: POD_NAMESPACE, else the Pod's own, else configmapsync-system]
+    #[arg(long, env = "CONFIGMAPSYNC_LEASE_NAMESPACE", hide_env_values = true, value_name = "NAMESPACE")]
+    #[arg(help_heading = "Cluster", value_parser = values::namespace)]
+    pub lease_namespace: Option<String>,
+
+    /// Name of this replica in its Leases; a random end is added at every start
+    /// [default: POD_NAME, else the host's name]
+    #[arg(long, env = "CONFIGMAPSYNC_IDENTITY", hide_env_values = true, value_name = "NAME")]
+    #[arg(help_heading = "Cluster", value_parser = values::identity)]
+    pub identity: Option<String>,
+
+    /// How long the shards of a replica that died wait for another; from 2s to 10m
+    #[arg(long, env = "CONFIGMAPSYNC_LEASE_DURATION", hide_env_values = true, value_name = "DURATION")]
+    #[arg(help_heading = "Cluster", default_value = "10s", value_parser = lease_duration)]
+    pub lease_duration: Duration,
+
+    /// Time to end work and give shards back after SIGTERM, from 1s to 1h; keep it
+    /// below the Pod's terminationGracePeriodSeconds
+    #[arg(long, env = "CONFIGMAPSYNC_GRACE_PERIOD", hide_env_values = true, value_name = "DURATION")]
+    #[arg(help_heading = "Cluster", default_value = "25s", value_parser = grace_period)]
+    pub grace_period: Duration,
+
+    /// Most writes a second by this replica; 0: no cap
+    #[arg(long, env = "CONFIGMAPSYNC_WRITE_QPS", hide_env_values = true, value_name = "NUMBER")]
+    #[arg(help_heading = "Writing", default_value = "0", value_parser = values::write_qps)]
+    pub write_qps: values::WriteQps,
+
+    /// Most writes in flight at once, from 1 to 1024; fewer when the API server is slow
+    #[arg(long, env = "CONFIGMAPSYNC_MAX_IN_FLIGHT", hide_env_values = true, value_name = "NUMBER")]
+    #[arg(help_heading = "Writing", default_value = "32", value_parser = values::max_in_flight)]
+    pub max_in_flight: std::num::NonZeroUsize,
+
+    /// Say what would be written, and write nothing
+    #[arg(long, env = "CONFIGMAPSYNC_OBSERVE_ONLY", hide_env_values = true, value_name = "BOOL")]
+    #[arg(help_heading = "Writing", action = ArgAction::Set, default_value = "false", hide_default_value = true)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    #[arg(value_parser = BoolishValueParser::new())]
+    pub observe_only: bool,
+
+    /// Form of the log lines, which go to the standard error output
+    #[arg(long, env = "CONFIGMAPSYNC_LOG_FORMAT", hide_env_values = true, value_name = "FORMAT")]
+    #[arg(help_heading = "Logs", default_value = "json", value_enum)]
+    pub log_format: LogFormat,
+
+    /// What is logged: error, warn, info, debug, trace or off; or by module, as in
+    /// info,kube=debug (RUST_LOG's language; RUST_LOG is read when this is not set)
+    #[arg(long, env = "CONFIGMAPSYNC_LOG_LEVEL", hide_env_values = true, value_name = "FILTER")]
+    #[arg(help_heading = "Logs", value_parser = values::log_filter)]
+    pub log_level: Option<String>,
+
+    #[command(flatten)]
+    seed: SeedFlags,
+}
+
+impl Args {
+    /// Fills in what a Pod's environment, the machine and RUST_LOG say where the command line says nothing.
+    ///
+    /// # Errors
+    /// When such a value is there and is wrong; to be shown like any other wrong usage.
+    pub fn with_surroundings(mut self, around: &values::Surroundings) -> Result<Self, clap::Error> {
+        let usage = |variable: &str, why: String| {
+            <Self as clap::CommandFactory>::command()
+                .error(clap::error::ErrorKind::ValueValidation, format!("wrong value in {variable}: {why}"))
+        };
+        if self.lease_namespace.is_none() {
+            let (from, value) = around.namespace();
+            self.lease_namespace = Some(values::namespace(&value).map_err(|why| usage(from, why))?);
+        }
+        if self.identity.is_none() {
+            let (from, value) = around.identity();
+            self.identity = Some(values::identity(&value).map_err(|why| usage(from, why))?);
+        }
+        if self.log_level.is_none() {
+            let filter = around.rust_log.as_deref().unwrap_or("info");
+            self.log_level = Some(values::log_filter(filter).map_err(|why| usage("RUST_LOG", why))?);
+        }
+        Ok(self)
+    }
+
+    /// The flags of the former operator that were given and have no effect here.
+    #[must_use]
+    pub fn ignored(&self) -> Vec<&'static str> {
+        self.seed.given()
+    }
+
+    /// The settings of the run layer.
+    #[must_use]
+    pub fn into_config(self) -> Config {
+        Config {
+            kubeconfig: self.kubeconfig,
+            lease_namespace: self.lease_namespace.unwrap_or_else(|| values::DEFAULT_NAMESPACE.into()),
+            identity: self.identity.unwrap_or_else(|| values::DEFAULT_IDENTITY.into()),
+            lease_duration: self.lease_duration,
+            write_qps: self.write_qps.0,
+            max_in_flight: self.max_in_flight,
+            observe_only: self.observe_only,
+            grace_period: self.grace_period,
+        }
+    }
+}
+
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    values::duration(text, LEASE_DURATION_MIN, LEASE_DURATION_MAX)
+}
+
+fn grace_period(text: &str) -> Result<Duration, String> {
+    values::duration(text, Duration::from_secs(1), Duration::from_secs(3600))
+}

@@ -1,0 +1,124 @@
+//! Logs: one line an event on the standard error output, JSON or text, times in RFC 3339.
+//!
+//! Fields keep their names everywhere: `namespace` and `name` of the object, `shard`, `cause` for what went wrong. In
+//! JSON an event's fields stand beside `timestamp`, `level`, `target` and `message`; those four names are taken.
+
+use anyhow::Context as _;
+use tracing::Subscriber;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt as _};
+
+use super::args::LogFormat;
+
+/// Libraries that say at `info` what only their authors want to know. A filter that names one of them wins.
+const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,kube_client=warn,kube_runtime=warn,rustls=warn,tower=warn";
+
+/// Installs the logger of the process, a bridge from the `log` crate (kube-leader-election writes there), and a panic
+/// hook, so that a panic in a task is a line like any other.
+///
+/// # Errors
+/// When the filter does not parse, or when a logger is installed already.
+pub fn install(format: LogFormat, filter: &str) -> anyhow::Result<()> {
+    let subscriber = subscriber(format, filter, std::io::stderr)?;
+    tracing::subscriber::set_global_default(subscriber).context("a logger is installed already")?;
+    tracing_log::LogTracer::builder()
+        .with_max_level(tracing_log::log::LevelFilter::Debug)
+        .init()
+        .context("a logger for the log crate is installed already")?;
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let payload = panic.payload();
+        let cause = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+        let cause = cause.unwrap_or("no message");
+        tracing::error!(cause, place, "a task panicked");
+    }));
+    Ok(())
+}
+
+fn subscriber<W>(format: LogFormat, filter: &str, writer: W) -> anyhow::Result<impl Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::try_new(format!("{QUIET},{filter}")).context("the log filter does not parse")?;
+    Ok(Registry::default().with(lines(format, writer)).with(filter))
+}
+
+fn lines<S, W>(format: LogFormat, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    match format {
+        LogFormat::Json => Box::new(layer.json().flatten_event(true).with_span_list(false)),
+        LogFormat::Text => {
+            use std::io::IsTerminal as _;
+            Box::new(layer.with_ansi(std::io::stderr().is_terminal()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(format: LogFormat, filter: &str, say: impl FnOnce()) -> String {
+        let page = Page::default();
+        let writer = page.clone();
+        tracing::subscriber::with_default(subscriber(format, filter, move || writer.clone()).unwrap(), say);
+        let bytes = page.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn json_has_the_fields_beside_the_message_and_a_time_in_rfc_3339() {
+        let text = written(LogFormat::Json, "info", || {
+            tracing::warn!(
+                namespace = "default",
+                name = "my-sync",
+                shard = 7,
+                cause = "no \"quorum\"",
+                "copy not written"
+            );
+        });
+        let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
+        assert_eq!(line["message"], "copy not written");
+        assert_eq!(line["level"], "WARN");
+        assert_eq!(
+            (&line["namespace"], &line["name"], &line["shard"]),
+            (&"default".into(), &"my-sync".into(), &7.into())
+        );
+        assert_eq!(line["cause"], "no \"quorum\"");
+        line["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    }
+
+    #[test]
+    fn libraries_are_quiet_unless_they_are_named() {
+        let say = || {
+            tracing::info!(target: "kube_runtime::watcher", "chatter");
+            tracing::info!(target: "configmapsync_operator::run", "news");
+        };
+        let text = written(LogFormat::Text, "info", say);
+        assert!(text.contains("news") && !text.contains("chatter"), "{text}");
+        let text = written(LogFormat::Text, "info,kube_runtime=info", say);
+        assert!(text.contains("chatter"), "{text}");
+        assert_eq!(written(LogFormat::Text, "off", say), "");
+    }
+}

@@ -1,0 +1,151 @@
+//! Every metric of this operator: one table, from which the constants, the descriptions on `/metrics` and the page in
+//! the documentation are made. A metric that is not in it does not exist.
+//!
+//! Labels carry no names of objects or namespaces: their number must not grow with the cluster. Process metrics
+//! (`process_*`) are written by the exporter itself.
+
+use metrics::Unit;
+
+/// How a metric moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only up.
+    Counter,
+    /// Up and down.
+    Gauge,
+    /// Observations in buckets.
+    Histogram,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Instrument {
+    /// Its name on `/metrics`.
+    pub name: &'static str,
+    /// How it moves.
+    pub kind: Kind,
+    /// What it is measured in.
+    pub unit: Unit,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// One sentence for the person who reads the page.
+    pub help: &'static str,
+}
+
+macro_rules! instruments {
+    ($($id:ident = $kind:ident $unit:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(#[doc = $help] pub const $id: &str = $name;)*
+
+        /// The table.
+        pub const ALL: &[Instrument] = &[$(Instrument {
+            name: $name, kind: Kind::$kind, unit: Unit::$unit, labels: &[$($label),*], help: $help,
+        }),*];
+    };
+}
+
+instruments! {
+    BUILD_INFO = Gauge Count "configmapsync_build_info" ["version"]
+        "Always 1; the label says which version runs.";
+
+    FANOUT_DURATION_SECONDS = Histogram Seconds "configmapsync_fanout_duration_seconds" []
+        "From a source's change seen by this replica to the last of its copies written by it.";
+    PROPAGATION_SECONDS = Histogram Seconds "configmapsync_propagation_seconds" []
+        "From a source's change seen by this replica to one copy written, for each copy.";
+    WRITES_TOTAL = Counter Count "configmapsync_writes_total" ["verb", "resource", "result"]
+        "Writes sent to the API server.";
+    SOURCE_READS_TOTAL = Counter Count "configmapsync_source_reads_total" ["result"]
+        "Reads of a source's content; one serves all copies of a version.";
+    SYNCS = Gauge Count "configmapsync_syncs" []
+        "ConfigMapSyncs in the shards held by this replica.";
+    SYNCS_NOT_READY = Gauge Count "configmapsync_syncs_not_ready" ["reason"]
+        "ConfigMapSyncs in the shards held by this replica that are not Ready, by the reason of the condition.";
+
+    SHARDS_HELD = Gauge Count "configmapsync_shards_held" []
+        "Shards held by this replica.";
+    SHARDS_UNHELD = Gauge Count "configmapsync_shards_unheld" []
+        "Shards that no live replica holds; only the fleet leader says this.";
+    SHARD_HANDOVERS_TOTAL = Counter Count "configmapsync_shard_handovers_total" ["reason"]
+        "Shards taken or given up by this replica.";
+    LEASE_RENEWALS_TOTAL = Counter Count "configmapsync_lease_renewals_total" ["result"]
+        "Renewals of this replica's session Lease.";
+    LEASE_RENEWAL_SECONDS = Histogram Seconds "configmapsync_lease_renewal_seconds" []
+        "From a renewal sent to its answer.";
+    GATE_CLOSED_TOTAL = Counter Count "configmapsync_gate_closed_total" []
+        "Writes that were held back because the lease might have ended before their answer.";
+    LEADER_ELECTION_MASTER_STATUS = Gauge Count "leader_election_master_status" ["name"]
+        "1 while this replica is the fleet leader, which no copy depends on.";
+
+    WATCH_AGE_SECONDS = Gauge Seconds "configmapsync_watch_age_seconds" ["stream"]
+        "Since the stream last said anything, be it only a bookmark.";
+    WATCH_RESTARTS_TOTAL = Counter Count "configmapsync_watch_restarts_total" ["stream"]
+        "Watches that ended and were opened again.";
+    UNPARSABLE_OBJECTS_TOTAL = Counter Count "configmapsync_unparsable_objects_total" ["resource"]
+        "Objects that could not be understood and were skipped.";
+    EVENTS_DROPPED_TOTAL = Counter Count "configmapsync_events_dropped_total" []
+        "Kubernetes Events that were not sent because there were too many.";
+
+    QUEUE_DEPTH = Gauge Count "configmapsync_queue_depth" ["lane"]
+        "Keys waiting, over all shards held.";
+    QUEUE_OLDEST_SECONDS = Gauge Seconds "configmapsync_queue_oldest_seconds" ["lane"]
+        "How long the first in line has waited.";
+    WRITERS_LIMIT = Gauge Count "configmapsync_writers_limit" []
+        "Writes that may be in flight at once, as the limiter has it now.";
+    WRITERS_IN_FLIGHT = Gauge Count "configmapsync_writers_in_flight" []
+        "Writes in flight.";
+
+    WORKQUEUE_DEPTH = Gauge Count "workqueue_depth" ["name"]
+        "Keys waiting in the queue.";
+    WORKQUEUE_ADDS_TOTAL = Counter Count "workqueue_adds_total" ["name"]
+        "Keys added to the queue.";
+    WORKQUEUE_QUEUE_DURATION_SECONDS = Histogram Seconds "workqueue_queue_duration_seconds" ["name"]
+        "How long a key waits before it is worked on.";
+    WORKQUEUE_WORK_DURATION_SECONDS = Histogram Seconds "workqueue_work_duration_seconds" ["name"]
+        "How long the work on a key takes.";
+    WORKQUEUE_RETRIES_TOTAL = Counter Count "workqueue_retries_total" ["name"]
+        "Keys that were put back to be tried again.";
+
+    REST_CLIENT_REQUESTS_TOTAL = Counter Count "rest_client_requests_total" ["code", "method"]
+        "Requests to the API server by the status code of their answer.";
+    REST_CLIENT_REQUEST_DURATION_SECONDS = Histogram Seconds "rest_client_request_duration_seconds" ["verb"]
+        "How long requests to the API server take.";
+
+    RECONCILE_TOTAL = Counter Count "controller_runtime_reconcile_total" ["controller", "result"]
+        "Reconciliations by result: success, error, requeue, requeue_after.";
+    RECONCILE_TIME_SECONDS = Histogram Seconds "controller_runtime_reconcile_time_seconds" ["controller"]
+        "How long a reconciliation takes.";
+}
+
+/// Tells the recorder what each metric is, and sets every counter without labels to 0, so that its first increment is
+/// seen as one by `rate()`.
+pub fn describe() {
+    for &Instrument { name, kind, unit, labels, help } in ALL {
+        match kind {
+            Kind::Counter => {
+                metrics::describe_counter!(name, unit, help);
+                if labels.is_empty() {
+                    metrics::counter!(name).absolute(0);
+                }
+            }
+            Kind::Gauge => metrics::describe_gauge!(name, unit, help),
+            Kind::Histogram => metrics::describe_histogram!(name, unit, help),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rules_of_prometheus() {
+        let mut seen = std::collections::BTreeSet::new();
+        for one in ALL {
+            assert!(seen.insert(one.name), "{} stands twice", one.name);
+            assert!(one.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", one.name);
+            assert_eq!(one.kind == Kind::Counter, one.name.ends_with("_total"), "{}", one.name);
+            assert_eq!(one.unit == Unit::Seconds, one.name.ends_with("_seconds"), "{}", one.name);
+            assert!(one.help.ends_with('.') && !one.help.contains('\n'), "{}", one.name);
+            assert!(!one.labels.iter().any(|label| ["namespace", "uid", "object"].contains(label)), "{}", one.name);
+        }
+    }
+}
