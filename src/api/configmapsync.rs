@@ -169,7 +169,10 @@ pub struct ObjectVersion {
 /// When the definition cannot be written as YAML, which the types above rule out.
 pub fn crd_yaml() -> Result<String, serde_yaml_ng::Error> {
     use kube::CustomResourceExt;
-    Ok(format!("# Generated from src/api/configmapsync.rs by `make generate`.\n{}", serde_yaml_ng::to_string(&ConfigMapSync::crd())?))
+    Ok(format!(
+        "# Generated from src/api/configmapsync.rs by `make generate`.\n{}",
+        serde_yaml_ng::to_string(&ConfigMapSync::crd())?
+    ))
 }
 
 #[cfg(test)]

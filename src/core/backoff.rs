@@ -1,0 +1,71 @@
+//! How long to wait before something is tried again: the seed's table.
+
+use std::time::Duration;
+
+/// The longest wait between two attempts.
+pub const LONGEST: Duration = Duration::from_secs(600);
+/// A missing source is looked for again this often. A safety net: its creation is seen at once.
+pub const SOURCE_MISSING: Duration = Duration::from_secs(300);
+/// With `sourceMissingPolicy: Delete` a missing source is asked for once more after this time, so that a source that
+/// is replaced (deleted and created again) does not take a thousand copies along.
+pub const SOURCE_MISSING_TWICE: Duration = Duration::from_secs(10);
+/// A copy whose sync nobody saw go is swept after this time.
+pub const SWEEP: Duration = Duration::from_secs(300);
+
+/// What failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// Reading, or writing the sync itself: from 30 s.
+    Api,
+    /// Writing the copy: from 1 min.
+    Write,
+}
+
+/// How long to wait after the `attempt`th failure in a row (the first is 1): doubling, 10 min at most.
+pub fn after(failure: Failure, attempt: u32) -> Duration {
+    let first = Duration::from_secs(match failure {
+        Failure::Api => 30,
+        Failure::Write => 60,
+    });
+    first.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(LONGEST)
+}
+
+/// How long to wait after the `attempt`th conflict (409) or lost race in a row: these are no failures, and the next
+/// event mostly comes first. From 50 ms, 10 s at most.
+pub fn after_conflict(attempt: u32) -> Duration {
+    Duration::from_millis(50).saturating_mul(1 << attempt.saturating_sub(1).min(8)).min(Duration::from_secs(10))
+}
+
+/// How long to leave a copy alone that somebody keeps changing, after the `times`th repair too many: 1 s to 5 min.
+pub fn contested(times: u32) -> Duration {
+    Duration::from_secs(1).saturating_mul(1 << times.min(9)).min(Duration::from_secs(300))
+}
+
+/// `wait`, longer by up to a tenth, so that what failed together is not tried again together. `dice`: 0 to 1.
+pub fn jittered(wait: Duration, dice: f64) -> Duration {
+    wait.mul_f64(1.0 + dice.clamp(0.0, 1.0) / 10.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(Failure::Api, &[30, 60, 120, 240, 480, 600, 600])]
+    #[case(Failure::Write, &[60, 120, 240, 480, 600, 600])]
+    fn the_seeds_table(#[case] failure: Failure, #[case] seconds: &[u64]) {
+        let waits: Vec<u64> = (1..).take(seconds.len()).map(|attempt| after(failure, attempt).as_secs()).collect();
+        assert_eq!(waits, seconds);
+        assert_eq!(after(failure, u32::MAX), LONGEST);
+    }
+
+    #[test]
+    fn short_waits_stay_in_bounds() {
+        assert_eq!(after_conflict(1), Duration::from_millis(50));
+        assert_eq!(after_conflict(u32::MAX), Duration::from_secs(10));
+        assert_eq!(contested(0), Duration::from_secs(1));
+        assert_eq!(contested(u32::MAX), Duration::from_secs(300));
+        assert_eq!(jittered(Duration::from_secs(10), 1.0), Duration::from_secs(11));
+    }
+}

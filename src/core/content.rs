@@ -1,0 +1,313 @@
+//! The content of a ConfigMap, and the bytes of a copy.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::plan::Hash;
+use super::records::{Place, Sync, Version};
+use super::shard::Uid;
+use crate::api::names;
+
+/// What a ConfigMap holds, as the server wrote it: `data` and `binaryData` are passed on to the byte.
+#[derive(Clone, Debug, Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Content {
+    /// `data`, an object of strings.
+    pub data: Option<Box<RawValue>>,
+    /// `binaryData`, an object of base64 strings.
+    pub binary_data: Option<Box<RawValue>>,
+    /// `immutable`.
+    pub immutable: Option<bool>,
+}
+
+type Entries<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
+
+impl Content {
+    /// SHA-256 over sorted, length-prefixed keys and values, with data and binaryData told apart. Two ConfigMaps have
+    /// the same hash when they hold the same, whatever the order of their keys or whether an empty `data` is written.
+    ///
+    /// # Errors
+    /// When `data` or `binaryData` is not what the API server sends.
+    pub fn hash(&self) -> Result<Hash, String> {
+        let mut hash = Sha256::new();
+        let mut field = |kind: u8, bytes: &[u8]| {
+            hash.update([kind]);
+            hash.update((bytes.len() as u64).to_be_bytes());
+            hash.update(bytes);
+        };
+        for (key, value) in entries(self.data.as_deref())? {
+            field(b'd', key.as_bytes());
+            field(b'=', value.as_bytes());
+        }
+        for (key, value) in entries(self.binary_data.as_deref())? {
+            field(b'b', key.as_bytes());
+            field(b'=', &STANDARD.decode(value.as_bytes()).map_err(|error| format!("binaryData {key:?}: {error}"))?);
+        }
+        Ok(hash.finalize().into())
+    }
+
+    /// How many bytes it takes.
+    pub fn len(&self) -> usize {
+        let length = |field: &Option<Box<RawValue>>| field.as_deref().map_or(0, |raw| raw.get().len());
+        length(&self.data) + length(&self.binary_data)
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+fn entries(raw: Option<&RawValue>) -> Result<Entries<'_>, String> {
+    match raw {
+        Some(raw) => serde_json::from_str::<Option<Wrapped<'_>>>(raw.get())
+            .map(|entries| entries.map(|wrapped| wrapped.0).unwrap_or_default())
+            .map_err(|error| error.to_string()),
+        None => Ok(Entries::new()),
+    }
+}
+
+/// Borrows strings from the text where it can.
+#[derive(Deserialize)]
+struct Wrapped<'a>(#[serde(borrow)] Entries<'a>);
+
+/// The hash as the annotation shows it.
+pub fn hexadecimal(hash: &Hash) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A source at one version: its content, and its hash, made once however many copies there are.
+#[derive(Debug)]
+pub struct SourceContent {
+    /// Where it stands.
+    pub place: Place,
+    /// The version that the GET returned.
+    pub version: Version,
+    /// What it holds.
+    pub content: Content,
+    /// The hash of what it holds.
+    pub hash: Hash,
+    tail: String,
+}
+
+impl SourceContent {
+    /// Hashes it, and writes the part of a copy that is the same for all.
+    ///
+    /// # Errors
+    /// When `data` or `binaryData` is not what the API server sends.
+    pub fn new(place: Place, version: Version, content: Content) -> Result<Self, String> {
+        let hash = content.hash()?;
+        let mut tail = String::with_capacity(content.len() + 64);
+        for (name, field) in [("data", &content.data), ("binaryData", &content.binary_data)] {
+            if let Some(raw) = field {
+                tail.extend([",\"", name, "\":", raw.get()]);
+            }
+        }
+        if let Some(immutable) = content.immutable {
+            tail.extend([",\"immutable\":", if immutable { "true" } else { "false" }]);
+        }
+        tail.push('}');
+        Ok(Self { place, version, content, hash, tail })
+    }
+
+    /// How many bytes it takes in memory.
+    pub fn size(&self) -> usize {
+        self.content.len() + self.tail.len() + 256
+    }
+}
+
+/// Where and over what a copy is written.
+#[derive(Debug)]
+pub struct Target<'a> {
+    /// The sync that it is for.
+    pub sync: &'a Sync,
+    /// The place.
+    pub place: &'a Place,
+    /// UID of the namespace of that place.
+    pub namespace: Uid,
+    /// What is written over; `None` to create.
+    pub over: Option<Version>,
+    /// Whether it stood there before us.
+    pub adopted: bool,
+    /// The metadata of what stands there, where somebody else has put something on it.
+    pub standing: Option<&'a Map<String, Value>>,
+    /// Now, RFC 3339.
+    pub now: &'a str,
+}
+
+/// The body of a POST or PUT of a copy. Labels, annotations, owner references and finalizers of others stay.
+pub fn copy(source: &SourceContent, target: &Target<'_>) -> Vec<u8> {
+    let mut metadata = kept_metadata(target.standing);
+    metadata.insert("name".into(), json!(&*target.place.name));
+    metadata.insert("namespace".into(), json!(&*target.place.namespace));
+    if let Some(over) = target.over {
+        metadata.insert("uid".into(), json!(over.uid.to_string()));
+        metadata.insert("resourceVersion".into(), json!(over.rv.to_string()));
+    }
+    let sync = target.sync;
+    let labels = object(&mut metadata, "labels");
+    labels.insert(names::LABEL_SYNC_NAME.into(), json!(label_value(&sync.key.name)));
+    labels.insert(names::LABEL_SYNC_NAMESPACE.into(), json!(label_value(&sync.key.namespace)));
+    labels.insert(names::LABEL_MANAGED_BY.into(), json!(names::MANAGED_BY));
+    let annotations = object(&mut metadata, "annotations");
+    let Version { uid, rv } = source.version;
+    annotations.insert(names::ANNOTATION_HASH.into(), json!(hexadecimal(&source.hash)));
+    annotations.insert(names::ANNOTATION_LAST_SYNC.into(), json!(target.now));
+    annotations.insert(names::ANNOTATION_SYNC.into(), json!(format!("{}/{}", sync.key, sync.uid())));
+    annotations.insert(names::ANNOTATION_SOURCE.into(), json!(format!("{}/{uid}/{rv}", source.place)));
+    annotations.insert(names::ANNOTATION_AT.into(), json!(format!("{}/{}", target.namespace, target.place.name)));
+    if target.adopted {
+        annotations.insert(names::ANNOTATION_ADOPTED.into(), json!("true"));
+    }
+    let mut body = br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":"#.to_vec();
+    // Maps with string keys always serialize.
+    body.extend(serde_json::to_vec(&metadata).unwrap_or_default());
+    body.extend_from_slice(source.tail.as_bytes());
+    body
+}
+
+/// What others have put on an object. What the server fills in itself is left out, and so are our own marks.
+fn kept_metadata(standing: Option<&Map<String, Value>>) -> Map<String, Value> {
+    let mut kept = Map::new();
+    let Some(standing) = standing else { return kept };
+    for field in ["ownerReferences", "finalizers"] {
+        if let Some(value) = standing.get(field) {
+            kept.insert(field.into(), value.clone());
+        }
+    }
+    for field in ["labels", "annotations"] {
+        if let Some(Value::Object(entries)) = standing.get(field) {
+            let foreign =
+                entries.iter().filter(|(key, _)| !is_ours(key)).map(|(key, value)| (key.clone(), value.clone()));
+            kept.insert(field.into(), Value::Object(foreign.collect()));
+        }
+    }
+    kept
+}
+
+/// Whether a label or annotation is one of those that we write.
+pub fn is_ours(key: &str) -> bool {
+    key.starts_with(names::PREFIX)
+}
+
+/// `object` (a ConfigMap as the server sent it) without our marks, as the body of a PUT over that very version.
+pub fn unmarked(mut object: Value) -> Value {
+    if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
+        for field in ["labels", "annotations"] {
+            if let Some(Value::Object(entries)) = metadata.get_mut(field) {
+                entries.retain(|key, _| !is_ours(key));
+            }
+        }
+        metadata.remove("managedFields");
+    }
+    object
+}
+
+fn object<'a>(map: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<String, Value> {
+    let entry = map.entry(key).or_insert_with(|| Value::Object(Map::new()));
+    if !entry.is_object() {
+        *entry = Value::Object(Map::new());
+    }
+    match entry {
+        Value::Object(object) => object,
+        _ => unreachable!("made an object just above"),
+    }
+}
+
+/// A name as a label value: at most 63 characters that end alphanumeric. A longer name is cut and ends in a hash of
+/// the whole, so that two long names do not look the same.
+pub fn label_value(name: &str) -> Cow<'_, str> {
+    if name.len() <= 63 {
+        return Cow::Borrowed(name);
+    }
+    let cut = name[..46].trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+    Cow::Owned(format!("{cut}-{:016x}", super::shard::fnv1a(name.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn content(value: Value) -> Content {
+        serde_json::from_str(&value.to_string()).unwrap()
+    }
+
+    fn hash(value: Value) -> Hash {
+        content(value).hash().unwrap()
+    }
+
+    #[test]
+    fn the_hash_tells_contents_apart_and_nothing_else() {
+        let base = hash(json!({"data": {"a": "1", "b": "2"}}));
+        let text = r#"{"data":{"b":"2","a":"\u0031"},"binaryData":{},"metadata":{"name":"x"}}"#;
+        assert_eq!(
+            serde_json::from_str::<Content>(text).unwrap().hash().unwrap(),
+            base,
+            "order and escapes do not count"
+        );
+        for other in [
+            json!({"data": {"a": "1"}}),
+            json!({"data": {"a": "12", "b": ""}}),
+            json!({"data": {"a1": "", "b": "2"}}),
+            json!({"binaryData": {"a": "MQ==", "b": "Mg=="}}),
+            json!({"data": {"a": "1"}, "binaryData": {"b": "Mg=="}}),
+            json!({}),
+        ] {
+            assert_ne!(hash(other.clone()), base, "{other}");
+        }
+        assert_eq!(hash(json!({})), hash(json!({"data": null, "binaryData": {}})));
+        assert!(content(json!({"binaryData": {"a": "!"}})).hash().unwrap_err().contains("\"a\""));
+    }
+
+    proptest! {
+        #[test]
+        fn equal_hashes_mean_equal_contents(a: BTreeMap<String, String>, b: BTreeMap<String, String>) {
+            prop_assert_eq!(hash(json!({"data": &a})) == hash(json!({"data": &b})), a == b);
+        }
+
+        #[test]
+        fn label_values_are_valid(name in "[a-z0-9]([-a-z0-9]{0,60}[a-z0-9])?([.][a-z0-9]([-a-z0-9]{0,60}[a-z0-9])?){0,3}") {
+            let value = label_value(&name);
+            prop_assert!(value.len() <= 63);
+            prop_assert!(value.ends_with(|c: char| c.is_ascii_alphanumeric()));
+            prop_assert!(value.starts_with(|c: char| c.is_ascii_alphanumeric()));
+        }
+    }
+
+    #[test]
+    fn a_copy_holds_the_source_our_marks_and_what_others_put_on_it() {
+        let source = SourceContent::new(
+            place("src/cm"),
+            version(2, 20),
+            content(json!({"data": {"k": "v"}, "binaryData": {"b": "AA=="}, "immutable": true})),
+        )
+        .unwrap();
+        let sync = sync("apps/s", 1, "src/cm", "dst/cm");
+        let standing = json!({
+            "labels": {"team": "blue", "configmapsync.apps.kapendra.com/sync-name": "old"},
+            "annotations": {"configmapsync.apps.kapendra.com/adopted": "true"},
+            "ownerReferences": [{"uid": "u"}], "managedFields": [], "generation": 3,
+        });
+        let target = Target {
+            sync: &sync,
+            place: &place("dst/cm"),
+            namespace: uid(100),
+            over: Some(version(3, 30)),
+            adopted: false,
+            standing: standing.as_object(),
+            now: "2025-01-23T10:30:45Z",
+        };
+        let body: Value = serde_json::from_slice(&copy(&source, &target)).unwrap();
+        insta::assert_snapshot!(serde_yaml_ng::to_string(&body).unwrap());
+        insta::assert_snapshot!(serde_yaml_ng::to_string(&unmarked(body)).unwrap());
+    }
+}

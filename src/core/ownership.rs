@@ -1,0 +1,92 @@
+//! Whose is the ConfigMap that stands at a place? Pure questions; every guard of "we never touch what is not ours"
+//! is here.
+
+use super::records::{Mark, Place, Seen, Sync};
+use super::shard::Uid;
+
+/// What a ConfigMap at some place is to a sync.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Claim {
+    /// Its copy.
+    Ours,
+    /// Its copy, with the seed's marks or those of an earlier sync of the same name: to be marked anew when it is next written.
+    Inherited,
+    /// A copy that another sync wrote here.
+    AnotherSyncs,
+    /// Not a copy of anybody's. That includes a copy of a copy: somebody duplicated one with kubectl, or restored a
+    /// backup into another namespace or cluster, and our marks went along. Such a one does not stand where its marks say.
+    Foreign,
+}
+
+/// What the ConfigMap `seen`, which stands in a namespace with UID `namespace`, is to `sync`. `wants` tells whether
+/// the sync's spec names that very place.
+pub fn claim(seen: &Seen, sync: &Sync, namespace: Uid, wants: bool) -> Claim {
+    let Some(mark) = &seen.mark else { return Claim::Foreign };
+    match mark.uid {
+        // The seed's marks do not tell the place, so they count only where the sync wants its copy.
+        None if mark.sync == sync.key && wants => Claim::Inherited,
+        None => Claim::Foreign,
+        Some(_) if mark.at != Some(namespace) => Claim::Foreign,
+        Some(uid) if uid == sync.uid() => Claim::Ours,
+        Some(_) if mark.sync == sync.key && wants => Claim::Inherited,
+        Some(_) => Claim::AnotherSyncs,
+    }
+}
+
+/// Whether `mark`, on a ConfigMap in a namespace with UID `namespace`, says that it stands where it was written.
+pub fn stands_where_written(mark: &Mark, namespace: Uid) -> bool {
+    mark.uid.is_some() && mark.at == Some(namespace)
+}
+
+/// Which of the syncs that want one place owns it: the one whose mark stands on the copy, else the oldest. The
+/// others wait until it lets go. (By the mark first: an older sync that comes to want the place later does not take
+/// it away; else by age, which two syncs that swap destinations both win, so that they do not wait for each other.)
+pub fn owner<'a>(wanting: impl Iterator<Item = &'a Sync>, mark: Option<&Mark>) -> Option<&'a Sync> {
+    let marked = |sync: &Sync| match mark {
+        Some(Mark { uid: Some(uid), .. }) => *uid == sync.uid(),
+        Some(Mark { uid: None, sync: key, .. }) => *key == sync.key,
+        None => false,
+    };
+    wanting.min_by_key(|sync| (!marked(sync), sync.created, sync.uid()))
+}
+
+/// Whether nobody may ever write to this place.
+pub fn protected(place: &Place) -> bool {
+    &*place.name == crate::api::names::KUBE_ROOT_CA
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::no_mark(None, true, Claim::Foreign)]
+    #[case::own_mark(Some(mark("a/s", Some(1), Some(100))), true, Claim::Ours)]
+    #[case::own_mark_at_a_former_destination(Some(mark("a/s", Some(1), Some(100))), false, Claim::Ours)]
+    #[case::own_mark_copied_elsewhere(Some(mark("a/s", Some(1), Some(101))), true, Claim::Foreign)]
+    #[case::mark_without_place(Some(mark("a/s", Some(1), None)), true, Claim::Foreign)]
+    #[case::earlier_uid_of_the_name(Some(mark("a/s", Some(9), Some(100))), true, Claim::Inherited)]
+    #[case::earlier_uid_elsewhere(Some(mark("a/s", Some(9), Some(100))), false, Claim::AnotherSyncs)]
+    #[case::another_sync(Some(mark("a/t", Some(9), Some(100))), true, Claim::AnotherSyncs)]
+    #[case::seed(Some(mark("a/s", None, None)), true, Claim::Inherited)]
+    #[case::seed_copied_elsewhere(Some(mark("a/s", None, None)), false, Claim::Foreign)]
+    #[case::seed_of_another(Some(mark("a/t", None, None)), true, Claim::Foreign)]
+    fn claims(#[case] mark: Option<Mark>, #[case] wants: bool, #[case] expected: Claim) {
+        let seen = Seen { mark: mark.map(Box::new), ..seen(7, 70) };
+        assert_eq!(claim(&seen, &sync("a/s", 1, "src/cm", "dst/cm"), uid(100), wants), expected);
+    }
+
+    #[test]
+    fn the_mark_decides_then_age() {
+        let old = Sync { created: 1, ..sync("a/old", 1, "src/cm", "dst/cm") };
+        let new = Sync { created: 2, ..sync("a/new", 2, "src/cm", "dst/cm") };
+        let owner_with = |mark: Option<&Mark>| owner([&new, &old].into_iter(), mark).map(Sync::uid);
+        assert_eq!(owner_with(None), Some(uid(1)));
+        assert_eq!(owner_with(Some(&mark("a/new", Some(2), Some(100)))), Some(uid(2)));
+        assert_eq!(owner_with(Some(&mark("a/new", None, None))), Some(uid(2)), "the seed's marks too");
+        assert_eq!(owner_with(Some(&mark("a/gone", Some(3), Some(100)))), Some(uid(1)));
+        assert_eq!(owner([].into_iter(), None), None);
+    }
+}

@@ -1,0 +1,449 @@
+//! What is to be done next for a sync: one pure function from what is known to one step.
+//!
+//! The run layer observes, asks [`next`], carries the step out, learns from the answer, and asks again until there
+//! is nothing left to do. So there is no order of events that the rules depend on: whatever is known now decides.
+
+use std::time::Duration;
+
+use super::backoff;
+use super::ownership::{Claim, claim, protected, stands_where_written};
+use super::records::{Name, Place, Seen, Spec, Sync, Version};
+use super::shard::Uid;
+use super::status::{self, Stall, Text, Verdict};
+
+/// SHA-256 of a ConfigMap's content.
+pub type Hash = [u8; 32];
+
+/// All that a decision about a sync rests on.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// The sync, by its newest version known.
+    pub sync: &'a Sync,
+    /// Its source.
+    pub source: Source,
+    /// Whether the source was asked for twice, [`backoff::SOURCE_MISSING_TWICE`] apart, and was missing both times.
+    pub missing_twice: bool,
+    /// Whether a missing source must be asked for again though the status tells of it already.
+    pub recheck: bool,
+    /// Where the copy is to stand. `None` while the spec makes no sense.
+    pub destination: Option<Spot<'a>>,
+    /// Where else something stands that carries this sync's mark.
+    pub leftovers: Vec<Spot<'a>>,
+    /// The sync that owns the destination, if it is another one.
+    pub owner: Option<Place>,
+    /// The ring that this sync is part of, if there is one.
+    pub ring: Option<Vec<Place>>,
+    /// A copy that holds the content of the source with this resourceVersion, by our own write or check, though the
+    /// status does not tell so yet.
+    pub verified: Option<(Version, Version)>,
+    /// Who keeps changing the copy, if somebody does.
+    pub contested: Option<String>,
+}
+
+/// What is known of the source.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Source {
+    /// Nothing: no word of it in the stream.
+    Unknown,
+    /// A GET was answered 404.
+    Missing,
+    /// The stream told its version.
+    Seen(u64),
+    /// Its content is in hand, and is not older than what the stream told.
+    InHand {
+        /// The version that the GET returned.
+        version: Version,
+        /// The hash of its content.
+        hash: Hash,
+        /// Whether the GET was sent after the copy had been read: then it is what the source is now, whatever its version.
+        last_word: bool,
+    },
+}
+
+impl Source {
+    fn rv(self) -> Option<u64> {
+        match self {
+            Self::Seen(rv) => Some(rv),
+            Self::InHand { version, .. } => Some(version.rv),
+            Self::Unknown | Self::Missing => None,
+        }
+    }
+}
+
+/// A place and what stands there.
+#[derive(Clone, Debug)]
+pub struct Spot<'a> {
+    /// The place.
+    pub place: &'a Place,
+    /// Its namespace.
+    pub namespace: Home,
+    /// What stands there.
+    pub copy: Standing<'a>,
+    /// Another live sync wants this place.
+    pub wanted_by_another: bool,
+}
+
+/// What is known of a namespace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Home {
+    /// No word of it in the stream.
+    Unknown,
+    /// A GET was answered 404.
+    Absent,
+    /// It is being deleted.
+    Terminating,
+    /// It is there.
+    Live(Uid),
+}
+
+/// What is known of what stands at a place.
+#[derive(Clone, Copy, Debug)]
+pub enum Standing<'a> {
+    /// No word of it in the stream.
+    Unknown,
+    /// A request was answered 404, or we removed it ourselves.
+    Absent,
+    /// Its metadata.
+    Seen(&'a Seen),
+    /// All of it, by a GET.
+    Read(&'a Read),
+}
+
+impl<'a> Standing<'a> {
+    fn seen(self) -> Option<&'a Seen> {
+        match self {
+            Self::Seen(seen) => Some(seen),
+            Self::Read(read) => Some(&read.seen),
+            Self::Unknown | Self::Absent => None,
+        }
+    }
+}
+
+/// What a GET of a copy told.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// Its metadata.
+    pub seen: Seen,
+    /// The hash of its content.
+    pub hash: Hash,
+    /// Whether it is immutable.
+    pub immutable: bool,
+}
+
+/// What to do next.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Step {
+    /// Nothing until something changes, or until that time has passed.
+    Rest(Option<Duration>),
+    /// GET the source. `last_word`: by a request sent from now on, not from a cache.
+    ReadSource {
+        /// Whether a cached answer will not do.
+        last_word: bool,
+    },
+    /// GET a namespace.
+    ReadNamespace(Name),
+    /// GET what stands at a place.
+    ReadCopy(Place),
+    /// POST the copy.
+    Create,
+    /// PUT the copy over this version. `adopt`: what stands there is not ours, and is marked as adopted.
+    Replace {
+        /// What is written over.
+        over: Version,
+        /// Whether to mark it as adopted.
+        adopt: bool,
+    },
+    /// DELETE this version.
+    Remove(Place, Version),
+    /// PUT what stands there without our marks; it was read before.
+    Unmark(Place),
+    /// Put our finalizer on the sync. `ahead`: the copy waits for it.
+    AddFinalizer {
+        /// Whether the copy waits for it.
+        ahead: bool,
+    },
+    /// Take our finalizer off the sync.
+    RemoveFinalizer,
+    /// PUT the status.
+    Report(Verdict, Box<Text>),
+}
+
+impl Step {
+    /// Whether it is about the sync itself, and so can wait for copies of other syncs.
+    pub fn is_paperwork(&self) -> bool {
+        matches!(self, Self::AddFinalizer { ahead: false } | Self::RemoveFinalizer | Self::Report(..))
+    }
+}
+
+/// The next step for a sync that exists.
+pub fn next(facts: &Facts<'_>) -> Step {
+    let sync = facts.sync;
+    if sync.deleting {
+        return retire(facts);
+    }
+    let (spec, spot) = match (&sync.spec, &facts.destination) {
+        (Ok(spec), Some(spot)) => (spec, spot),
+        (Err(why), _) => return stall(facts, Stall::InvalidSpec(why.to_string())),
+        (Ok(_), None) => return Step::Rest(None),
+    };
+    if spec.suspend {
+        return Step::Rest(None);
+    }
+    if spec.source == spec.destination {
+        return stall(facts, Stall::InvalidSpec("source and destination are the same ConfigMap".to_owned()));
+    }
+    if protected(&spec.destination) {
+        return stall(facts, Stall::DestinationProtected);
+    }
+    if let Some(ring) = &facts.ring {
+        return stall(facts, Stall::Cycle(ring.clone()));
+    }
+    if let Some(owner) = &facts.owner {
+        return stall(facts, Stall::DestinationConflict(owner.clone()));
+    }
+    match facts.source {
+        Source::Unknown if facts.recheck || !tells(facts, &Verdict::SourceMissing) => {
+            Step::ReadSource { last_word: facts.recheck }
+        }
+        Source::Unknown => Step::Rest(Some(backoff::SOURCE_MISSING)),
+        Source::Missing => without_source(facts, spec, spot),
+        Source::Seen(_) | Source::InHand { .. } => match spot.namespace {
+            Home::Unknown if tells(facts, &Verdict::NamespaceMissing) => Step::Rest(None),
+            Home::Unknown => Step::ReadNamespace(spot.place.namespace.clone()),
+            Home::Absent => report(facts, Verdict::NamespaceMissing),
+            Home::Terminating => report(facts, Verdict::NamespaceTerminating),
+            Home::Live(namespace) => with_source(facts, spec, spot, namespace),
+        },
+    }
+}
+
+/// The source is there, and so is the destination's namespace.
+fn with_source(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>, namespace: Uid) -> Step {
+    let Some(seen) = spot.copy.seen() else {
+        return match facts.source {
+            Source::InHand { .. } => write(facts, spec, Step::Create),
+            _ => Step::ReadSource { last_word: false },
+        };
+    };
+    if let Some(in_order) = in_order(facts, seen.version) {
+        return wind_up(facts, in_order);
+    }
+    if seen.deleting {
+        return Step::Rest(None); // its end is seen, and then a new one is made
+    }
+    match claim(seen, facts.sync, namespace, true) {
+        Claim::Ours | Claim::Inherited | Claim::AnotherSyncs => renew(facts, spec, spot, seen),
+        Claim::Foreign => adopt(facts, spec, spot, seen),
+    }
+}
+
+/// What stands at the destination is a copy, of this sync or left there by one that no longer wants the place.
+fn renew(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>, seen: &Seen) -> Step {
+    let written_from = seen.mark.as_ref().map_or(0, |mark| mark.source_rv);
+    let newer = facts.source.rv().is_some_and(|rv| rv > written_from);
+    let Standing::Read(read) = spot.copy else {
+        // With somebody else's labels on it, it is read so that theirs stay; with content of a version that is not
+        // older than ours, or unknown, it is read to be compared.
+        if seen.foreign_metadata || !newer || written_from == 0 {
+            return Step::ReadCopy(spot.place.clone());
+        }
+        return match facts.source {
+            Source::InHand { .. } => write(facts, spec, Step::Replace { over: seen.version, adopt: false }),
+            _ => Step::ReadSource { last_word: false },
+        };
+    };
+    let Source::InHand { version, hash, last_word } = facts.source else {
+        return Step::ReadSource { last_word: false };
+    };
+    if hash == read.hash && !marks_are_anothers(facts, seen) {
+        return wind_up(facts, Verdict::InOrder { source: version, copy: seen.version });
+    }
+    // A copy never goes back: what is not newer than what stands there is written only if it is the last word.
+    if !newer && !last_word {
+        return Step::ReadSource { last_word: true };
+    }
+    if let Some(manager) = &facts.contested {
+        return stall(facts, Stall::Contested(manager.clone()));
+    }
+    match read.immutable {
+        true if seen.adopted => stall(facts, Stall::DestinationImmutable),
+        true => write(facts, spec, Step::Remove(spot.place.clone(), seen.version)),
+        false => write(facts, spec, Step::Replace { over: seen.version, adopt: false }),
+    }
+}
+
+/// Whether the copy must be marked anew though its content is right: it carries another sync's marks. (The seed's
+/// marks may stay until the source changes.)
+fn marks_are_anothers(facts: &Facts<'_>, seen: &Seen) -> bool {
+    seen.mark.as_ref().and_then(|mark| mark.uid).is_some_and(|uid| uid != facts.sync.uid())
+}
+
+/// What stands at the destination is nobody's copy.
+fn adopt(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>, seen: &Seen) -> Step {
+    if seen.controlled {
+        return stall(facts, Stall::DestinationControlled);
+    }
+    if !spec.overwrite {
+        return stall(facts, Stall::DestinationExists);
+    }
+    let Standing::Read(read) = spot.copy else { return Step::ReadCopy(spot.place.clone()) };
+    let Source::InHand { version, hash, .. } = facts.source else {
+        return Step::ReadSource { last_word: false };
+    };
+    if seen.seed_adopted && hash == read.hash {
+        return wind_up(facts, Verdict::InOrder { source: version, copy: seen.version });
+    }
+    if read.immutable {
+        return stall(facts, Stall::DestinationImmutable);
+    }
+    write(facts, spec, Step::Replace { over: seen.version, adopt: true })
+}
+
+/// A write of the copy; with `Orphan` the finalizer goes first, since only it tells a sweep that the copy stays.
+fn write(facts: &Facts<'_>, spec: &Spec, step: Step) -> Step {
+    if spec.orphan && !facts.sync.finalizer { Step::AddFinalizer { ahead: true } } else { step }
+}
+
+/// The verdict, if the copy with this version is known to hold what the source holds.
+fn in_order(facts: &Facts<'_>, copy: Version) -> Option<Verdict> {
+    let rv = facts.source.rv()?;
+    let told = facts.sync.status.source.zip(facts.sync.status.copy);
+    [facts.verified, told]
+        .into_iter()
+        .flatten()
+        .find_map(|(source, of)| (source.rv == rv && of == copy).then_some(Verdict::InOrder { source, copy }))
+}
+
+/// The copy is in order: clear what stands at former destinations, then say so.
+fn wind_up(facts: &Facts<'_>, verdict: Verdict) -> Step {
+    let orphan = facts.sync.spec.as_ref().is_ok_and(|spec| spec.orphan);
+    let leftovers = facts.leftovers.iter().filter(|spot| !spot.wanted_by_another);
+    leftovers
+        .filter_map(|spot| clear(facts, spot, orphan, false))
+        .find(|step| !matches!(step, Step::Report(..) | Step::Rest(_)))
+        .unwrap_or_else(|| report(facts, verdict))
+}
+
+/// There is no source.
+fn without_source(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>) -> Step {
+    if spec.follow_source
+        && let Some(step) = clear(facts, spot, false, true)
+    {
+        return if facts.missing_twice { step } else { Step::Rest(Some(backoff::SOURCE_MISSING_TWICE)) };
+    }
+    if matches!(spot.copy, Standing::Unknown) && facts.sync.status.destination_exists {
+        match spot.namespace {
+            Home::Live(_) => return Step::ReadCopy(spot.place.clone()),
+            Home::Unknown => return Step::ReadNamespace(spot.place.namespace.clone()),
+            Home::Absent | Home::Terminating => {}
+        }
+    }
+    report(facts, Verdict::SourceMissing)
+}
+
+/// The sync is being deleted: its copies go first, then its finalizer.
+fn retire(facts: &Facts<'_>) -> Step {
+    if !facts.sync.finalizer {
+        return Step::Rest(None);
+    }
+    let orphan = facts.sync.spec.as_ref().is_ok_and(|spec| spec.orphan);
+    let destination = facts.destination.iter().find_map(|spot| clear(facts, spot, orphan, true));
+    destination
+        .or_else(|| facts.leftovers.iter().find_map(|spot| clear(facts, spot, orphan, false)))
+        .unwrap_or(Step::RemoveFinalizer)
+}
+
+/// What is still to be done so that nothing of this sync's stands at `spot`. `wants`: it is the spec's destination.
+fn clear(facts: &Facts<'_>, spot: &Spot<'_>, orphan: bool, wants: bool) -> Option<Step> {
+    let seen = match spot.copy {
+        Standing::Absent => return None,
+        // Nothing is called missing on the word of a stream alone, if there is reason to think that it was there.
+        Standing::Unknown if wants && facts.sync.status.copy.is_some() => {
+            return match spot.namespace {
+                Home::Unknown => Some(Step::ReadNamespace(spot.place.namespace.clone())),
+                Home::Absent | Home::Terminating => None,
+                Home::Live(_) => Some(Step::ReadCopy(spot.place.clone())),
+            };
+        }
+        Standing::Unknown => return None,
+        Standing::Seen(seen) => seen,
+        Standing::Read(read) => &read.seen,
+    };
+    let namespace = match spot.namespace {
+        Home::Unknown => return Some(Step::ReadNamespace(spot.place.namespace.clone())),
+        Home::Absent | Home::Terminating => return None, // all in it goes by itself
+        Home::Live(namespace) => namespace,
+    };
+    match claim(seen, facts.sync, namespace, wants) {
+        Claim::Ours | Claim::Inherited => {}
+        Claim::AnotherSyncs | Claim::Foreign => return None,
+    }
+    if seen.deleting {
+        return Some(report(facts, Verdict::CopyHeld(spot.place.clone())));
+    }
+    Some(take_away(spot, seen, orphan))
+}
+
+/// What was there before us stays, without our marks; what we made goes.
+fn take_away(spot: &Spot<'_>, seen: &Seen, orphan: bool) -> Step {
+    match spot.copy {
+        _ if !(orphan || seen.adopted) => Step::Remove(spot.place.clone(), seen.version),
+        Standing::Read(_) => Step::Unmark(spot.place.clone()),
+        _ => Step::ReadCopy(spot.place.clone()),
+    }
+}
+
+/// The next step for a copy whose sync is gone, or no longer wants this place and cannot say so: by a GET of the
+/// sync, which the caller made.
+pub fn sweep(spot: &Spot<'_>, orphan: bool) -> Step {
+    match (spot.copy.seen(), spot.namespace) {
+        (Some(seen), Home::Live(namespace))
+            if !spot.wanted_by_another
+                && !seen.deleting
+                && seen.mark.as_ref().is_some_and(|mark| stands_where_written(mark, namespace)) =>
+        {
+            take_away(spot, seen, orphan)
+        }
+        _ => Step::Rest(None),
+    }
+}
+
+fn stall(facts: &Facts<'_>, stall: Stall) -> Step {
+    report(facts, Verdict::Stalled(stall))
+}
+
+/// Says so on the sync, if it does not say so already. A finalizer is put on it once there is a copy to clear.
+fn report(facts: &Facts<'_>, verdict: Verdict) -> Step {
+    let text = text(facts, &verdict);
+    let in_order = matches!(verdict, Verdict::InOrder { .. });
+    if in_order && !facts.sync.finalizer {
+        Step::AddFinalizer { ahead: false }
+    } else if text.digest() != facts.sync.status.digest {
+        Step::Report(verdict, Box::new(text))
+    } else if verdict == Verdict::SourceMissing {
+        Step::Rest(Some(backoff::SOURCE_MISSING))
+    } else {
+        Step::Rest(None)
+    }
+}
+
+/// Whether the sync's status says just that already: then it needs no new proof.
+fn tells(facts: &Facts<'_>, verdict: &Verdict) -> bool {
+    text(facts, verdict).digest() == facts.sync.status.digest
+}
+
+/// The status that a verdict makes, by what is known, and else by what was told before.
+pub fn text(facts: &Facts<'_>, verdict: &Verdict) -> Text {
+    let told = &facts.sync.status;
+    let source_exists = match facts.source {
+        Source::Unknown => told.source_exists,
+        Source::Missing => false,
+        Source::Seen(_) | Source::InHand { .. } => true,
+    };
+    let destination_exists = match facts.destination.as_ref().map(|spot| spot.copy) {
+        Some(Standing::Seen(_) | Standing::Read(_)) => true,
+        Some(Standing::Absent) => false,
+        Some(Standing::Unknown) | None => told.destination_exists,
+    };
+    status::text(verdict, facts.sync, source_exists, destination_exists)
+}

@@ -1,0 +1,174 @@
+//! What a replica knows of the cluster: slim records of objects, with the few fields that decisions need.
+//!
+//! A record never holds the contents of a ConfigMap, and it stays small: there is one for every sync of the cluster
+//! in every replica.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::shard::Uid;
+
+/// A name, shared by all records that mention it.
+pub type Name = Arc<str>;
+
+/// Where a namespaced object stands.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// Its namespace.
+    pub namespace: Name,
+    /// Its name.
+    pub name: Name,
+}
+
+impl Place {
+    /// A place by its two names.
+    pub fn new(namespace: impl Into<Name>, name: impl Into<Name>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One version of one object. Within a resource `rv` is a number that only grows (KEP-5504).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Version {
+    /// metadata.uid.
+    pub uid: Uid,
+    /// metadata.resourceVersion.
+    pub rv: u64,
+}
+
+/// A ConfigMapSync.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Sync {
+    /// Its namespace and name.
+    pub key: Place,
+    /// metadata.uid and metadata.resourceVersion.
+    pub version: Version,
+    /// metadata.generation.
+    pub generation: i64,
+    /// metadata.creationTimestamp, seconds since 1970.
+    pub created: i64,
+    /// Whether it has a deletionTimestamp.
+    pub deleting: bool,
+    /// Whether our finalizer is on it.
+    pub finalizer: bool,
+    /// Finalizers that are not ours, in order; mostly none.
+    pub other_finalizers: Option<Box<[Box<str>]>>,
+    /// What is wanted, or what is wrong with it.
+    pub spec: Result<Spec, Box<str>>,
+    /// What its status said.
+    pub status: Told,
+}
+
+impl Sync {
+    /// metadata.uid.
+    pub fn uid(&self) -> Uid {
+        self.version.uid
+    }
+
+    /// Where the copy is to stand; `None` while the spec makes no sense.
+    pub fn destination(&self) -> Option<&Place> {
+        self.spec.as_ref().ok().map(|spec| &spec.destination)
+    }
+}
+
+/// A spec that makes sense.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Spec {
+    /// Where the source stands.
+    pub source: Place,
+    /// Where the copy is to stand.
+    pub destination: Place,
+    /// `conflictPolicy: Overwrite`: a ConfigMap already standing at the destination is adopted.
+    pub overwrite: bool,
+    /// `deletionPolicy: Orphan`: the copy outlives the sync.
+    pub orphan: bool,
+    /// `sourceMissingPolicy: Delete`: the copy goes with the source.
+    pub follow_source: bool,
+    /// `suspend: true`: everything is left as it is.
+    pub suspend: bool,
+}
+
+/// What a sync's status said when it was last seen.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Told {
+    /// status.observedGeneration.
+    pub observed_generation: Option<i64>,
+    /// status.source.
+    pub source: Option<Version>,
+    /// status.copy.
+    pub copy: Option<Version>,
+    /// status.sourceExists.
+    pub source_exists: bool,
+    /// status.destinationExists.
+    pub destination_exists: bool,
+    /// status.retryCount.
+    pub retry_count: u32,
+    /// status.lastSyncTime, seconds since 1970.
+    pub last_sync: Option<i64>,
+    /// For each of [`super::status::CONDITIONS`]: its status and lastTransitionTime, if it stood there.
+    pub conditions: [Option<ConditionTold>; 4],
+    /// [`super::status::Text::digest`] of the whole.
+    pub digest: u64,
+}
+
+/// What is kept of a condition: enough to know when it turned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConditionTold {
+    /// Whether its status was `True`.
+    pub is_true: bool,
+    /// lastTransitionTime, seconds since 1970.
+    pub since: i64,
+}
+
+/// The metadata of a ConfigMap: a source, a copy, or both.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Seen {
+    /// metadata.uid and metadata.resourceVersion.
+    pub version: Version,
+    /// Our marks on it, if it has any.
+    pub mark: Option<Box<Mark>>,
+    /// It stood there before us: its removal is never ours to do.
+    pub adopted: bool,
+    /// Somebody else's labels, annotations, owner references or finalizers are on it.
+    pub foreign_metadata: bool,
+    /// A controller owns it.
+    pub controlled: bool,
+    /// It has a deletionTimestamp.
+    pub deleting: bool,
+    /// The seed's operator wrote its annotations on it but not its labels: it adopted a ConfigMap that stood there.
+    pub seed_adopted: bool,
+}
+
+/// What the marks on a copy say.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Mark {
+    /// Namespace and name of the sync that wrote it.
+    pub sync: Place,
+    /// The sync's UID. `None`: the marks are those of the seed's operator, which wrote names only.
+    pub uid: Option<Uid>,
+    /// resourceVersion of the source that it was written from; 0 where the marks do not say.
+    pub source_rv: u64,
+    /// UID of the namespace that it was written to, if the mark names the copy's own name too.
+    pub at: Option<Uid>,
+}
+
+/// A namespace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Namespace {
+    /// metadata.uid.
+    pub uid: Uid,
+    /// It is being deleted: nothing can be created in it, and all in it will go.
+    pub terminating: bool,
+}

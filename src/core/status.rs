@@ -1,0 +1,331 @@
+//! What is said on a sync: verdicts, and the status that each of them makes.
+
+use std::borrow::Cow;
+use std::hash::Hash;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+
+use super::records::{ConditionTold, Place, Sync, Told, Version};
+use crate::api::configmapsync::{ConfigMapSyncStatus, ObjectVersion};
+
+/// The condition types that we write, in the order in which they stand in a status.
+pub const CONDITIONS: [&str; 4] = ["Synced", "SourceAvailable", "Ready", "Stalled"];
+
+/// How it stands with a sync.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Verdict {
+    /// The copy holds what the source holds.
+    InOrder {
+        /// The source that was compared.
+        source: Version,
+        /// The copy that was compared.
+        copy: Version,
+    },
+    /// There is no such source.
+    SourceMissing,
+    /// There is no such destination namespace.
+    NamespaceMissing,
+    /// The destination namespace is being deleted.
+    NamespaceTerminating,
+    /// Only a person can mend it.
+    Stalled(Stall),
+    /// A request failed; it will be tried again.
+    Failed(Failed),
+    /// The sync is being deleted, but its copy is held by somebody's finalizer.
+    CopyHeld(Place),
+}
+
+/// What only a person can mend.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stall {
+    /// The spec makes no sense.
+    InvalidSpec(String),
+    /// The copy would be its own source; the places of the ring.
+    Cycle(Vec<Place>),
+    /// Another sync owns the destination.
+    DestinationConflict(Place),
+    /// Nobody may write there.
+    DestinationProtected,
+    /// `conflictPolicy: Fail`, and a ConfigMap that is not ours stands there.
+    DestinationExists,
+    /// A controller owns what stands there.
+    DestinationControlled,
+    /// What stands there is immutable and not ours.
+    DestinationImmutable,
+    /// Somebody keeps changing the copy; the field manager's name.
+    Contested(String),
+}
+
+/// A request that failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failed {
+    /// What was tried: `FetchError` for the source, `CreateFailed`, `UpdateFailed`, `DeleteFailed`.
+    pub reason: &'static str,
+    /// What the server said, and what to do about it.
+    pub message: String,
+    /// How many failed in a row, this one included.
+    pub attempt: u32,
+}
+
+impl Stall {
+    /// The reason that stands in the `Stalled` condition.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::InvalidSpec(_) => "InvalidSpec",
+            Self::Cycle(_) => "SyncCycle",
+            Self::DestinationConflict(_) => "DestinationConflict",
+            Self::DestinationProtected => "DestinationProtected",
+            Self::DestinationExists => "DestinationExists",
+            Self::DestinationControlled => "DestinationControlled",
+            Self::DestinationImmutable => "DestinationImmutable",
+            Self::Contested(_) => "Contested",
+        }
+    }
+
+    fn message(&self, sync: &Sync) -> String {
+        let destination = sync.destination().map(Place::to_string).unwrap_or_default();
+        match self {
+            Self::InvalidSpec(why) => format!("the spec cannot be carried out: {why}"),
+            Self::Cycle(ring) => format!(
+                "the ConfigMap would be copied onto itself: {}; change or delete one sync of this ring",
+                ring.iter().map(Place::to_string).collect::<Vec<_>>().join(" → ")
+            ),
+            Self::DestinationConflict(owner) => {
+                format!("{destination} is the copy of ConfigMapSync {owner}; it is taken over when that one lets go")
+            }
+            Self::DestinationProtected => {
+                format!("{destination} is kept by Kubernetes itself; set spec.destinationName")
+            }
+            Self::DestinationExists => format!(
+                "{destination} exists and conflictPolicy is Fail; delete it, set spec.destinationName, or set conflictPolicy to Overwrite"
+            ),
+            Self::DestinationControlled => {
+                format!(
+                    "{destination} belongs to a controller (ownerReferences); it is left alone: set spec.destinationName"
+                )
+            }
+            Self::DestinationImmutable => {
+                format!(
+                    "{destination} is immutable and was not written by this operator; delete it or set spec.destinationName"
+                )
+            }
+            Self::Contested(manager) => {
+                format!("{destination} is changed again and again by {manager:?}; stop that one, or suspend this sync")
+            }
+        }
+    }
+}
+
+/// A status without its times: what decides whether one must be written.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Text {
+    /// status.syncStatus.
+    pub sync_status: Cow<'static, str>,
+    /// status.message.
+    pub message: String,
+    /// status.sourceExists.
+    pub source_exists: bool,
+    /// status.destinationExists.
+    pub destination_exists: bool,
+    /// status.retryCount.
+    pub retry_count: u32,
+    /// status.observedGeneration.
+    pub observed_generation: Option<i64>,
+    /// status.source.
+    pub source: Option<Version>,
+    /// status.copy.
+    pub copy: Option<Version>,
+    /// For each of [`CONDITIONS`]: status, reason and message, where it stands there.
+    pub conditions: [Option<ConditionText>; 4],
+}
+
+/// A condition without its times.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ConditionText {
+    /// `True`, `False` or `Unknown`.
+    pub status: Cow<'static, str>,
+    /// One word for programs.
+    pub reason: Cow<'static, str>,
+    /// A sentence for people.
+    pub message: Cow<'static, str>,
+}
+
+impl Text {
+    /// A hash of all of it, the same in this process for the same text.
+    pub fn digest(&self) -> u64 {
+        ahash::RandomState::with_seeds(2, 3, 5, 7).hash_one(self)
+    }
+}
+
+/// The status that `verdict` makes of `sync`. Where the verdict is not about them, `status.source` and `status.copy`
+/// stay as they were: they tell the versions of the last write or check.
+pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exists: bool) -> Text {
+    let told = &sync.status;
+    let text = Text {
+        sync_status: "Failed".into(),
+        message: String::new(),
+        source_exists,
+        destination_exists,
+        retry_count: 0,
+        observed_generation: Some(sync.generation),
+        source: told.source,
+        copy: told.copy,
+        conditions: [None, None, None, None],
+    };
+    let not_ready = |reason: &'static str, message: String, available: ConditionText, stalled| Text {
+        conditions: [
+            Some(condition("False", reason, message.clone())),
+            Some(available),
+            Some(condition("False", "NotReady", message.clone())),
+            stalled,
+        ],
+        message,
+        ..text.clone()
+    };
+    let available = || {
+        if source_exists {
+            condition("True", "SourceFound", "Source ConfigMap exists and accessible")
+        } else {
+            condition("Unknown", "NotChecked", "The source has not been looked at")
+        }
+    };
+    let (source, destination) = match &sync.spec {
+        Ok(spec) => (spec.source.to_string(), &*spec.destination.namespace),
+        Err(_) => (String::new(), ""),
+    };
+    match verdict {
+        Verdict::InOrder { source, copy } => Text {
+            sync_status: "Success".into(),
+            message: "ConfigMap synced successfully".to_owned(),
+            source_exists: true,
+            destination_exists: true,
+            source: Some(*source),
+            copy: Some(*copy),
+            conditions: [
+                Some(condition("True", "SyncSucceeded", "ConfigMap synced successfully")),
+                Some(condition("True", "SourceFound", "Source ConfigMap exists and accessible")),
+                Some(condition("True", "AllComponentsReady", "All sync components are functioning properly")),
+                None,
+            ],
+            ..text
+        },
+        Verdict::SourceMissing => {
+            let what = if destination_exists { "; the last copy is kept" } else { "" };
+            let message =
+                format!("source ConfigMap {source} does not exist{what}; it is synced as soon as it is created");
+            let missing = condition("False", "SourceNotFound", message.clone());
+            Text { source_exists: false, source: None, ..not_ready("SourceNotFound", message, missing, None) }
+        }
+        Verdict::NamespaceMissing => {
+            let message = format!("namespace {destination} does not exist; the copy is made as soon as it is created");
+            not_ready("DestinationNamespaceNotFound", message, available(), None)
+        }
+        Verdict::NamespaceTerminating => {
+            let message = format!("namespace {destination} is being deleted; nothing can be copied into it");
+            not_ready("DestinationNamespaceTerminating", message, available(), None)
+        }
+        Verdict::Stalled(stall) => {
+            let stalled = condition("True", stall.reason(), stall.message(sync));
+            not_ready(stall.reason(), stall.message(sync), available(), Some(stalled))
+        }
+        Verdict::Failed(failed) => {
+            let message = failed.message.clone();
+            let available = match failed.reason {
+                "FetchError" => condition("False", "FetchError", message.clone()),
+                _ => available(),
+            };
+            Text { retry_count: failed.attempt, ..not_ready("SyncFailed", message, available, None) }
+        }
+        Verdict::CopyHeld(copy) => {
+            let message = format!("waiting for {copy} to go: a finalizer of somebody else's is on it");
+            Text { sync_status: "InProgress".into(), ..not_ready("CopyHeld", message, available(), None) }
+        }
+    }
+}
+
+fn condition(status: &'static str, reason: &'static str, message: impl Into<Cow<'static, str>>) -> ConditionText {
+    ConditionText { status: status.into(), reason: reason.into(), message: message.into() }
+}
+
+/// The status object for a text. A condition's lastTransitionTime moves only when its status does. `now`: seconds
+/// since 1970.
+pub fn object(text: &Text, told: &Told, now: i64) -> ConfigMapSyncStatus {
+    let time = |seconds: i64| Time(Timestamp::from_second(seconds).unwrap_or_default());
+    let conditions =
+        CONDITIONS.iter().zip(&text.conditions).zip(&told.conditions).filter_map(|((kind, now_is), was)| {
+            let now_is = now_is.as_ref()?;
+            let since = match was {
+                Some(ConditionTold { is_true, since }) if *is_true == (now_is.status == "True") => *since,
+                _ => now,
+            };
+            Some(Condition {
+                type_: (*kind).to_owned(),
+                status: now_is.status.clone().into_owned(),
+                reason: now_is.reason.clone().into_owned(),
+                message: now_is.message.clone().into_owned(),
+                last_transition_time: time(since),
+                observed_generation: text.observed_generation,
+            })
+        });
+    let version = |v: Version| ObjectVersion { uid: v.uid.to_string(), resource_version: v.rv.to_string() };
+    ConfigMapSyncStatus {
+        last_sync_time: if text.sync_status == "Success" { Some(now) } else { told.last_sync }.map(time),
+        sync_status: text.sync_status.clone().into_owned(),
+        message: text.message.clone(),
+        source_exists: text.source_exists,
+        destination_exists: text.destination_exists,
+        retry_count: i32::try_from(text.retry_count).unwrap_or(i32::MAX),
+        observed_generation: text.observed_generation,
+        source: text.source.map(version),
+        copy: text.copy.map(version),
+        conditions: conditions.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    fn yaml(verdict: &Verdict) -> String {
+        let sync = sync("default/my-first-sync", 1, "default/my-app-config", "kube-system/my-app-config");
+        serde_yaml_ng::to_string(&object(&text(verdict, &sync, true, true), &sync.status, 1_737_541_845)).unwrap()
+    }
+
+    #[test]
+    fn in_order_is_the_seeds_example() {
+        insta::assert_snapshot!(yaml(&Verdict::InOrder { source: version(2, 20), copy: version(3, 30) }));
+    }
+
+    #[test]
+    fn every_other_verdict_says_what_to_do() {
+        let verdicts = [
+            Verdict::SourceMissing,
+            Verdict::NamespaceMissing,
+            Verdict::NamespaceTerminating,
+            Verdict::Stalled(Stall::InvalidSpec("sourceNamespace is empty".to_owned())),
+            Verdict::Stalled(Stall::Cycle(vec![place("a/x"), place("b/x"), place("a/x")])),
+            Verdict::Stalled(Stall::DestinationConflict(place("default/older"))),
+            Verdict::Stalled(Stall::DestinationProtected),
+            Verdict::Stalled(Stall::DestinationExists),
+            Verdict::Stalled(Stall::DestinationControlled),
+            Verdict::Stalled(Stall::DestinationImmutable),
+            Verdict::Stalled(Stall::Contested("kubectl-edit".to_owned())),
+            Verdict::Failed(Failed { reason: "FetchError", message: "cannot read default/x".to_owned(), attempt: 3 }),
+            Verdict::CopyHeld(place("kube-system/my-app-config")),
+        ];
+        insta::assert_snapshot!(verdicts.iter().map(yaml).collect::<Vec<_>>().join("---\n"));
+    }
+
+    #[test]
+    fn a_condition_moves_only_when_its_status_does() {
+        let mut sync = sync("a/s", 1, "a/x", "b/x");
+        sync.status.conditions[0] = Some(ConditionTold { is_true: true, since: 5 });
+        sync.status.conditions[2] = Some(ConditionTold { is_true: false, since: 5 });
+        let text = text(&Verdict::InOrder { source: version(2, 20), copy: version(3, 30) }, &sync, true, true);
+        let status = object(&text, &sync.status, 9);
+        let since = |at: usize| status.conditions[at].last_transition_time.0.as_second();
+        assert_eq!((since(0), since(1), since(2)), (5, 9, 9));
+    }
+}

@@ -1,0 +1,54 @@
+//! Records for unit tests.
+
+use super::records::{Mark, Place, Seen, Spec, Sync, Told, Version};
+use super::shard::Uid;
+
+pub(crate) fn uid(number: u64) -> Uid {
+    Uid::parse(&format!("00000000-0000-0000-0000-{number:012x}")).unwrap()
+}
+
+pub(crate) fn place(text: &str) -> Place {
+    let (namespace, name) = text.split_once('/').unwrap();
+    Place::new(namespace, name)
+}
+
+pub(crate) fn version(number: u64, rv: u64) -> Version {
+    Version { uid: uid(number), rv }
+}
+
+pub(crate) fn sync(key: &str, number: u64, source: &str, destination: &str) -> Sync {
+    Sync {
+        key: place(key),
+        version: version(number, 1),
+        generation: 1,
+        created: 0,
+        deleting: false,
+        finalizer: false,
+        other_finalizers: None,
+        spec: Ok(Spec {
+            source: place(source),
+            destination: place(destination),
+            overwrite: true,
+            orphan: false,
+            follow_source: false,
+            suspend: false,
+        }),
+        status: Told::default(),
+    }
+}
+
+pub(crate) fn seen(number: u64, rv: u64) -> Seen {
+    Seen {
+        version: version(number, rv),
+        mark: None,
+        adopted: false,
+        foreign_metadata: false,
+        controlled: false,
+        deleting: false,
+        seed_adopted: false,
+    }
+}
+
+pub(crate) fn mark(sync: &str, number: Option<u64>, at: Option<u64>) -> Mark {
+    Mark { sync: place(sync), uid: number.map(uid), source_rv: 0, at: at.map(uid) }
+}
