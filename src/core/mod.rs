@@ -6,6 +6,7 @@ pub mod cycle;
 pub mod ownership;
 pub mod plan;
 pub mod records;
+pub mod session;
 pub mod shard;
 pub mod status;
 #[cfg(test)]

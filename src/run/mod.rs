@@ -1,4 +1,5 @@
-//! run
+//! A replica at work: the world, the shards it holds, their queues, leadership.
 
 pub mod config;
 pub mod health;
+pub mod leadership;
