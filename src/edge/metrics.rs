@@ -43,6 +43,12 @@ fn builder() -> anyhow::Result<PrometheusBuilder> {
 }
 
 impl Exporter {
+    /// One that is not the process's, for tests.
+    #[cfg(test)]
+    pub(super) fn of_its_own() -> anyhow::Result<Self> {
+        Ok(Self { handle: builder()?.build_recorder().handle(), started: 0.0 })
+    }
+
     /// The page in Prometheus' text format. Takes some milliseconds: not for an async thread.
     #[must_use]
     pub fn render(&self) -> String {

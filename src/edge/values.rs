@@ -176,3 +176,51 @@ fn as_identity(host: &str) -> String {
         clean.split('.').map(|part| part.trim_matches('-')).filter(|part| !part.is_empty()).collect();
     if parts.is_empty() { DEFAULT_IDENTITY.to_owned() } else { parts.join(".") }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("0")]
+    #[case(":8080")]
+    #[case(":0")]
+    #[case("127.0.0.1:8080")]
+    #[case("localhost:1")]
+    #[case("[::1]:8080")]
+    fn an_address_is_shown_as_it_was_written(#[case] text: &str) {
+        assert_eq!(bind_address(text).unwrap().to_string(), text);
+    }
+
+    #[rstest]
+    #[case("My_Laptop.local", "my-laptop.local")]
+    #[case("-x-", "x")]
+    #[case("...", DEFAULT_IDENTITY)]
+    #[case("büro", "b-ro")]
+    fn a_host_name_is_made_to_fit(#[case] host: &str, #[case] fits: &str) {
+        assert_eq!(as_identity(host), fits);
+        assert_eq!(identity(&as_identity(host)).unwrap(), fits);
+    }
+
+    #[test]
+    fn a_long_host_name_is_cut() {
+        let long = "é".repeat(300) + &"x.".repeat(300);
+        assert!(identity(&as_identity(&long)).is_ok());
+        let long = "x.-".repeat(300);
+        assert!(identity(&as_identity(&long)).is_ok());
+    }
+
+    #[rstest]
+    #[case("info", true)]
+    #[case("WARN", true)]
+    #[case("off", true)]
+    #[case("info,kube=debug,hyper::proto=off", true)]
+    #[case("", false)]
+    #[case("info,", false)]
+    #[case("kube", false)]
+    fn a_filter_is_a_level_or_names_modules(#[case] text: &str, #[case] good: bool) {
+        assert_eq!(log_filter(text).is_ok(), good);
+    }
+}
