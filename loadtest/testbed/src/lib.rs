@@ -1,1 +1,31 @@
-//! A real Kubernetes control plane for tests, the demo and the load test.
+//! A real Kubernetes control plane without containers, for tests, the demo and the load test.
+//!
+//! ```no_run
+//! # async fn f() -> anyhow::Result<()> {
+//! let cluster = testbed::ControlPlane::start(testbed::Options::default()).await?;
+//! let version = cluster.client()?.apiserver_version().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! The first start on a machine builds Kubernetes from source (`build.sh`, minutes); every later one takes seconds.
+//! However the process that started a control plane ends, also by SIGKILL, nothing of it is left: see [`process`].
+//! Linux only, since that rests on `prctl` and `/proc`.
+
+pub mod audit;
+mod build;
+mod cluster;
+mod control_plane;
+mod directory;
+mod keys;
+pub mod kubeconfig;
+mod ports;
+pub mod process;
+mod programs;
+mod running;
+mod startup;
+
+pub use audit::{AuditEvent, AuditLog};
+pub use build::bin_dir;
+pub use cluster::{Cluster, GivenCluster};
+pub use control_plane::{ControlPlane, Options};
+pub use programs::Component;

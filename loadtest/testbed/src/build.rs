@@ -1,0 +1,51 @@
+//! The programs of the control plane: where they are, built first when they are not there yet.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use tokio::sync::OnceCell;
+
+use crate::directory::Directory;
+use crate::process::{self, Command, Output};
+
+static BIN_DIR: OnceCell<PathBuf> = OnceCell::const_new();
+
+/// The directory with etcd, kube-apiserver, kubectl and their like, from `KUBEBUILDER_ASSETS` or built from source.
+///
+/// The first call on a machine takes 5 to 10 minutes on two cores, and says on standard error how far it is; later ones
+/// take milliseconds. Calls at the same time, also of several processes, build once.
+///
+/// # Errors
+/// When neither the programs nor what is needed to build them is there; the message says what to install.
+pub async fn bin_dir() -> anyhow::Result<&'static Path> {
+    Ok(BIN_DIR.get_or_try_init(run_script).await?)
+}
+
+async fn run_script() -> anyhow::Result<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("build.sh");
+    let answer = Directory::temporary()?;
+    let stdout = answer.path().join("stdout");
+    // A child like any other, so that an interrupted test run does not leave a compiler running for minutes.
+    let command = Command::new("bash")
+        .arg(&script)
+        .stdout(Output::File(stdout.clone()))
+        .stderr(Output::Inherit);
+    let status = process::spawn(&command)?.wait().await?;
+    if !status.success() {
+        bail!(
+            "{} failed ({status}): what is missing is said above",
+            script.display()
+        );
+    }
+    let answer = std::fs::read_to_string(&stdout).context("build.sh gave no answer")?;
+    let path = answer
+        .lines()
+        .last()
+        .context("build.sh named no directory")?;
+    Ok(PathBuf::from(path))
+}
+
+/// Whether the programs come from `KUBEBUILDER_ASSETS`, and so may be of another version or incomplete.
+pub(crate) fn are_given() -> bool {
+    std::env::var_os("KUBEBUILDER_ASSETS").is_some_and(|value| !value.is_empty())
+}

@@ -1,0 +1,102 @@
+//! What a start of a control plane is made of: files that its programs read, and waits for what they do.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use std::{fs, process as std_process};
+
+use anyhow::bail;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+use crate::audit::{self, AuditLog};
+use crate::directory::Directory;
+use crate::running::Program;
+use crate::{build, keys, programs};
+
+/// Ample: it takes 2 to 5 s on two idle cores, but the cores may be busy compiling.
+pub(crate) const READY_WITHIN: Duration = Duration::from_secs(120);
+
+pub(crate) async fn until_listening(port: u16, program: &Program) -> anyhow::Result<()> {
+    let deadline = Instant::now() + READY_WITHIN;
+    while TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+        .await
+        .is_err()
+    {
+        program.check()?;
+        if Instant::now() > deadline {
+            bail!(
+                "nothing listens on port {port} after {} s",
+                READY_WITHIN.as_secs()
+            );
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    // Was it ours that answered? One that found its port taken ends at once.
+    sleep(Duration::from_millis(20)).await;
+    program.check()
+}
+
+pub(crate) async fn until_certificate(
+    directory: &Directory,
+    api_server: &Program,
+) -> anyhow::Result<Vec<u8>> {
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        if fs::read(directory.path().join(programs::CERTIFICATE_KEY))
+            .is_ok_and(|key| !key.is_empty())
+        {
+            return Ok(fs::read(directory.path().join(programs::CERTIFICATE))?);
+        }
+        api_server.check()?;
+        if Instant::now() > deadline {
+            bail!(
+                "the API server has made no certificate after {} s",
+                READY_WITHIN.as_secs()
+            );
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Tokens for the administrator and for the controllers, which have names of their own in the audit log.
+pub(crate) fn write_credentials(directory: &Directory) -> anyhow::Result<[String; 2]> {
+    let [admin, controllers] = [keys::token()?, keys::token()?];
+    let tokens = format!(
+        "{admin},testbed:admin,admin,\"system:masters\"\n{controllers},testbed:controllers,controllers,\"system:masters\"\n"
+    );
+    directory.write(programs::TOKENS, tokens)?;
+    let key = keys::signing_key()?;
+    directory.write(programs::SIGNING_PRIVATE, key.private)?;
+    directory.write(programs::SIGNING_PUBLIC, key.public)?;
+    Ok([admin, controllers])
+}
+
+pub(crate) fn write_audit_files(directory: &Directory) -> anyhow::Result<AuditLog> {
+    directory.write(programs::AUDIT_POLICY, audit::POLICY)?;
+    // There from the beginning, so that a mark can be set before the first request.
+    Ok(AuditLog::new(directory.write(programs::AUDIT_LOG, "")?))
+}
+
+/// Our own build does; one in `KUBEBUILDER_ASSETS` may be older, and would not start with a gate that it does not know.
+pub(crate) fn knows_sharded_watch(bin_dir: &Path) -> anyhow::Result<bool> {
+    if !build::are_given() {
+        return Ok(true);
+    }
+    let answer = std_process::Command::new(bin_dir.join("kube-apiserver"))
+        .arg("--version")
+        .output()?;
+    let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
+    let minor = answer
+        .split('.')
+        .nth(1)
+        .and_then(|minor| minor.parse::<u32>().ok());
+    let knows = minor.is_some_and(|minor| minor >= 36);
+    if !knows {
+        eprintln!(
+            "testbed: {} of KUBEBUILDER_ASSETS has no sharded watch: going on without it",
+            answer.trim()
+        );
+    }
+    Ok(knows)
+}
