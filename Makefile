@@ -1,0 +1,128 @@
+# What people do with this project, a target each. `make` alone lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+
+# The image to build, push and deploy.
+IMAGE := docker.io/kapendra007/configmapsync
+IMG ?= $(IMAGE):v$(VERSION)
+CONTAINER_TOOL ?= docker
+
+# The kubectl on the PATH; where there is none, the one that the test bed builds. For files that are committed it is
+# always the test bed's, so that they come out the same everywhere.
+TESTBED_BIN = $(shell loadtest/testbed/build.sh)
+KUBECTL ?= $(or $(shell command -v kubectl),$(TESTBED_BIN)/kubectl)
+RENDER ?= $(TESTBED_BIN)/kubectl
+
+CRD := crds/configmapsyncs.apps.kapendra.com.yaml
+INSTALL := deploy/install.yaml
+
+# Arguments for the operator in `make run`, for the demo and for the load test.
+ARGS ?=
+N ?= 5000
+REPLICAS ?= 3
+# How long `make uninstall` waits for copies to go.
+TIMEOUT ?= 120s
+
+##@ See it
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "KUBECONFIG names the cluster. IMG=$(IMG)"
+
+.PHONY: demo
+demo: ## The main job on a real control plane; KEEP=1 leaves it up
+	@loadtest/testbed/build.sh >/dev/null
+	cargo build --release --locked -p configmapsync-operator -p loadtest
+	@cargo run --release --locked --quiet -p loadtest --bin demo -- $(ARGS)
+
+.PHONY: loadtest
+loadtest: ## N=5000 syncs, REPLICAS=3: measure and report
+	@loadtest/testbed/build.sh >/dev/null
+	cargo build --release --locked -p configmapsync-operator -p loadtest
+	@cargo run --release --locked --quiet -p loadtest --bin loadtest -- --syncs $(N) --replicas $(REPLICAS) $(ARGS)
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	cargo bench --locked -p configmapsync-operator
+
+##@ Develop
+
+.PHONY: test
+test: fmt-check lint verify ## Run every check and every test (what .ci/run runs)
+	@echo "== tests"
+	cargo test --workspace --locked
+	@echo "== all passed"
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt --all
+
+.PHONY: fmt-check
+fmt-check:
+	@echo "== format"
+	cargo fmt --all --check
+
+.PHONY: lint
+lint: ## Run clippy; a warning is an error
+	@echo "== clippy"
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: generate
+generate: ## Write the definition in crds/ from the Rust type
+	cargo run --locked --quiet --bin crdgen > $(CRD).new
+	mv $(CRD).new $(CRD)
+
+.PHONY: manifests
+manifests: generate ## Write crds/ and deploy/install.yaml
+	deploy/render.sh "$(RENDER)" > $(INSTALL).new
+	mv $(INSTALL).new $(INSTALL)
+
+.PHONY: verify
+verify: ## Fail if a generated file is out of date
+	@echo "== generated files"
+	@cargo run --locked --quiet --bin crdgen | diff -u $(CRD) - \
+	  || { echo "$(CRD) is out of date: run 'make manifests'"; exit 1; }
+	@deploy/render.sh "$(RENDER)" | diff -u $(INSTALL) - \
+	  || { echo "$(INSTALL) is out of date: run 'make manifests'"; exit 1; }
+	@grep -q 'image: $(IMAGE):v$(VERSION)$$' deploy/base/deployment.yaml \
+	  || { echo "deploy/base/deployment.yaml does not name the image of version $(VERSION)"; exit 1; }
+
+.PHONY: run
+run: ## Run the operator here (after make install)
+	$(KUBECTL) apply -f deploy/base/namespace.yaml
+	cargo run --release --locked --bin configmapsync-operator -- --log-format text $(ARGS)
+
+##@ Ship
+
+.PHONY: docker-build
+docker-build: ## Build the image IMG
+	$(CONTAINER_TOOL) build --tag $(IMG) .
+
+.PHONY: docker-push
+docker-push: ## Push the image IMG
+	$(CONTAINER_TOOL) push $(IMG)
+
+.PHONY: install
+install: ## Install the CustomResourceDefinition
+	$(KUBECTL) apply -f $(CRD)
+
+.PHONY: uninstall
+uninstall: ## Delete all ConfigMapSyncs, then the definition
+	@deploy/uninstall.sh "$(KUBECTL)" "$(TIMEOUT)"
+
+.PHONY: deploy
+deploy: ## Deploy the operator with the image IMG, and the definition
+	$(KUBECTL) kustomize deploy | sed 's|image: $(IMAGE):.*|image: $(IMG)|' | $(KUBECTL) apply -f -
+
+.PHONY: undeploy
+undeploy: ## Remove the operator; ConfigMapSyncs and copies stay
+	$(KUBECTL) kustomize deploy/base | $(KUBECTL) delete --ignore-not-found -f -
