@@ -8,6 +8,7 @@ pub mod plan;
 pub mod records;
 pub mod session;
 pub mod shard;
+pub mod spec;
 pub mod status;
 #[cfg(test)]
 pub(crate) mod testing;

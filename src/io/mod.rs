@@ -1,5 +1,11 @@
-//! Thin on kube: streams, writer, Leases. Observes and applies, and decides nothing.
+//! What touches the API server: thin, on kube. Decisions are made elsewhere.
 
+pub mod client;
 pub mod clock;
+pub mod decode;
 pub mod instruments;
 pub mod leases;
+pub mod limiter;
+pub mod reader;
+pub mod refusal;
+pub mod writer;

@@ -81,20 +81,13 @@ impl AuditEvent {
 
     /// Whether the request changes something when it is granted.
     pub fn is_write(&self) -> bool {
-        matches!(
-            self.verb.as_str(),
-            "create" | "update" | "patch" | "delete" | "deletecollection"
-        )
+        matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
     }
 
     fn parse(line: &[u8]) -> anyhow::Result<Option<Self>> {
         let line: Line = serde_json::from_slice(line)?;
         // A watch ends long after it was asked for, or never: what counts is that it began.
-        let counted = if line.verb == "watch" {
-            "ResponseStarted"
-        } else {
-            "ResponseComplete"
-        };
+        let counted = if line.verb == "watch" { "ResponseStarted" } else { "ResponseComplete" };
         if line.stage != counted && line.stage != "Panic" {
             return Ok(None);
         }
@@ -142,11 +135,7 @@ impl fmt::Display for RequestKind {
 pub fn count<'a>(events: impl IntoIterator<Item = &'a AuditEvent>) -> BTreeMap<RequestKind, usize> {
     let mut counts = BTreeMap::new();
     for event in events {
-        let kind = RequestKind {
-            agent: event.agent().to_owned(),
-            verb: event.verb.clone(),
-            what: event.what(),
-        };
+        let kind = RequestKind { agent: event.agent().to_owned(), verb: event.verb.clone(), what: event.what() };
         *counts.entry(kind).or_insert(0) += 1;
     }
     counts
@@ -173,9 +162,7 @@ impl AuditLog {
     /// # Errors
     /// When the file cannot be read.
     pub fn mark(&self) -> anyhow::Result<Mark> {
-        let length = fs::metadata(&self.path)
-            .with_context(|| self.unreadable())?
-            .len();
+        let length = fs::metadata(&self.path).with_context(|| self.unreadable())?.len();
         Ok(Mark(length))
     }
 
@@ -195,25 +182,14 @@ impl AuditLog {
         let mut file = File::open(&self.path).with_context(|| self.unreadable())?;
         file.seek(SeekFrom::Start(mark.0))?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)
-            .with_context(|| self.unreadable())?;
+        file.read_to_end(&mut bytes).with_context(|| self.unreadable())?;
         // The last line may be half written; it is the next reader's.
-        let whole = bytes
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |end| end + 1);
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         bytes.truncate(whole);
         let mut events = Vec::new();
-        for line in bytes
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-        {
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let event = AuditEvent::parse(line).with_context(|| {
-                format!(
-                    "not an audit event in {}: {}",
-                    self.path.display(),
-                    String::from_utf8_lossy(line)
-                )
+                format!("not an audit event in {}: {}", self.path.display(), String::from_utf8_lossy(line))
             })?;
             events.extend(event);
         }
@@ -281,32 +257,16 @@ mod tests {
 
     #[test]
     fn a_request_is_counted_once() {
-        let get = AuditEvent::parse(line("get", "ResponseComplete").as_bytes())
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            (get.agent(), get.what().as_str(), get.code),
-            ("operator", "configmaps", 200)
-        );
+        let get = AuditEvent::parse(line("get", "ResponseComplete").as_bytes()).unwrap().unwrap();
+        assert_eq!((get.agent(), get.what().as_str(), get.code), ("operator", "configmaps", 200));
         assert_eq!(get.latency, Duration::from_millis(250));
         for (verb, stage) in [("get", "ResponseStarted"), ("watch", "ResponseComplete")] {
-            assert_eq!(
-                AuditEvent::parse(line(verb, stage).as_bytes()).unwrap(),
-                None,
-                "{verb} {stage}"
-            );
+            assert_eq!(AuditEvent::parse(line(verb, stage).as_bytes()).unwrap(), None, "{verb} {stage}");
         }
-        assert!(
-            AuditEvent::parse(line("watch", "ResponseStarted").as_bytes())
-                .unwrap()
-                .is_some()
-        );
+        assert!(AuditEvent::parse(line("watch", "ResponseStarted").as_bytes()).unwrap().is_some());
         let counts = count([&get, &get]);
         assert_eq!(
-            counts
-                .into_iter()
-                .map(|(kind, n)| format!("{kind}: {n}"))
-                .collect::<Vec<_>>(),
+            counts.into_iter().map(|(kind, n)| format!("{kind}: {n}")).collect::<Vec<_>>(),
             ["operator get configmaps: 2"]
         );
     }

@@ -26,22 +26,13 @@ async fn run_script() -> anyhow::Result<PathBuf> {
     let answer = Directory::temporary()?;
     let stdout = answer.path().join("stdout");
     // A child like any other, so that an interrupted test run does not leave a compiler running for minutes.
-    let command = Command::new("bash")
-        .arg(&script)
-        .stdout(Output::File(stdout.clone()))
-        .stderr(Output::Inherit);
+    let command = Command::new("bash").arg(&script).stdout(Output::File(stdout.clone())).stderr(Output::Inherit);
     let status = process::spawn(&command)?.wait().await?;
     if !status.success() {
-        bail!(
-            "{} failed ({status}): what is missing is said above",
-            script.display()
-        );
+        bail!("{} failed ({status}): what is missing is said above", script.display());
     }
     let answer = std::fs::read_to_string(&stdout).context("build.sh gave no answer")?;
-    let path = answer
-        .lines()
-        .last()
-        .context("build.sh named no directory")?;
+    let path = answer.lines().last().context("build.sh named no directory")?;
     Ok(PathBuf::from(path))
 }
 

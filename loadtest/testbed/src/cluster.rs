@@ -49,9 +49,9 @@ impl Cluster {
     pub fn control_plane(&self) -> anyhow::Result<&ControlPlane> {
         match self {
             Self::Own(control_plane) => Ok(control_plane),
-            Self::Given(_) => bail!(
-                "this needs a control plane of the test bed's own: unset KUBECONFIG to have one started"
-            ),
+            Self::Given(_) => {
+                bail!("this needs a control plane of the test bed's own: unset KUBECONFIG to have one started")
+            }
         }
     }
 
@@ -99,9 +99,7 @@ impl Cluster {
     pub fn kubectl(&self) -> std_process::Command {
         match self {
             Self::Own(control_plane) => control_plane.kubectl(),
-            Self::Given(given) => {
-                kubeconfig::kubectl(&given.kubectl, &given.kubeconfig, given.directory.path())
-            }
+            Self::Given(given) => kubeconfig::kubectl(&given.kubectl, &given.kubeconfig, given.directory.path()),
         }
     }
 
@@ -109,29 +107,14 @@ impl Cluster {
     ///
     /// # Errors
     /// When there is no such ServiceAccount, or the administrator may not create tokens.
-    pub async fn service_account_kubeconfig(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> anyhow::Result<PathBuf> {
+    pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> anyhow::Result<PathBuf> {
         match self {
-            Self::Own(control_plane) => {
-                control_plane
-                    .service_account_kubeconfig(namespace, name)
-                    .await
-            }
+            Self::Own(control_plane) => control_plane.service_account_kubeconfig(namespace, name).await,
             Self::Given(given) => {
-                let content = kubeconfig::for_service_account(
-                    &self.client()?,
-                    &given.kubeconfig,
-                    namespace,
-                    name,
-                )
-                .await?;
+                let content =
+                    kubeconfig::for_service_account(&self.client()?, &given.kubeconfig, namespace, name).await?;
                 let number = given.kubeconfigs.fetch_add(1, Ordering::Relaxed);
-                given
-                    .directory
-                    .write(&format!("{namespace}.{name}.{number}.kubeconfig"), content)
+                given.directory.write(&format!("{namespace}.{name}.{number}.kubeconfig"), content)
             }
         }
     }
@@ -140,9 +123,8 @@ impl Cluster {
 impl GivenCluster {
     async fn connect() -> anyhow::Result<Self> {
         // Several files may be named, and paths in them are relative to them: one file with all of it is easier to pass on.
-        let merged = Kubeconfig::from_env()
-            .context("cannot read what KUBECONFIG names")?
-            .context("KUBECONFIG is empty")?;
+        let merged =
+            Kubeconfig::from_env().context("cannot read what KUBECONFIG names")?.context("KUBECONFIG is empty")?;
         let directory = Directory::temporary()?;
         let kubeconfig = directory.write("kubeconfig", serde_json::to_string_pretty(&merged)?)?;
         let config = kubeconfig::config(&kubeconfig).await?;
@@ -165,13 +147,7 @@ impl GivenCluster {
             Some(path) => path,
             None => build::bin_dir().await?.join("kubectl"),
         };
-        Ok(Self {
-            config,
-            kubeconfig,
-            kubectl,
-            kubeconfigs: AtomicU32::new(0),
-            directory,
-        })
+        Ok(Self { config, kubeconfig, kubectl, kubeconfigs: AtomicU32::new(0), directory })
     }
 }
 

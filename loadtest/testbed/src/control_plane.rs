@@ -41,13 +41,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            scheduler: false,
-            controller_manager: true,
-            audit: true,
-            api_server_flags: Vec::new(),
-            dir: None,
-        }
+        Self { scheduler: false, controller_manager: true, audit: true, api_server_flags: Vec::new(), dir: None }
     }
 }
 
@@ -90,26 +84,13 @@ impl ControlPlane {
             None => Directory::temporary()?,
         };
         let [etcd_client_port, etcd_peer_port, api_server_port] = ports::free()?;
-        let layout = Layout {
-            bin_dir,
-            directory: &directory,
-            etcd_client_port,
-            etcd_peer_port,
-            api_server_port,
-        };
+        let layout = Layout { bin_dir, directory: &directory, etcd_client_port, etcd_peer_port, api_server_port };
         let [admin, controllers] = startup::write_credentials(&directory)?;
-        let audit = options
-            .audit
-            .then(|| startup::write_audit_files(&directory))
-            .transpose()?;
+        let audit = options.audit.then(|| startup::write_audit_files(&directory)).transpose()?;
 
         let etcd = Program::start(layout.etcd(), directory.path(), Component::Etcd)?;
         startup::until_listening(etcd_client_port, &etcd).await?;
-        let flags = layout.api_server(
-            options.audit,
-            startup::knows_sharded_watch(bin_dir)?,
-            &options.api_server_flags,
-        );
+        let flags = layout.api_server(options.audit, startup::knows_sharded_watch(bin_dir)?, &options.api_server_flags);
         let api_server = Program::start(flags, directory.path(), Component::ApiServer)?;
         let certificate = startup::until_certificate(&directory, &api_server).await?;
 
@@ -117,23 +98,15 @@ impl ControlPlane {
             "server": format!("https://127.0.0.1:{api_server_port}"),
             "certificate-authority-data": STANDARD.encode(certificate),
         });
-        directory.write(
-            programs::CONTROLLERS_KUBECONFIG,
-            kubeconfig::with_token(cluster.clone(), &controllers)?,
-        )?;
+        directory.write(programs::CONTROLLERS_KUBECONFIG, kubeconfig::with_token(cluster.clone(), &controllers)?)?;
         let kubeconfig = directory.write("kubeconfig", kubeconfig::with_token(cluster, &admin)?)?;
         let mut config = kubeconfig::config(&kubeconfig).await?;
         // It is on this machine, whatever HTTPS_PROXY says.
         config.proxy_url = None;
 
-        let mut programs =
-            BTreeMap::from([(Component::Etcd, etcd), (Component::ApiServer, api_server)]);
+        let mut programs = BTreeMap::from([(Component::Etcd, etcd), (Component::ApiServer, api_server)]);
         let optional = [
-            (
-                Component::ControllerManager,
-                options.controller_manager,
-                layout.controller_manager(),
-            ),
+            (Component::ControllerManager, options.controller_manager, layout.controller_manager()),
             (Component::Scheduler, options.scheduler, layout.scheduler()),
         ];
         for (component, wanted, command) in optional {
@@ -141,29 +114,13 @@ impl ControlPlane {
                 continue;
             }
             if build::are_given() && !bin_dir.join(component.program()).is_file() {
-                eprintln!(
-                    "testbed: {} has no {}: going on without it",
-                    bin_dir.display(),
-                    component.program()
-                );
+                eprintln!("testbed: {} has no {}: going on without it", bin_dir.display(), component.program());
                 continue;
             }
-            programs.insert(
-                component,
-                Program::new(command, directory.path(), component),
-            );
+            programs.insert(component, Program::new(command, directory.path(), component));
         }
         let kubeconfigs = AtomicU32::new(0);
-        let started = Self {
-            programs,
-            etcd_client_port,
-            audit,
-            config,
-            kubeconfig,
-            bin_dir,
-            kubeconfigs,
-            directory,
-        };
+        let started = Self { programs, etcd_client_port, audit, config, kubeconfig, bin_dir, kubeconfigs, directory };
         started.until_ready().await?;
         // Only now: they would wait for the API server in steps of a second.
         for component in [Component::ControllerManager, Component::Scheduler] {
@@ -205,11 +162,7 @@ impl ControlPlane {
 
     /// `kubectl` as administrator, to be given its arguments.
     pub fn kubectl(&self) -> std_process::Command {
-        kubeconfig::kubectl(
-            &self.bin_dir.join("kubectl"),
-            &self.kubeconfig,
-            self.directory.path(),
-        )
+        kubeconfig::kubectl(&self.bin_dir.join("kubectl"), &self.kubeconfig, self.directory.path())
     }
 
     /// A file with a kubeconfig for a ServiceAccount, holding a token of its own that is valid for a day. It is removed with
@@ -217,17 +170,10 @@ impl ControlPlane {
     ///
     /// # Errors
     /// When there is no such ServiceAccount.
-    pub async fn service_account_kubeconfig(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> anyhow::Result<PathBuf> {
-        let content =
-            kubeconfig::for_service_account(&self.client()?, &self.kubeconfig, namespace, name)
-                .await?;
+    pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> anyhow::Result<PathBuf> {
+        let content = kubeconfig::for_service_account(&self.client()?, &self.kubeconfig, namespace, name).await?;
         let number = self.kubeconfigs.fetch_add(1, Ordering::Relaxed);
-        self.directory
-            .write(&format!("{namespace}.{name}.{number}.kubeconfig"), content)
+        self.directory.write(&format!("{namespace}.{name}.{number}.kubeconfig"), content)
     }
 
     /// The audit log.
@@ -235,9 +181,7 @@ impl ControlPlane {
     /// # Errors
     /// When it was switched off in [`Options`].
     pub fn audit(&self) -> anyhow::Result<&AuditLog> {
-        self.audit
-            .as_ref()
-            .context("this control plane was started without its audit log: set Options::audit")
+        self.audit.as_ref().context("this control plane was started without its audit log: set Options::audit")
     }
 
     /// The process id of a program, if it runs.
@@ -264,8 +208,7 @@ impl ControlPlane {
         if component == Component::Etcd {
             startup::until_listening(self.etcd_client_port, program).await?;
         }
-        if self.program(Component::ApiServer)?.answers() && self.program(Component::Etcd)?.answers()
-        {
+        if self.program(Component::ApiServer)?.answers() && self.program(Component::Etcd)?.answers() {
             self.until_ready().await?;
         }
         Ok(())
@@ -332,12 +275,9 @@ impl ControlPlane {
     }
 
     fn program(&self, component: Component) -> anyhow::Result<&Program> {
-        self.programs.get(&component).with_context(|| {
-            format!(
-                "this control plane has no {}: see Options",
-                component.program()
-            )
-        })
+        self.programs
+            .get(&component)
+            .with_context(|| format!("this control plane has no {}: see Options", component.program()))
     }
 }
 
@@ -351,9 +291,7 @@ impl Drop for ControlPlane {
 }
 
 async fn is_ready(client: &Client) -> anyhow::Result<()> {
-    client
-        .request_text(http::Request::get("/readyz").body(Vec::new())?)
-        .await?;
+    client.request_text(http::Request::get("/readyz").body(Vec::new())?).await?;
     Api::<Namespace>::all(client.clone()).get("default").await?;
     Ok(())
 }

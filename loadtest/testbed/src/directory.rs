@@ -17,11 +17,7 @@ pub(crate) struct Directory {
 impl Directory {
     /// A new one in the system's place for temporary files.
     pub(crate) fn temporary() -> anyhow::Result<Self> {
-        let name = format!(
-            "testbed-{}-{:08x}",
-            std::process::id(),
-            u32::from_ne_bytes(keys::random()?)
-        );
+        let name = format!("testbed-{}-{:08x}", std::process::id(), u32::from_ne_bytes(keys::random()?));
         Self::at(&std::path::absolute(std::env::temp_dir())?.join(name))
     }
 
@@ -29,10 +25,7 @@ impl Directory {
     pub(crate) fn at(path: &Path) -> anyhow::Result<Self> {
         let path = std::path::absolute(path)?;
         if fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
-            bail!(
-                "{} is not empty: name a directory that is, since all of it is removed at the end",
-                path.display()
-            );
+            bail!("{} is not empty: name a directory that is, since all of it is removed at the end", path.display());
         }
         // Told to the janitor first, so that there is no moment at which it stands and would stay.
         process::removed_at_exit(&path)?;

@@ -31,10 +31,7 @@ pub(crate) fn signing_key() -> anyhow::Result<SigningKey> {
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(unusable)?;
     let private = pair.to_pkcs8v1().map_err(unusable)?;
     let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(unusable)?;
-    Ok(SigningKey {
-        private: pem("PRIVATE KEY", private.as_ref()),
-        public: pem("PUBLIC KEY", public.as_ref()),
-    })
+    Ok(SigningKey { private: pem("PRIVATE KEY", private.as_ref()), public: pem("PUBLIC KEY", public.as_ref()) })
 }
 
 fn pem(kind: &str, der: &[u8]) -> String {

@@ -38,26 +38,16 @@ pub fn test_client(mut config: Config) -> anyhow::Result<Client> {
     // Watches and waits of a test may be silent for long; the test has its own deadline.
     config.read_timeout = None;
     config.write_timeout = Some(Duration::from_secs(60));
-    config.headers.push((
-        USER_AGENT,
-        HeaderValue::from_static(concat!("testbed/", env!("CARGO_PKG_VERSION"))),
-    ));
+    config.headers.push((USER_AGENT, HeaderValue::from_static(concat!("testbed/", env!("CARGO_PKG_VERSION")))));
     let server = config.cluster_url.clone();
     Client::try_from(config).with_context(|| format!("cannot make a client for {server}"))
 }
 
 /// `kubectl` for a kubeconfig, with nothing of the user's own settings and caches: kubectl caches what a server offers by
 /// its address, and another control plane had that port yesterday.
-pub(crate) fn kubectl(
-    program: &Path,
-    kubeconfig: &Path,
-    directory: &Path,
-) -> std::process::Command {
+pub(crate) fn kubectl(program: &Path, kubeconfig: &Path, directory: &Path) -> std::process::Command {
     let mut command = std::process::Command::new(program);
-    command
-        .env("KUBECONFIG", kubeconfig)
-        .env("KUBECACHEDIR", directory.join("kubectl-cache"))
-        .env("KUBERC", "off");
+    command.env("KUBECONFIG", kubeconfig).env("KUBECACHEDIR", directory.join("kubectl-cache")).env("KUBERC", "off");
     command
 }
 
@@ -68,9 +58,7 @@ pub(crate) fn kubectl(
 pub async fn config(kubeconfig: &Path) -> anyhow::Result<Config> {
     let unusable = || format!("cannot use the kubeconfig {}", kubeconfig.display());
     let content = Kubeconfig::read_from(kubeconfig).with_context(unusable)?;
-    Config::from_custom_kubeconfig(content, &KubeConfigOptions::default())
-        .await
-        .with_context(unusable)
+    Config::from_custom_kubeconfig(content, &KubeConfigOptions::default()).await.with_context(unusable)
 }
 
 /// The content of a kubeconfig for a ServiceAccount of the cluster that `administrator` is for, with a token that the API
@@ -85,16 +73,15 @@ pub async fn for_service_account(
     name: &str,
 ) -> anyhow::Result<String> {
     let request = TokenRequest {
-        spec: Some(TokenRequestSpec {
-            expiration_seconds: Some(TOKEN_SECONDS),
-            ..TokenRequestSpec::default()
-        }),
+        spec: Some(TokenRequestSpec { expiration_seconds: Some(TOKEN_SECONDS), ..TokenRequestSpec::default() }),
         ..TokenRequest::default()
     };
     let token = Api::<ServiceAccount>::namespaced(client.clone(), namespace)
         .create_token_request(name, &PostParams::default(), &request)
         .await
-        .with_context(|| format!("no token for the ServiceAccount {namespace}/{name}: create it, with its RBAC rules, first"))?
+        .with_context(|| {
+            format!("no token for the ServiceAccount {namespace}/{name}: create it, with its RBAC rules, first")
+        })?
         .status
         .and_then(|status| status.token)
         .with_context(|| format!("the token for the ServiceAccount {namespace}/{name} came without content"))?;
@@ -105,21 +92,10 @@ pub async fn for_service_account(
 fn cluster_of(kubeconfig: &Path) -> anyhow::Result<Value> {
     let content = Kubeconfig::read_from(kubeconfig)?;
     let name = content.current_context.as_deref().and_then(|current| {
-        let context = content
-            .contexts
-            .iter()
-            .find(|context| context.name == current)?;
+        let context = content.contexts.iter().find(|context| context.name == current)?;
         Some(context.context.as_ref()?.cluster.as_str())
     });
-    let cluster = content
-        .clusters
-        .iter()
-        .find(|cluster| Some(cluster.name.as_str()) == name);
-    let cluster = cluster.with_context(|| {
-        format!(
-            "{} has no current context with a cluster",
-            kubeconfig.display()
-        )
-    })?;
+    let cluster = content.clusters.iter().find(|cluster| Some(cluster.name.as_str()) == name);
+    let cluster = cluster.with_context(|| format!("{} has no current context with a cluster", kubeconfig.display()))?;
     Ok(serde_json::to_value(&cluster.cluster)?)
 }

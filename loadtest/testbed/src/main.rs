@@ -49,9 +49,7 @@ struct Up {
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Up(up) => run(up).await,
-        Command::Build => testbed::bin_dir()
-            .await
-            .map(|path| println!("{}", path.display())),
+        Command::Build => testbed::bin_dir().await.map(|path| println!("{}", path.display())),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -108,10 +106,7 @@ async fn stdin_closes(wanted: bool) {
     // A thread of its own, since a read from a terminal cannot be cancelled and would keep the runtime from ending.
     std::thread::spawn(move || {
         let mut buffer = [0; 1024];
-        while std::io::stdin()
-            .read(&mut buffer)
-            .is_ok_and(|length| length > 0)
-        {}
+        while std::io::stdin().read(&mut buffer).is_ok_and(|length| length > 0) {}
         // Nobody listens any more when the program is on its way out already.
         let _ = closed.send(());
     });

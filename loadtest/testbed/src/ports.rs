@@ -36,9 +36,7 @@ fn one_of(below: u16, taken: &HashSet<u16>) -> anyhow::Result<u16> {
             LOWEST + random % (below - LOWEST)
         } else {
             // A machine with an unusual range: whatever the kernel gives.
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-                .and_then(|listener| listener.local_addr())?
-                .port()
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr())?.port()
         };
         if !taken.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return Ok(port);
@@ -62,10 +60,8 @@ mod tests {
     fn ports_are_different_and_can_be_listened_on() {
         let ports: [u16; 20] = free().unwrap();
         assert_eq!(ports.iter().collect::<HashSet<_>>().len(), ports.len());
-        let listeners: Vec<_> = ports
-            .iter()
-            .map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).unwrap())
-            .collect();
+        let listeners: Vec<_> =
+            ports.iter().map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).unwrap()).collect();
         assert_eq!(listeners.len(), ports.len());
     }
 }

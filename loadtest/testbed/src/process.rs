@@ -81,13 +81,7 @@ pub struct Command {
 impl Command {
     /// A program by its path, or by a name that is looked for in `PATH`.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self {
-            program: program.into(),
-            args: Vec::new(),
-            env: Vec::new(),
-            stdout: Output::Null,
-            stderr: Output::Null,
-        }
+        Self { program: program.into(), args: Vec::new(), env: Vec::new(), stdout: Output::Null, stderr: Output::Null }
     }
 
     /// Adds one argument.
@@ -100,16 +94,14 @@ impl Command {
     /// Adds arguments.
     #[must_use]
     pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        self.args
-            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
     /// Sets a variable; the rest of the environment is inherited.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env
-            .push((name.as_ref().to_owned(), Some(value.as_ref().to_owned())));
+        self.env.push((name.as_ref().to_owned(), Some(value.as_ref().to_owned())));
         self
     }
 
@@ -142,11 +134,7 @@ impl Command {
     }
 
     fn name(&self) -> String {
-        self.program
-            .file_name()
-            .unwrap_or(self.program.as_os_str())
-            .to_string_lossy()
-            .into_owned()
+        self.program.file_name().unwrap_or(self.program.as_os_str()).to_string_lossy().into_owned()
     }
 
     fn under_setpriv(&self, mark: &str) -> anyhow::Result<std::process::Command> {
@@ -155,10 +143,7 @@ impl Command {
             bail!("{} is not there: build it first", self.program.display());
         }
         let mut command = std::process::Command::new("setpriv");
-        command
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(&self.program)
-            .args(&self.args);
+        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program).args(&self.args);
         for (name, value) in &self.env {
             match value {
                 Some(value) => command.env(name, value),
@@ -166,10 +151,7 @@ impl Command {
             };
         }
         command.env(OWNER, mark).process_group(0);
-        command
-            .stdin(Stdio::null())
-            .stdout(self.stdout.stdio()?)
-            .stderr(self.stderr.stdio()?);
+        command.stdin(Stdio::null()).stdout(self.stdout.stdio()?).stderr(self.stderr.stdio()?);
         Ok(command)
     }
 }
@@ -230,10 +212,7 @@ impl Child {
         if process.try_wait()?.is_some() {
             return Ok(());
         }
-        let pid = i32::try_from(self.pid)
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or(io::ErrorKind::InvalidInput)?;
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
         Ok(kill_process_group(pid, signal.into())?)
     }
 
@@ -311,41 +290,22 @@ pub fn spawn(command: &Command) -> anyhow::Result<Child> {
     let process = answer
         .recv()
         .context("the thread that starts processes has ended")?
-        .with_context(|| {
-            format!(
-                "cannot start {} by setpriv (package util-linux)",
-                command.name()
-            )
-        })?;
-    Ok(Child {
-        name: command.name(),
-        pid: process.id(),
-        process: Mutex::new(process),
-    })
+        .with_context(|| format!("cannot start {} by setpriv (package util-linux)", command.name()))?;
+    Ok(Child { name: command.name(), pid: process.id(), process: Mutex::new(process) })
 }
 
 /// Has the janitor remove this directory when we are gone; the caller removes it earlier when it can.
 pub(crate) fn removed_at_exit(directory: &Path) -> anyhow::Result<()> {
     let mut line = directory.as_os_str().as_bytes().to_vec();
     if line.contains(&b'\n') || !directory.is_absolute() {
-        bail!(
-            "{}: a directory of the test bed needs an absolute path without line breaks",
-            directory.display()
-        );
+        bail!("{}: a directory of the test bed needs an absolute path without line breaks", directory.display());
     }
     line.push(b'\n');
-    let mut pipe = owner()?
-        .janitor
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    pipe.write_all(&line)
-        .context("the janitor has ended: it must not be killed while the test bed is in use")
+    let mut pipe = owner()?.janitor.lock().unwrap_or_else(PoisonError::into_inner);
+    pipe.write_all(&line).context("the janitor has ended: it must not be killed while the test bed is in use")
 }
 
-type Request = (
-    std::process::Command,
-    mpsc::Sender<io::Result<std::process::Child>>,
-);
+type Request = (std::process::Command, mpsc::Sender<io::Result<std::process::Child>>);
 
 /// What this process has one of.
 struct Owner {
@@ -364,9 +324,7 @@ fn owner() -> anyhow::Result<&'static Owner> {
 
 impl Owner {
     fn start() -> anyhow::Result<Self> {
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // Ends in a letter, so that no mark is the beginning of another.
         let mark = format!("{}-{}x", std::process::id(), since_epoch.as_nanos());
         // Without our own mark, should we be a child of another test bed ourselves: its janitor must not kill ours, which
@@ -383,18 +341,12 @@ impl Owner {
             .stdin
             .context("the janitor has no standard input")?;
         let (spawner, requests) = mpsc::channel::<Request>();
-        thread::Builder::new()
-            .name("testbed-spawner".into())
-            .spawn(move || {
-                for (mut command, reply) in requests {
-                    // Whoever asked may have gone; then the child is dropped, unreaped but under the death signal and the mark.
-                    let _ = reply.send(command.spawn());
-                }
-            })?;
-        Ok(Self {
-            mark,
-            spawner,
-            janitor: Mutex::new(janitor),
-        })
+        thread::Builder::new().name("testbed-spawner".into()).spawn(move || {
+            for (mut command, reply) in requests {
+                // Whoever asked may have gone; then the child is dropped, unreaped but under the death signal and the mark.
+                let _ = reply.send(command.spawn());
+            }
+        })?;
+        Ok(Self { mark, spawner, janitor: Mutex::new(janitor) })
     }
 }

@@ -49,24 +49,9 @@ impl Layout<'_> {
         let client = format!("http://127.0.0.1:{}", self.etcd_client_port);
         let peer = format!("http://127.0.0.1:{}", self.etcd_peer_port);
         self.command(Component::Etcd)
-            .args([
-                "--name",
-                "testbed",
-                "--initial-cluster",
-                &format!("testbed={peer}"),
-            ])
-            .args([
-                "--listen-client-urls",
-                &client,
-                "--advertise-client-urls",
-                &client,
-            ])
-            .args([
-                "--listen-peer-urls",
-                &peer,
-                "--initial-advertise-peer-urls",
-                &peer,
-            ])
+            .args(["--name", "testbed", "--initial-cluster", &format!("testbed={peer}")])
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .arg("--data-dir")
             .arg(self.directory.path().join("etcd"))
             // What is written survives a kill of etcd all the same: only a crash of the machine would lose it.
@@ -76,33 +61,15 @@ impl Layout<'_> {
     }
 
     /// `audit` adds the log; `sharded_watch` the feature gate, which servers before 1.36 refuse to start with.
-    pub(crate) fn api_server(
-        &self,
-        audit: bool,
-        sharded_watch: bool,
-        extra_flags: &[String],
-    ) -> Command {
+    pub(crate) fn api_server(&self, audit: bool, sharded_watch: bool, extra_flags: &[String]) -> Command {
         let file = |name: &str| self.directory.path().join(name);
         let mut command = self
             .command(Component::ApiServer)
-            .args([
-                "--etcd-servers",
-                &format!("http://127.0.0.1:{}", self.etcd_client_port),
-            ])
+            .args(["--etcd-servers", &format!("http://127.0.0.1:{}", self.etcd_client_port)])
             .args(["--secure-port", &self.api_server_port.to_string()])
-            .args([
-                "--bind-address",
-                "127.0.0.1",
-                "--advertise-address",
-                "127.0.0.1",
-            ])
+            .args(["--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1"])
             // A loopback address is no valid endpoint: without this the API server tries, fails and logs for ever.
-            .args([
-                "--endpoint-reconciler-type",
-                "none",
-                "--service-cluster-ip-range",
-                "10.0.0.0/24",
-            ])
+            .args(["--endpoint-reconciler-type", "none", "--service-cluster-ip-range", "10.0.0.0/24"])
             .arg("--cert-dir")
             .arg(file("certs"))
             .arg("--service-account-key-file")
@@ -123,12 +90,7 @@ impl Layout<'_> {
                 .arg("--audit-log-path")
                 .arg(file(AUDIT_LOG))
                 // A request that has been answered is in the file; and the file is never rotated away under its reader.
-                .args([
-                    "--audit-log-mode",
-                    "blocking",
-                    "--audit-log-maxsize",
-                    "1000000",
-                ]);
+                .args(["--audit-log-mode", "blocking", "--audit-log-maxsize", "1000000"]);
         }
         command.args(extra_flags)
     }
@@ -142,21 +104,9 @@ impl Layout<'_> {
             .arg(file(SIGNING_PRIVATE))
             .arg("--root-ca-file")
             .arg(file(CERTIFICATE))
-            .args([
-                "--controllers",
-                CONTROLLERS,
-                "--leader-elect=false",
-                "--use-service-account-credentials=false",
-            ])
+            .args(["--controllers", CONTROLLERS, "--leader-elect=false", "--use-service-account-credentials=false"])
             // With the default of 20 requests a second tests that delete namespaces would wait for it.
-            .args([
-                "--secure-port",
-                "0",
-                "--kube-api-qps",
-                "300",
-                "--kube-api-burst",
-                "600",
-            ])
+            .args(["--secure-port", "0", "--kube-api-qps", "300", "--kube-api-burst", "600"])
     }
 
     pub(crate) fn scheduler(&self) -> Command {
@@ -167,14 +117,9 @@ impl Layout<'_> {
     }
 
     fn command(&self, component: Component) -> Command {
-        let log = self
-            .directory
-            .path()
-            .join(format!("{}.log", component.program()));
+        let log = self.directory.path().join(format!("{}.log", component.program()));
         // Someone's KUBECONFIG is none of the control plane's business.
-        Command::new(self.bin_dir.join(component.program()))
-            .log(log)
-            .env_remove("KUBECONFIG")
+        Command::new(self.bin_dir.join(component.program())).log(log).env_remove("KUBECONFIG")
     }
 }
 

@@ -42,20 +42,11 @@ impl Program {
     /// Not yet running.
     pub(crate) fn new(command: Command, directory: &Path, component: Component) -> Self {
         let log = directory.join(format!("{}.log", component.program()));
-        Self {
-            component,
-            command,
-            log,
-            state: Mutex::new(State::Stopped),
-        }
+        Self { component, command, log, state: Mutex::new(State::Stopped) }
     }
 
     /// Running.
-    pub(crate) fn start(
-        command: Command,
-        directory: &Path,
-        component: Component,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn start(command: Command, directory: &Path, component: Component) -> anyhow::Result<Self> {
         let program = Self::new(command, directory, component);
         program.spawn()?;
         Ok(program)
@@ -131,10 +122,7 @@ impl Program {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
         let end = lines[lines.len().saturating_sub(15)..].join("\n");
-        let ended = format!(
-            "{} ended ({status}); the end of its log:\n{end}",
-            self.component.program()
-        );
+        let ended = format!("{} ended ({status}); the end of its log:\n{end}", self.component.program());
         if end.contains("address already in use") {
             return Err(PortTaken).context(ended);
         }

@@ -19,16 +19,10 @@ pub(crate) const READY_WITHIN: Duration = Duration::from_secs(120);
 
 pub(crate) async fn until_listening(port: u16, program: &Program) -> anyhow::Result<()> {
     let deadline = Instant::now() + READY_WITHIN;
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port))
-        .await
-        .is_err()
-    {
+    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
         program.check()?;
         if Instant::now() > deadline {
-            bail!(
-                "nothing listens on port {port} after {} s",
-                READY_WITHIN.as_secs()
-            );
+            bail!("nothing listens on port {port} after {} s", READY_WITHIN.as_secs());
         }
         sleep(Duration::from_millis(10)).await;
     }
@@ -37,23 +31,15 @@ pub(crate) async fn until_listening(port: u16, program: &Program) -> anyhow::Res
     program.check()
 }
 
-pub(crate) async fn until_certificate(
-    directory: &Directory,
-    api_server: &Program,
-) -> anyhow::Result<Vec<u8>> {
+pub(crate) async fn until_certificate(directory: &Directory, api_server: &Program) -> anyhow::Result<Vec<u8>> {
     let deadline = Instant::now() + READY_WITHIN;
     loop {
-        if fs::read(directory.path().join(programs::CERTIFICATE_KEY))
-            .is_ok_and(|key| !key.is_empty())
-        {
+        if fs::read(directory.path().join(programs::CERTIFICATE_KEY)).is_ok_and(|key| !key.is_empty()) {
             return Ok(fs::read(directory.path().join(programs::CERTIFICATE))?);
         }
         api_server.check()?;
         if Instant::now() > deadline {
-            bail!(
-                "the API server has made no certificate after {} s",
-                READY_WITHIN.as_secs()
-            );
+            bail!("the API server has made no certificate after {} s", READY_WITHIN.as_secs());
         }
         sleep(Duration::from_millis(10)).await;
     }
@@ -83,20 +69,12 @@ pub(crate) fn knows_sharded_watch(bin_dir: &Path) -> anyhow::Result<bool> {
     if !build::are_given() {
         return Ok(true);
     }
-    let answer = std_process::Command::new(bin_dir.join("kube-apiserver"))
-        .arg("--version")
-        .output()?;
+    let answer = std_process::Command::new(bin_dir.join("kube-apiserver")).arg("--version").output()?;
     let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
-    let minor = answer
-        .split('.')
-        .nth(1)
-        .and_then(|minor| minor.parse::<u32>().ok());
+    let minor = answer.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
     let knows = minor.is_some_and(|minor| minor >= 36);
     if !knows {
-        eprintln!(
-            "testbed: {} of KUBEBUILDER_ASSETS has no sharded watch: going on without it",
-            answer.trim()
-        );
+        eprintln!("testbed: {} of KUBEBUILDER_ASSETS has no sharded watch: going on without it", answer.trim());
     }
     Ok(knows)
 }

@@ -1,10 +1,6 @@
 //! The test bed against itself: what every other test takes for granted.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "clippy excuses test functions, not their helpers"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy excuses test functions, not their helpers")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,10 +20,7 @@ use tokio::time::sleep;
 async fn two_stand_side_by_side_and_leave_nothing() {
     testbed::bin_dir().await.unwrap();
     let begun = Instant::now();
-    let (left, right) = tokio::join!(
-        ControlPlane::start(Options::default()),
-        ControlPlane::start(Options::default())
-    );
+    let (left, right) = tokio::join!(ControlPlane::start(Options::default()), ControlPlane::start(Options::default()));
     let (left, right) = (left.unwrap(), right.unwrap());
     eprintln!("two at once were ready after {:?}", begun.elapsed());
     assert_ne!(left.dir(), right.dir());
@@ -37,46 +30,21 @@ async fn two_stand_side_by_side_and_leave_nothing() {
         let mark = log.mark().unwrap();
         create(&control_plane.client().unwrap(), name).await;
         let counts = counts(&log.since(mark).unwrap());
-        assert_eq!(
-            counts.get("testbed create configmaps"),
-            Some(&1),
-            "{counts:?}"
-        );
+        assert_eq!(counts.get("testbed create configmaps"), Some(&1), "{counts:?}");
     }
-    let names = left
-        .kubectl()
-        .args([
-            "get",
-            "configmaps",
-            "--namespace",
-            "default",
-            "--output",
-            "name",
-        ])
-        .output()
-        .unwrap();
+    let names =
+        left.kubectl().args(["get", "configmaps", "--namespace", "default", "--output", "name"]).output().unwrap();
     let names = String::from_utf8(names.stdout).unwrap();
-    assert!(
-        names.contains("configmap/left") && !names.contains("right"),
-        "{names}"
-    );
+    assert!(names.contains("configmap/left") && !names.contains("right"), "{names}");
 
     left.restart(Component::ApiServer).await.unwrap();
     let log = left.audit().unwrap();
     let mark = log.mark().unwrap();
     let maps = Api::<ConfigMap>::namespaced(left.client().unwrap(), "default");
-    maps.get("left")
-        .await
-        .expect("the data survives a restart of the API server");
-    assert_eq!(
-        counts(&log.since(mark).unwrap()).get("testbed get configmaps"),
-        Some(&1),
-        "the log goes on"
-    );
+    maps.get("left").await.expect("the data survives a restart of the API server");
+    assert_eq!(counts(&log.since(mark).unwrap()).get("testbed get configmaps"), Some(&1), "the log goes on");
     left.restart(Component::Etcd).await.unwrap();
-    maps.get("left")
-        .await
-        .expect("the data survives a restart of etcd");
+    maps.get("left").await.expect("the data survives a restart of etcd");
 
     let dirs = [left.dir().to_owned(), right.dir().to_owned()];
     let pids: Vec<u32> = [&left, &right].into_iter().flat_map(pids).collect();
@@ -97,39 +65,18 @@ async fn a_service_account_acts_as_itself_and_a_frozen_server_comes_back() {
     let control_plane = ControlPlane::start(Options::default()).await.unwrap();
     let client = control_plane.client().unwrap();
     let accounts = Api::<ServiceAccount>::namespaced(client.clone(), "default");
-    let account = ServiceAccount {
-        metadata: named("operator"),
-        ..ServiceAccount::default()
-    };
-    accounts
-        .create(&PostParams::default(), &account)
-        .await
-        .unwrap();
+    let account = ServiceAccount { metadata: named("operator"), ..ServiceAccount::default() };
+    accounts.create(&PostParams::default(), &account).await.unwrap();
 
-    let kubeconfig = control_plane
-        .service_account_kubeconfig("default", "operator")
-        .await
-        .unwrap();
+    let kubeconfig = control_plane.service_account_kubeconfig("default", "operator").await.unwrap();
     let config = testbed::kubeconfig::config(&kubeconfig).await.unwrap();
     let operator = testbed::kubeconfig::test_client(config).unwrap();
     let mark = control_plane.audit().unwrap().mark().unwrap();
-    let refused = Api::<ConfigMap>::namespaced(operator, "default")
-        .get("kube-root-ca.crt")
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(&refused, kube::Error::Api(status) if status.code == 403),
-        "{refused}"
-    );
+    let refused = Api::<ConfigMap>::namespaced(operator, "default").get("kube-root-ca.crt").await.unwrap_err();
+    assert!(matches!(&refused, kube::Error::Api(status) if status.code == 403), "{refused}");
     let events = control_plane.audit().unwrap().since(mark).unwrap();
-    let event = events
-        .iter()
-        .find(|event| event.user == "system:serviceaccount:default:operator")
-        .expect("in the log");
-    assert_eq!(
-        (event.code, event.verb.as_str(), event.namespace.as_str()),
-        (403, "get", "default")
-    );
+    let event = events.iter().find(|event| event.user == "system:serviceaccount:default:operator").expect("in the log");
+    assert_eq!((event.code, event.verb.as_str(), event.namespace.as_str()), (403, "get", "default"));
 
     control_plane.pause(Component::ApiServer).unwrap();
     let answer = tokio::time::timeout(Duration::from_millis(500), client.apiserver_version()).await;
@@ -140,49 +87,24 @@ async fn a_service_account_acts_as_itself_and_a_frozen_server_comes_back() {
     // The controllers work: a namespace only goes when the controller manager has emptied it.
     let namespaces = Api::<Namespace>::all(client);
     namespaces
-        .create(
-            &PostParams::default(),
-            &Namespace {
-                metadata: named("short-lived"),
-                ..Namespace::default()
-            },
-        )
+        .create(&PostParams::default(), &Namespace { metadata: named("short-lived"), ..Namespace::default() })
         .await
         .unwrap();
-    namespaces
-        .delete("short-lived", &DeleteParams::default())
-        .await
-        .unwrap();
-    eventually("the namespace goes", async || {
-        namespaces.get_opt("short-lived").await.unwrap().is_none()
-    })
-    .await;
+    namespaces.delete("short-lived", &DeleteParams::default()).await.unwrap();
+    eventually("the namespace goes", async || namespaces.get_opt("short-lived").await.unwrap().is_none()).await;
 }
 
 #[tokio::test]
 async fn a_killed_parent_leaves_nothing() {
     testbed::bin_dir().await.unwrap();
-    let mut parent = Command::new(env!("CARGO_BIN_EXE_testbed"))
-        .arg("up")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut parent = Command::new(env!("CARGO_BIN_EXE_testbed")).arg("up").stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
-    BufReader::new(parent.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    BufReader::new(parent.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let dir = PathBuf::from(line.trim()).parent().unwrap().to_owned();
-    assert_eq!(
-        processes_naming(&dir).len(),
-        3,
-        "etcd, API server and controller manager run"
-    );
+    assert_eq!(processes_naming(&dir).len(), 3, "etcd, API server and controller manager run");
     parent.kill().unwrap();
     parent.wait().unwrap();
-    eventually("nothing is left", async || {
-        processes_naming(&dir).is_empty() && !dir.exists()
-    })
-    .await;
+    eventually("nothing is left", async || processes_naming(&dir).is_empty() && !dir.exists()).await;
 }
 
 #[tokio::test]
@@ -190,20 +112,11 @@ async fn an_interrupted_or_abandoned_one_leaves_nothing() {
     testbed::bin_dir().await.unwrap();
     let parent = std::env::temp_dir().join(format!("testbed-dir-{}", std::process::id()));
     let log = parent.with_extension("log");
-    let up = process::Command::new(env!("CARGO_BIN_EXE_testbed"))
-        .args(["up", "--no-audit", "--dir"])
-        .arg(&parent)
-        .log(&log);
+    let up =
+        process::Command::new(env!("CARGO_BIN_EXE_testbed")).args(["up", "--no-audit", "--dir"]).arg(&parent).log(&log);
     let child = process::spawn(&up).unwrap();
-    eventually("it is up", async || {
-        fs::read_to_string(&log).is_ok_and(|text| text.contains("ready after"))
-    })
-    .await;
-    let status = child
-        .terminate(Duration::from_secs(10))
-        .await
-        .unwrap()
-        .expect("it ends by itself");
+    eventually("it is up", async || fs::read_to_string(&log).is_ok_and(|text| text.contains("ready after"))).await;
+    let status = child.terminate(Duration::from_secs(10)).await.unwrap().expect("it ends by itself");
     assert!(status.success(), "{status}");
     assert_eq!(processes_naming(&parent), Vec::<u32>::new());
     assert!(!parent.exists());
@@ -228,64 +141,41 @@ async fn a_child_obeys_signals() {
     child.signal(Signal::Cont).unwrap();
     child.signal(Signal::Term).unwrap();
     assert!(!child.wait().await.unwrap().success());
-    child
-        .signal(Signal::Kill)
-        .expect("harmless when it has ended");
+    child.signal(Signal::Kill).expect("harmless when it has ended");
 
     let missing = process::spawn(&process::Command::new("/nonexistent/program")).unwrap_err();
-    assert!(
-        missing.to_string().contains("/nonexistent/program"),
-        "{missing:#}"
-    );
+    assert!(missing.to_string().contains("/nonexistent/program"), "{missing:#}");
 }
 
 fn named(name: &str) -> ObjectMeta {
-    ObjectMeta {
-        name: Some(name.to_owned()),
-        ..ObjectMeta::default()
-    }
+    ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() }
 }
 
 async fn create(client: &Client, name: &str) {
-    let map = ConfigMap {
-        metadata: named(name),
-        ..ConfigMap::default()
-    };
-    Api::namespaced(client.clone(), "default")
-        .create(&PostParams::default(), &map)
-        .await
-        .unwrap();
+    let map = ConfigMap { metadata: named(name), ..ConfigMap::default() };
+    Api::namespaced(client.clone(), "default").create(&PostParams::default(), &map).await.unwrap();
 }
 
 fn counts(events: &[AuditEvent]) -> BTreeMap<String, usize> {
-    audit::count(events)
-        .into_iter()
-        .map(|(kind, count)| (kind.to_string(), count))
-        .collect()
+    audit::count(events).into_iter().map(|(kind, count)| (kind.to_string(), count)).collect()
 }
 
 fn pids(control_plane: &ControlPlane) -> Vec<u32> {
-    [
-        Component::Etcd,
-        Component::ApiServer,
-        Component::ControllerManager,
-    ]
-    .into_iter()
-    .filter_map(|component| control_plane.pid(component))
-    .collect()
+    [Component::Etcd, Component::ApiServer, Component::ControllerManager]
+        .into_iter()
+        .filter_map(|component| control_plane.pid(component))
+        .collect()
 }
 
 /// The processes whose command line names a file in this directory.
 fn processes_naming(dir: &Path) -> Vec<u32> {
     let dir = dir.to_str().unwrap();
-    let pids = fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok());
+    let pids =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| {
         let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         // The program itself was told the directory too, where it was given one: it is not what is looked for.
-        !words.windows(4).any(|word| word == b"\0up\0")
-            && String::from_utf8_lossy(&words).contains(dir)
+        !words.windows(4).any(|word| word == b"\0up\0") && String::from_utf8_lossy(&words).contains(dir)
     })
     .collect()
 }

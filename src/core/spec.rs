@@ -1,0 +1,96 @@
+//! Reading a spec: whatever an object holds, the answer is a spec that makes sense or a sentence that says what is
+//! wrong. Objects stored by the seed's operator, by hand or by a later version come here too.
+
+use serde_json::Value;
+
+use super::records::{Place, Spec};
+
+/// Reads `.spec`.
+///
+/// # Errors
+/// One sentence that names the field.
+pub fn read(spec: &Value) -> Result<Spec, String> {
+    let source_namespace = name(spec, "sourceNamespace", true)?.ok_or("sourceNamespace is missing")?;
+    let destination_namespace = name(spec, "destinationNamespace", true)?.ok_or("destinationNamespace is missing")?;
+    let source_name = name(spec, "configMapName", false)?.ok_or("configMapName is missing")?;
+    let destination_name = name(spec, "destinationName", false)?.unwrap_or(source_name);
+    let suspend = match spec.get("suspend") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(suspend)) => *suspend,
+        Some(_) => return Err("suspend must be true or false".to_owned()),
+    };
+    Ok(Spec {
+        source: Place::new(source_namespace, source_name),
+        destination: Place::new(destination_namespace, destination_name),
+        overwrite: policy(spec, "conflictPolicy", "Overwrite", "Fail")? == "Overwrite",
+        orphan: policy(spec, "deletionPolicy", "Delete", "Orphan")? == "Orphan",
+        follow_source: policy(spec, "sourceMissingPolicy", "Keep", "Delete")? == "Delete",
+        suspend,
+    })
+}
+
+fn text<'a>(spec: &'a Value, field: &str) -> Result<Option<&'a str>, String> {
+    match spec.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("{field} must be a string")),
+    }
+}
+
+fn name<'a>(spec: &'a Value, field: &str, label: bool) -> Result<Option<&'a str>, String> {
+    let Some(value) = text(spec, field)? else { return Ok(None) };
+    let valid = match label {
+        true => is_label(value),
+        false => value.len() <= 253 && value.split('.').all(is_label_of_any_length),
+    };
+    if valid { Ok(Some(value)) } else { Err(format!("{field} {value:?} is not a valid name")) }
+}
+
+fn is_label(text: &str) -> bool {
+    text.len() <= 63 && is_label_of_any_length(text)
+}
+
+fn is_label_of_any_length(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    bytes.iter().all(|byte| plain(*byte) || *byte == b'-')
+        && bytes.first().is_some_and(|byte| plain(*byte))
+        && bytes.last().is_some_and(|byte| plain(*byte))
+}
+
+fn policy<'a>(spec: &'a Value, field: &str, default: &'a str, other: &str) -> Result<&'a str, String> {
+    match text(spec, field)? {
+        None => Ok(default),
+        Some(value) if value == default || value == other => Ok(value),
+        Some(value) => Err(format!("{field} {value:?} is neither {default} nor {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::json;
+
+    #[test]
+    fn the_seeds_three_fields_are_enough() {
+        let spec = read(&json!({"sourceNamespace": "a", "destinationNamespace": "b", "configMapName": "c.d"})).unwrap();
+        assert_eq!((spec.source.to_string(), spec.destination.to_string()), ("a/c.d".into(), "b/c.d".into()));
+        assert!(spec.overwrite && !spec.orphan && !spec.follow_source && !spec.suspend);
+    }
+
+    #[rstest]
+    #[case(json!(null), "sourceNamespace is missing")]
+    #[case(json!([1]), "sourceNamespace is missing")]
+    #[case(json!({"sourceNamespace": 5}), "sourceNamespace must be a string")]
+    #[case(json!({"sourceNamespace": "A"}), "sourceNamespace \"A\" is not a valid name")]
+    #[case(json!({"sourceNamespace": "a", "destinationNamespace": "a.b"}), "destinationNamespace \"a.b\" is not a valid name")]
+    #[case(json!({"sourceNamespace": "a", "destinationNamespace": "b"}), "configMapName is missing")]
+    #[case(json!({"sourceNamespace": "a", "destinationNamespace": "b", "configMapName": "-c"}), "configMapName \"-c\" is not a valid name")]
+    #[case(json!({"sourceNamespace": "a", "destinationNamespace": "b", "configMapName": "c", "suspend": "no"}), "suspend must be true or false")]
+    #[case(json!({"sourceNamespace": "a", "destinationNamespace": "b", "configMapName": "c", "deletionPolicy": "Retain"}), "deletionPolicy \"Retain\" is neither Delete nor Orphan")]
+    fn nonsense_is_named(#[case] spec: Value, #[case] expected: &str) {
+        assert_eq!(read(&spec).unwrap_err(), expected);
+    }
+}

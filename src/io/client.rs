@@ -1,0 +1,184 @@
+//! The clients of a replica: one for the streams, one for reads and writes. Both are measured, and neither sends a
+//! request again by itself: a write must not be sent late, behind the gate's back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::header::{ACCEPT, HeaderValue, USER_AGENT};
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use kube::client::{Body, ClientBuilder};
+use kube::{Client, Config};
+use tower::{BoxError, Layer, Service};
+
+use super::instruments;
+
+/// Asks for metadata only: contents of ConfigMaps are not even sent.
+pub const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+const METADATA_WATCH: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+/// A watch that says nothing for this long is broken: the server sends a bookmark about every minute.
+const SILENCE: Duration = Duration::from_secs(100);
+
+/// The clients.
+#[derive(Clone)]
+pub struct Clients {
+    /// For reads and writes.
+    pub requests: Client,
+    /// For the stream of syncs.
+    pub streams: Client,
+    /// For streams of metadata.
+    pub metadata: Client,
+    /// When each watch last said anything.
+    pub pulses: Pulses,
+}
+
+impl Clients {
+    /// Makes them. `agent` names this replica in the server's audit log.
+    ///
+    /// # Errors
+    /// When the configuration is of no use, for instance for a certificate that cannot be read.
+    pub fn new(config: &Config, agent: &str) -> Result<Self, kube::Error> {
+        let config = config_for(config, agent);
+        let mut streaming = config.clone();
+        streaming.read_timeout = Some(SILENCE);
+        let pulses = Pulses::default();
+        Ok(Self {
+            requests: client(config, &pulses, false)?,
+            streams: client(streaming.clone(), &pulses, false)?,
+            metadata: client(streaming, &pulses, true)?,
+            pulses,
+        })
+    }
+}
+
+/// `config` without retries, and with a name for the audit log.
+pub fn config_for(config: &Config, agent: &str) -> Config {
+    let mut config = config.clone();
+    config.default_retry = false;
+    if let Ok(agent) = HeaderValue::from_str(agent) {
+        config.headers.retain(|(name, _)| name != USER_AGENT);
+        config.headers.push((USER_AGENT, agent));
+    }
+    config
+}
+
+fn client(config: Config, pulses: &Pulses, metadata_only: bool) -> Result<Client, kube::Error> {
+    let layer = MeasuredLayer { pulses: pulses.clone(), metadata_only };
+    Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
+}
+
+/// The streams that have a pulse.
+pub const STREAMS: [&str; 4] = ["configmapsyncs", "configmaps", "namespaces", "leases"];
+
+/// When each watch last said anything, be it only a bookmark.
+#[derive(Clone)]
+pub struct Pulses {
+    start: Instant,
+    last: Arc<[AtomicU64; STREAMS.len()]>,
+}
+
+impl Default for Pulses {
+    fn default() -> Self {
+        Self { start: Instant::now(), last: Arc::default() }
+    }
+}
+
+impl Pulses {
+    /// How long ago the stream `resource` last said anything. From the start of this replica, if it never did.
+    pub fn age(&self, resource: &str) -> Duration {
+        let index = STREAMS.iter().position(|name| *name == resource);
+        let last = index.map_or(0, |index| self.last[index].load(Ordering::Relaxed));
+        self.start.elapsed().saturating_sub(Duration::from_millis(last))
+    }
+
+    fn beat(&self, index: usize) {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last[index].fetch_max(now, Ordering::Relaxed);
+    }
+}
+
+/// Counts requests and their time, feels the pulse of watches, and asks for metadata where that is enough.
+#[derive(Clone)]
+struct MeasuredLayer {
+    pulses: Pulses,
+    metadata_only: bool,
+}
+
+impl<S> Layer<S> for MeasuredLayer {
+    type Service = Measured<S>;
+    fn layer(&self, inner: S) -> Measured<S> {
+        Measured { inner, settings: self.clone() }
+    }
+}
+
+struct Measured<S> {
+    inner: S,
+    settings: MeasuredLayer,
+}
+
+impl<S, B> Service<Request<Body>> for Measured<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<UnsyncBoxBody<Bytes, BoxError>>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+        if self.settings.metadata_only {
+            let accept = if watch { METADATA_WATCH } else { METADATA_LIST };
+            request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
+        }
+        let method = method(request.method());
+        let stream = STREAMS.iter().position(|name| request.uri().path().ends_with(name));
+        let pulses = self.settings.pulses.clone();
+        let start = Instant::now();
+        let answer = self.inner.call(request);
+        async move {
+            let answer = answer.await;
+            let code = answer.as_ref().map_or("<error>".to_owned(), |answer| answer.status().as_u16().to_string());
+            metrics::counter!(instruments::REST_CLIENT_REQUESTS_TOTAL, "code" => code, "method" => method).increment(1);
+            metrics::histogram!(instruments::REST_CLIENT_REQUEST_DURATION_SECONDS, "verb" => method)
+                .record(start.elapsed().as_secs_f64());
+            Ok(answer?.map(|body| match stream {
+                Some(index) => {
+                    pulses.beat(index);
+                    let beating = body.map_frame(move |frame| {
+                        pulses.beat(index);
+                        frame
+                    });
+                    beating.map_err(Into::into).boxed_unsync()
+                }
+                None => body.map_err(Into::into).boxed_unsync(),
+            }))
+        }
+        .boxed()
+    }
+}
+
+fn method(method: &http::Method) -> &'static str {
+    match *method {
+        http::Method::GET => "GET",
+        http::Method::POST => "POST",
+        http::Method::PUT => "PUT",
+        http::Method::PATCH => "PATCH",
+        http::Method::DELETE => "DELETE",
+        _ => "OTHER",
+    }
+}

@@ -1,0 +1,149 @@
+//! GETs of single objects.
+
+use std::time::Duration;
+
+use http::Request;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::decode::{ConfigMapObject, NamespaceObject, SyncObject};
+use super::refusal::Refusal;
+use crate::api::names::FIELD_MANAGER;
+use crate::core::content::{Content, SourceContent};
+use crate::core::plan::Read;
+use crate::core::records::{Namespace, Place, Sync};
+
+/// How long a GET may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Sends GETs. A GET without a resourceVersion is answered with what is true now, not from a cache of the server's.
+#[derive(Clone)]
+pub struct Reader {
+    client: kube::Client,
+}
+
+/// A ConfigMap that was read in full.
+#[derive(Debug)]
+pub struct CopyRead {
+    /// What decisions need of it.
+    pub read: Read,
+    /// The object as the server sent it, so that what others put on it can be kept.
+    pub object: Value,
+}
+
+impl CopyRead {
+    /// The field manager, other than us, that wrote to it last.
+    pub fn last_manager(&self) -> Option<&str> {
+        let entries = self.object["metadata"]["managedFields"].as_array()?;
+        let others = entries.iter().filter(|entry| entry["manager"] != FIELD_MANAGER);
+        others.max_by_key(|entry| entry["time"].as_str())?["manager"].as_str()
+    }
+}
+
+impl Reader {
+    /// A reader.
+    pub fn new(client: kube::Client) -> Self {
+        Self { client }
+    }
+
+    /// The content of a source.
+    ///
+    /// # Errors
+    /// `NotFound` when it is missing.
+    pub async fn source(&self, place: &Place) -> Result<SourceContent, Refusal> {
+        let text = self.get(&configmap_path(place)).await?;
+        let (seen, content) = configmap(&text)?;
+        SourceContent::new(place.clone(), seen.version, content).map_err(Refusal::Invalid)
+    }
+
+    /// What stands where a copy is to stand; `None` when nothing does.
+    ///
+    /// # Errors
+    /// When there was no answer that says so.
+    pub async fn copy(&self, place: &Place) -> Result<Option<CopyRead>, Refusal> {
+        let text = match self.get(&configmap_path(place)).await {
+            Ok(text) => text,
+            Err(Refusal::NotFound(_) | Refusal::NoNamespace(_)) => return Ok(None),
+            Err(refusal) => return Err(refusal),
+        };
+        let (seen, content) = configmap(&text)?;
+        let hash = content.hash().map_err(Refusal::Invalid)?;
+        let object = serde_json::from_str(&text).map_err(unreadable)?;
+        Ok(Some(CopyRead { read: Read { seen, hash, immutable: content.immutable == Some(true) }, object }))
+    }
+
+    /// A namespace; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// When there was no answer that says so.
+    pub async fn namespace(&self, name: &str) -> Result<Option<Namespace>, Refusal> {
+        match self.get(&format!("/api/v1/namespaces/{name}")).await {
+            Ok(text) => {
+                let object: NamespaceObject = serde_json::from_str(&text).map_err(unreadable)?;
+                Ok(object.record.map(|(_, namespace)| namespace))
+            }
+            Err(Refusal::NotFound(_) | Refusal::NoNamespace(_)) => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// A sync; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// When there was no answer that says so; a missing CRD is no such answer.
+    pub async fn sync(&self, key: &Place) -> Result<Option<Sync>, Refusal> {
+        let path = format!("/apis/apps.kapendra.com/v1/namespaces/{}/configmapsyncs/{}", key.namespace, key.name);
+        match self.get(&path).await {
+            Ok(text) => Ok(serde_json::from_str::<SyncObject>(&text).map_err(unreadable)?.record),
+            Err(Refusal::NotFound(_)) => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// How long the CRD has existed; `None` when it is missing or being deleted.
+    ///
+    /// # Errors
+    /// When there was no answer.
+    pub async fn crd_age(&self) -> Result<Option<Duration>, Refusal> {
+        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/configmapsyncs.apps.kapendra.com";
+        let crd: CustomResourceDefinition = match self.get(path).await {
+            Ok(text) => serde_json::from_str(&text).map_err(unreadable)?,
+            Err(Refusal::NotFound(_)) => return Ok(None),
+            Err(refusal) => return Err(refusal),
+        };
+        if crd.metadata.deletion_timestamp.is_some() {
+            return Ok(None);
+        }
+        let created = crd.metadata.creation_timestamp.map(|time| time.0.as_second());
+        let age = jiff::Timestamp::now().as_second().saturating_sub(created.unwrap_or(i64::MAX));
+        Ok(Some(Duration::from_secs(u64::try_from(age).unwrap_or(0))))
+    }
+
+    async fn get(&self, path: &str) -> Result<String, Refusal> {
+        let uri = format!("{path}?timeout={}s", TIMEOUT.as_secs());
+        let request = Request::get(uri).body(Vec::new()).map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        match tokio::time::timeout(TIMEOUT, self.client.request_text(request)).await {
+            Ok(answer) => answer.map_err(Refusal::from),
+            Err(_) => Err(Refusal::Unavailable(format!("no answer within {TIMEOUT:?}"))),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct ContentOf(Content);
+
+fn configmap(text: &str) -> Result<(crate::core::records::Seen, Content), Refusal> {
+    let object: ConfigMapObject = serde_json::from_str(text).map_err(unreadable)?;
+    let ContentOf(content) = serde_json::from_str(text).map_err(unreadable)?;
+    let (_, seen) = object.record.ok_or_else(|| Refusal::Unavailable("an object without a uid".to_owned()))?;
+    Ok((seen, content))
+}
+
+fn unreadable(error: serde_json::Error) -> Refusal {
+    Refusal::Unavailable(format!("the answer cannot be read: {error}"))
+}
+
+fn configmap_path(place: &Place) -> String {
+    format!("/api/v1/namespaces/{}/configmaps/{}", place.namespace, place.name)
+}

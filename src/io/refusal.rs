@@ -1,0 +1,113 @@
+//! Why a request did not do what it was sent for, in the words that decisions need.
+
+use std::time::Duration;
+
+use kube::core::Status;
+
+/// A request that did not do what it was sent for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// 404 whose details name the object: it is not there. (A missing CRD answers 404 too, without details.)
+    #[error("{0} does not exist")]
+    NotFound(String),
+    /// 404 on account of the namespace.
+    #[error("namespace {0} does not exist")]
+    NoNamespace(String),
+    /// 409: the object is not the version that the request named.
+    #[error("somebody else changed it meanwhile")]
+    Conflict,
+    /// 409: it is there already.
+    #[error("it exists already")]
+    AlreadyExists,
+    /// 403: nothing can be created in a namespace that is being deleted.
+    #[error("the namespace is being deleted")]
+    NamespaceTerminating,
+    /// 429, or 503/504 with a Retry-After: the server is busy, and says for how long.
+    #[error("the API server is busy; it asks to come back in {0:?}")]
+    Busy(Duration),
+    /// 422: what was sent is not acceptable, for instance a change of an immutable ConfigMap.
+    #[error("{0}")]
+    Invalid(String),
+    /// 401 or 403: permissions, or an admission policy.
+    #[error("{0}")]
+    Forbidden(String),
+    /// No answer in time, a broken connection, 5xx.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Not sent: the shard's lease might end before the answer.
+    #[error("not sent: the lease of this replica may end before the answer")]
+    GateClosed,
+    /// Not sent: `--observe-only`.
+    #[error("not sent: --observe-only")]
+    ObserveOnly,
+}
+
+impl Refusal {
+    /// A word for metrics.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "not_found",
+            Self::NoNamespace(_) => "no_namespace",
+            Self::Conflict => "conflict",
+            Self::AlreadyExists => "already_exists",
+            Self::NamespaceTerminating => "namespace_terminating",
+            Self::Busy(_) => "throttled",
+            Self::Invalid(_) => "invalid",
+            Self::Forbidden(_) => "forbidden",
+            Self::Unavailable(_) => "unavailable",
+            Self::GateClosed => "gate_closed",
+            Self::ObserveOnly => "observe_only",
+        }
+    }
+}
+
+impl From<kube::Error> for Refusal {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => from_status(&status),
+            other => Self::Unavailable(with_causes(&other)),
+        }
+    }
+}
+
+/// An error and what it was caused by, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+fn from_status(status: &Status) -> Refusal {
+    let details = status.details.as_ref();
+    let named = details.map_or("", |details| details.name.as_str());
+    let caused_by = |reason: &str| details.is_some_and(|details| details.causes.iter().any(|c| c.reason == reason));
+    let message = || {
+        if status.message.is_empty() {
+            format!("the API server answered {}", status.code)
+        } else {
+            status.message.clone()
+        }
+    };
+    let retry_after = details.map_or(0, |details| details.retry_after_seconds);
+    match status.code {
+        404 if details.is_some_and(|details| details.kind == "namespaces") => Refusal::NoNamespace(named.to_owned()),
+        404 if !named.is_empty() => Refusal::NotFound(named.to_owned()),
+        404 => Refusal::Unavailable(format!("{} (is the CustomResourceDefinition installed?)", message())),
+        409 if status.reason == "AlreadyExists" => Refusal::AlreadyExists,
+        409 => Refusal::Conflict,
+        403 if caused_by("NamespaceTerminating") => Refusal::NamespaceTerminating,
+        401 | 403 => Refusal::Forbidden(message()),
+        429 => Refusal::Busy(Duration::from_secs(u64::from(retry_after.max(1)))),
+        503 | 504 if retry_after > 0 => Refusal::Busy(Duration::from_secs(u64::from(retry_after))),
+        400 | 413 | 422 => Refusal::Invalid(message()),
+        _ => Refusal::Unavailable(message()),
+    }
+}
