@@ -309,4 +309,26 @@ mod tests {
         let config = args.into_config();
         assert_eq!((config.lease_namespace.as_str(), config.identity.as_str()), ("ops", "manager-5d9-x2x"));
     }
+
+    #[test]
+    fn the_manifests_pass_flags_that_are_taken_and_leave_time_for_the_way_down() {
+        use serde::de::Deserialize as _;
+        let manifests = include_str!("../../deploy/install.yaml");
+        let deployment = serde_yaml_ng::Deserializer::from_str(manifests)
+            .map(|document| serde_yaml_ng::Value::deserialize(document).unwrap())
+            .find(|document| document["kind"] == "Deployment")
+            .unwrap();
+        let pod = &deployment["spec"]["template"]["spec"];
+        let container = &pod["containers"][0];
+        let flags: Vec<&str> = container["args"].as_sequence().unwrap().iter().map(|a| a.as_str().unwrap()).collect();
+        let args = parse(&flags).unwrap();
+        let port = |name: &str| {
+            let ports = container["ports"].as_sequence().unwrap();
+            ports.iter().find(|port| port["name"] == name).unwrap()["containerPort"].as_u64().unwrap()
+        };
+        assert_eq!(args.health_probe_bind_address.to_string(), format!(":{}", port("health")));
+        assert_eq!(args.metrics_bind_address.to_string(), format!(":{}", port("metrics")));
+        let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
+        assert!(args.grace_period + Duration::from_secs(3) <= Duration::from_secs(grace));
+    }
 }
