@@ -97,7 +97,7 @@ while kill -0 "$build" 2>/dev/null; do
   [ $((ticks % 10)) -eq 0 ] || continue
   downloads=$(grep -c '^go: downloading' "$work/log" || true)
   lines=$(wc -l <"$work/log")
-  say "$((SECONDS - started)) s: $downloads modules fetched, $((lines - downloads)) of up to 2,000 packages compiled"
+  say "$((SECONDS - started)) s: $downloads modules fetched, $((lines - downloads)) of up to 2,700 packages compiled (then it is linked)"
 done
 if ! wait "$build"; then
   build=

@@ -36,10 +36,27 @@ impl Cluster {
     /// # Errors
     /// When `KUBECONFIG` names nothing usable, or as [`ControlPlane::start`].
     pub async fn connect_or_start(options: Options) -> anyhow::Result<Self> {
-        if env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty()) {
-            return Ok(Self::Given(Box::new(GivenCluster::connect().await?)));
+        if env::var_os("KUBECONFIG").is_none_or(|value| value.is_empty()) {
+            return Ok(Self::Own(Box::new(ControlPlane::start(options).await?)));
         }
-        Ok(Self::Own(Box::new(ControlPlane::start(options).await?)))
+        // Several files may be named, and paths in them are relative to them; read like this they are merged and absolute.
+        let kubeconfig = Kubeconfig::from_env()
+            .context("cannot read what KUBECONFIG names")?
+            .context("KUBECONFIG names no file: unset it to have a control plane started")?;
+        let cluster = Self::connect(kubeconfig).await?;
+        eprintln!(
+            "testbed: KUBECONFIG is set, so THE CLUSTER AT {} IS USED, not one of the test bed's own",
+            cluster.config().cluster_url
+        );
+        Ok(cluster)
+    }
+
+    /// Someone's cluster.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn connect(kubeconfig: Kubeconfig) -> anyhow::Result<Self> {
+        Ok(Self::Given(Box::new(GivenCluster::connect(kubeconfig).await?)))
     }
 
     /// The control plane, for what can only be done to one's own: the audit log, stopping and pausing its programs.
@@ -121,28 +138,16 @@ impl Cluster {
 }
 
 impl GivenCluster {
-    async fn connect() -> anyhow::Result<Self> {
-        // Several files may be named, and paths in them are relative to them: one file with all of it is easier to pass on.
-        let merged =
-            Kubeconfig::from_env().context("cannot read what KUBECONFIG names")?.context("KUBECONFIG is empty")?;
+    async fn connect(content: Kubeconfig) -> anyhow::Result<Self> {
         let directory = Directory::temporary()?;
-        let kubeconfig = directory.write("kubeconfig", serde_json::to_string_pretty(&merged)?)?;
+        // A file with all of it, since that is what can be passed on to kubectl and to an operator.
+        let kubeconfig = directory.write("kubeconfig", serde_json::to_string_pretty(&content)?)?;
         let config = kubeconfig::config(&kubeconfig).await?;
-        let version = Client::try_from(config.clone())?
+        let client = Client::try_from(config.clone())?;
+        client
             .apiserver_version()
             .await
-            .with_context(|| {
-                format!(
-                    "the cluster of KUBECONFIG, {}, does not answer: unset it to have one started",
-                    config.cluster_url
-                )
-            })?
-            .git_version;
-        eprintln!(
-            "testbed: KUBECONFIG is set, so THIS CLUSTER IS USED, not one of its own: {}, Kubernetes {version}, context {}",
-            config.cluster_url,
-            merged.current_context.as_deref().unwrap_or_default(),
-        );
+            .with_context(|| format!("{} does not answer: is KUBECONFIG what it should be?", config.cluster_url))?;
         let kubectl = match in_path("kubectl") {
             Some(path) => path,
             None => build::bin_dir().await?.join("kubectl"),

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::{Api, Client};
 use testbed::process::{self, Signal};
-use testbed::{AuditEvent, Component, ControlPlane, Options, audit};
+use testbed::{AuditEvent, Cluster, Component, ControlPlane, Options, audit};
 use tokio::time::sleep;
 
 #[tokio::test]
@@ -92,6 +92,31 @@ async fn a_service_account_acts_as_itself_and_a_frozen_server_comes_back() {
         .unwrap();
     namespaces.delete("short-lived", &DeleteParams::default()).await.unwrap();
     eventually("the namespace goes", async || namespaces.get_opt("short-lived").await.unwrap().is_none()).await;
+}
+
+#[tokio::test]
+async fn someone_elses_cluster_can_be_used_but_not_broken() {
+    let owner = ControlPlane::start(Options { audit: false, ..Options::default() }).await.unwrap();
+    assert!(owner.audit().is_err(), "it was switched off");
+    let kubeconfig = kube::config::Kubeconfig::read_from(owner.kubeconfig()).unwrap();
+    let cluster = Cluster::connect(kubeconfig).await.unwrap();
+
+    create(&cluster.client().unwrap(), "through-connect").await;
+    let get = cluster.kubectl().args(["get", "configmap", "through-connect"]).output().unwrap();
+    assert!(get.status.success(), "{}", String::from_utf8_lossy(&get.stderr));
+    eventually("the controllers make the account", async || {
+        cluster.service_account_kubeconfig("default", "default").await.is_ok()
+    })
+    .await;
+    let account = cluster.service_account_kubeconfig("default", "default").await.unwrap();
+    let config = testbed::kubeconfig::config(&account).await.unwrap();
+    testbed::kubeconfig::test_client(config).unwrap().apiserver_version().await.unwrap();
+    for refused in [cluster.control_plane().map(|_| ()), cluster.audit().map(|_| ())] {
+        assert!(refused.unwrap_err().to_string().contains("unset KUBECONFIG"));
+    }
+    let dir = cluster.dir().to_owned();
+    drop(cluster);
+    assert!(!dir.exists());
 }
 
 #[tokio::test]
