@@ -5,6 +5,10 @@ pub mod content;
 pub mod cycle;
 pub mod ownership;
 pub mod plan;
+#[cfg(test)]
+mod plan_cases;
+#[cfg(test)]
+mod plan_story;
 pub mod records;
 pub mod session;
 pub mod shard;

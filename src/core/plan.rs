@@ -169,6 +169,11 @@ pub enum Step {
 }
 
 impl Step {
+    /// Whether it reads or writes at a place, rather than says something or waits.
+    fn is_about_copies(&self) -> bool {
+        !matches!(self, Self::Report(..) | Self::Rest(_))
+    }
+
     /// Whether it is about the sync itself, and so can wait for copies of other syncs.
     pub fn is_paperwork(&self) -> bool {
         matches!(self, Self::AddFinalizer { ahead: false } | Self::RemoveFinalizer | Self::Report(..))
@@ -221,7 +226,7 @@ pub fn next(facts: &Facts<'_>) -> Step {
 fn with_source(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>, namespace: Uid) -> Step {
     let Some(seen) = spot.copy.seen() else {
         return match facts.source {
-            Source::InHand { .. } => write(facts, spec, Step::Create),
+            Source::InHand { .. } => repair(facts, spec, Step::Create),
             _ => Step::ReadSource { last_word: false },
         };
     };
@@ -229,18 +234,20 @@ fn with_source(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>, namespace: Uid) 
         return wind_up(facts, in_order);
     }
     if seen.deleting {
-        return Step::Rest(None); // its end is seen, and then a new one is made
+        return report(facts, Verdict::CopyHeld(spot.place.clone())); // its end is seen, and then a new one is made
     }
     match claim(seen, facts.sync, namespace, true) {
-        Claim::Ours | Claim::Inherited | Claim::AnotherSyncs => renew(facts, spec, spot, seen),
-        Claim::Foreign => adopt(facts, spec, spot, seen),
+        Claim::Ours => renew(facts, spec, spot, seen),
+        // To be taken over; but what a controller has made its own meanwhile never is.
+        Claim::Inherited | Claim::AnotherSyncs if !seen.controlled => renew(facts, spec, spot, seen),
+        Claim::Inherited | Claim::AnotherSyncs | Claim::Foreign => adopt(facts, spec, spot, seen),
     }
 }
 
 /// What stands at the destination is a copy, of this sync or left there by one that no longer wants the place.
 fn renew(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>, seen: &Seen) -> Step {
     let written_from = seen.mark.as_ref().map_or(0, |mark| mark.source_rv);
-    let newer = facts.source.rv().is_some_and(|rv| rv > written_from);
+    let newer = facts.source.rv().is_some_and(|rv| rv > written_from.max(known_to_be_reached(facts)));
     let Standing::Read(read) = spot.copy else {
         // With somebody else's labels on it, it is read so that theirs stay; with content of a version that is not
         // older than ours, or unknown, it is read to be compared.
@@ -262,14 +269,18 @@ fn renew(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>, seen: &Seen) -> Step {
     if !newer && !last_word {
         return Step::ReadSource { last_word: true };
     }
-    if let Some(manager) = &facts.contested {
-        return stall(facts, Stall::Contested(manager.clone()));
-    }
     match read.immutable {
         true if seen.adopted => stall(facts, Stall::DestinationImmutable),
-        true => write(facts, spec, Step::Remove(spot.place.clone(), seen.version)),
-        false => write(facts, spec, Step::Replace { over: seen.version, adopt: false }),
+        true => repair(facts, spec, Step::Remove(spot.place.clone(), seen.version)),
+        false => repair(facts, spec, Step::Replace { over: seen.version, adopt: false }),
     }
+}
+
+/// The newest version of the source that the copy is known to have held, whatever its marks say: a copy that was
+/// compared and found equal keeps the marks of an older version.
+fn known_to_be_reached(facts: &Facts<'_>) -> u64 {
+    let verified = facts.verified.map(|(source, _)| source);
+    verified.into_iter().chain(facts.sync.status.source).map(|source| source.rv).max().unwrap_or(0)
 }
 
 /// Whether the copy must be marked anew though its content is right: it carries another sync's marks. (The seed's
@@ -296,7 +307,15 @@ fn adopt(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>, seen: &Seen) -> Step {
     if read.immutable {
         return stall(facts, Stall::DestinationImmutable);
     }
-    write(facts, spec, Step::Replace { over: seen.version, adopt: true })
+    repair(facts, spec, Step::Replace { over: seen.version, adopt: true })
+}
+
+/// A write of the copy for another reason than that the source changed: not while somebody contests it.
+fn repair(facts: &Facts<'_>, spec: &Spec, step: Step) -> Step {
+    match &facts.contested {
+        Some(manager) => stall(facts, Stall::Contested(manager.clone())),
+        None => write(facts, spec, step),
+    }
 }
 
 /// A write of the copy; with `Orphan` the finalizer goes first, since only it tells a sweep that the copy stays.
@@ -316,18 +335,22 @@ fn in_order(facts: &Facts<'_>, copy: Version) -> Option<Verdict> {
 
 /// The copy is in order: clear what stands at former destinations, then say so.
 fn wind_up(facts: &Facts<'_>, verdict: Verdict) -> Step {
+    clear_leftovers(facts).find(Step::is_about_copies).unwrap_or_else(|| report(facts, verdict))
+}
+
+/// What is still to be done so that nothing of this sync's stands at former destinations. What another sync wants is
+/// left for it to take over.
+fn clear_leftovers(facts: &Facts<'_>) -> impl Iterator<Item = Step> {
     let orphan = facts.sync.spec.as_ref().is_ok_and(|spec| spec.orphan);
     let leftovers = facts.leftovers.iter().filter(|spot| !spot.wanted_by_another);
-    leftovers
-        .filter_map(|spot| clear(facts, spot, orphan, false))
-        .find(|step| !matches!(step, Step::Report(..) | Step::Rest(_)))
-        .unwrap_or_else(|| report(facts, verdict))
+    leftovers.filter_map(move |spot| clear(facts, spot, orphan, false))
 }
 
 /// There is no source.
 fn without_source(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>) -> Step {
     if spec.follow_source
-        && let Some(step) = clear(facts, spot, false, true)
+        && let Some(step) =
+            clear(facts, spot, false, true).or_else(|| clear_leftovers(facts).find(Step::is_about_copies))
     {
         return if facts.missing_twice { step } else { Step::Rest(Some(backoff::SOURCE_MISSING_TWICE)) };
     }
@@ -347,18 +370,20 @@ fn retire(facts: &Facts<'_>) -> Step {
         return Step::Rest(None);
     }
     let orphan = facts.sync.spec.as_ref().is_ok_and(|spec| spec.orphan);
-    let destination = facts.destination.iter().find_map(|spot| clear(facts, spot, orphan, true));
-    destination
-        .or_else(|| facts.leftovers.iter().find_map(|spot| clear(facts, spot, orphan, false)))
-        .unwrap_or(Step::RemoveFinalizer)
+    let destination = facts.destination.iter().filter_map(|spot| clear(facts, spot, orphan, true));
+    let mut steps: Vec<Step> = destination.chain(clear_leftovers(facts)).collect();
+    // One that is held does not keep the others waiting.
+    let at = steps.iter().position(Step::is_about_copies).unwrap_or(0);
+    if steps.is_empty() { Step::RemoveFinalizer } else { steps.swap_remove(at) }
 }
 
 /// What is still to be done so that nothing of this sync's stands at `spot`. `wants`: it is the spec's destination.
 fn clear(facts: &Facts<'_>, spot: &Spot<'_>, orphan: bool, wants: bool) -> Option<Step> {
     let seen = match spot.copy {
         Standing::Absent => return None,
-        // Nothing is called missing on the word of a stream alone, if there is reason to think that it was there.
-        Standing::Unknown if wants && facts.sync.status.copy.is_some() => {
+        // Nothing is called missing on the word of a stream alone, if there is reason to think that it was there: the
+        // status says so, or, since a status may lag behind, our finalizer is on a sync that goes.
+        Standing::Unknown if wants && (facts.sync.deleting || facts.sync.status.destination_exists) => {
             return match spot.namespace {
                 Home::Unknown => Some(Step::ReadNamespace(spot.place.namespace.clone())),
                 Home::Absent | Home::Terminating => None,
@@ -378,7 +403,7 @@ fn clear(facts: &Facts<'_>, spot: &Spot<'_>, orphan: bool, wants: bool) -> Optio
         Claim::Ours | Claim::Inherited => {}
         Claim::AnotherSyncs | Claim::Foreign => return None,
     }
-    if seen.deleting {
+    if seen.deleting && !(orphan || seen.adopted) {
         return Some(report(facts, Verdict::CopyHeld(spot.place.clone())));
     }
     Some(take_away(spot, seen, orphan))
@@ -440,10 +465,10 @@ pub fn text(facts: &Facts<'_>, verdict: &Verdict) -> Text {
         Source::Missing => false,
         Source::Seen(_) | Source::InHand { .. } => true,
     };
-    let destination_exists = match facts.destination.as_ref().map(|spot| spot.copy) {
-        Some(Standing::Seen(_) | Standing::Read(_)) => true,
-        Some(Standing::Absent) => false,
-        Some(Standing::Unknown) | None => told.destination_exists,
+    let destination_exists = match facts.destination.as_ref().map(|spot| (spot.copy, spot.namespace)) {
+        Some((_, Home::Absent) | (Standing::Absent, _)) => false,
+        Some((Standing::Seen(_) | Standing::Read(_), _)) => true,
+        Some((Standing::Unknown, _)) | None => told.destination_exists,
     };
     status::text(verdict, facts.sync, source_exists, destination_exists)
 }

@@ -32,7 +32,7 @@ pub enum Verdict {
     Stalled(Stall),
     /// A request failed; it will be tried again.
     Failed(Failed),
-    /// The sync is being deleted, but its copy is held by somebody's finalizer.
+    /// The copy is to go, or to be made anew, but what stands there is held by somebody's finalizer.
     CopyHeld(Place),
 }
 

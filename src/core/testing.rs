@@ -2,6 +2,7 @@
 
 use super::records::{Mark, Place, Seen, Spec, Sync, Told, Version};
 use super::shard::Uid;
+use super::status::Text;
 
 pub(crate) fn uid(number: u64) -> Uid {
     Uid::parse(&format!("00000000-0000-0000-0000-{number:012x}")).unwrap()
@@ -51,4 +52,18 @@ pub(crate) fn seen(number: u64, rv: u64) -> Seen {
 
 pub(crate) fn mark(sync: &str, number: Option<u64>, at: Option<u64>) -> Mark {
     Mark { sync: place(sync), uid: number.map(uid), source_rv: 0, at: at.map(uid) }
+}
+
+/// What a status that says `text` is kept as.
+pub(crate) fn told(text: &Text) -> Told {
+    Told {
+        observed_generation: text.observed_generation,
+        source: text.source,
+        copy: text.copy,
+        source_exists: text.source_exists,
+        destination_exists: text.destination_exists,
+        retry_count: text.retry_count,
+        digest: text.digest(),
+        ..Told::default()
+    }
 }

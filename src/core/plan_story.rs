@@ -1,0 +1,321 @@
+//! A tiny cluster around one sync, for tables of cases: all the steps that the sync takes until it rests, in words.
+
+use super::plan::{Facts, Home, Read, Source, Spot, Standing, Step, next};
+use super::records::{Mark, Place, Seen, Spec, Sync, Version};
+use super::status::Verdict;
+use super::testing::*;
+
+/// The cluster around one sync, a/s, which copies a/x (uid 2) to b/x (uid 3) in namespace b (uid 100).
+pub(super) struct Given {
+    pub(super) sync: Sync,
+    pub(super) source: Source,
+    /// What a GET of the source answers: its version and content.
+    pub(super) source_truth: Option<(u64, u8)>,
+    /// What the cache answers instead, unless it must be the last word.
+    pub(super) cached: Option<(u64, u8)>,
+    pub(super) missing_twice: bool,
+    pub(super) recheck: bool,
+    pub(super) destination: Option<Found>,
+    pub(super) leftovers: Vec<Found>,
+    pub(super) owner: Option<Place>,
+    pub(super) ring: Option<Vec<Place>>,
+    pub(super) verified: Option<(Version, Version)>,
+    pub(super) contested: Option<String>,
+    pub(super) clock: u64,
+}
+
+/// A place: what is known of it, and what is true.
+pub(super) struct Found {
+    pub(super) place: Place,
+    pub(super) home: Home,
+    pub(super) home_truth: Home,
+    pub(super) copy: Copy,
+    pub(super) truth: Option<Read>,
+    pub(super) wanted_by_another: bool,
+    pub(super) held: bool,
+}
+
+pub(super) enum Copy {
+    Unknown,
+    Absent,
+    Seen,
+    Read,
+}
+
+pub(super) const LIVE: u64 = 100;
+
+pub(super) fn found(at: &str, truth: Option<Read>) -> Found {
+    let copy = if truth.is_some() { Copy::Seen } else { Copy::Unknown };
+    let home = Home::Live(uid(LIVE));
+    Found { place: place(at), home, home_truth: home, copy, truth, wanted_by_another: false, held: false }
+}
+
+/// A ConfigMap that is nobody's copy.
+pub(super) fn foreign() -> Read {
+    Read { seen: seen(3, 30), hash: [9; 32], immutable: false }
+}
+
+/// What a sync left at some place, written there from version 10 of its source.
+pub(super) fn copy_of(name: &str, number: u64, at: u64) -> Read {
+    let mark = Mark { source_rv: 10, ..mark(name, Some(number), Some(at)) };
+    Read { seen: Seen { mark: Some(Box::new(mark)), ..seen(3, 30) }, hash: [8; 32], immutable: false }
+}
+
+/// A copy by the seed's operator.
+pub(super) fn seeds_copy(hash: u8) -> Read {
+    Read {
+        seen: Seen { mark: Some(Box::new(mark("a/s", None, None))), ..seen(3, 30) },
+        hash: [hash; 32],
+        immutable: false,
+    }
+}
+
+/// A new sync: nothing stands at its destination.
+pub(super) fn new() -> Given {
+    Given {
+        sync: sync("a/s", 1, "a/x", "b/x"),
+        source: Source::Seen(20),
+        source_truth: Some((20, 1)),
+        cached: None,
+        missing_twice: false,
+        recheck: false,
+        destination: Some(found("b/x", None)),
+        leftovers: Vec::new(),
+        owner: None,
+        ring: None,
+        verified: None,
+        contested: None,
+        clock: 40,
+    }
+}
+
+/// A sync that is in order, as a replica knows it that has just started: by the streams alone.
+pub(super) fn settled() -> Given {
+    let mut given = new();
+    assert_eq!(given.run(), "read source, create, finalizer, report in order, rest");
+    given.restarted()
+}
+
+/// A sync in order that adopted what stood there.
+pub(super) fn adopted() -> Given {
+    let mut given = standing(foreign());
+    given.run();
+    given.restarted()
+}
+
+pub(super) fn standing(read: Read) -> Given {
+    Given { destination: Some(found("b/x", Some(read))), ..new() }
+}
+
+impl Given {
+    pub(super) fn but(mut self, edit: fn(&mut Self)) -> Self {
+        edit(&mut self);
+        self
+    }
+
+    pub(super) fn restarted(mut self) -> Self {
+        self.verified = None;
+        self.source = self.source_truth.map_or(Source::Unknown, |(rv, _)| Source::Seen(rv));
+        for found in self.destination.iter_mut().chain(&mut self.leftovers) {
+            found.copy = if found.truth.is_some() { Copy::Seen } else { Copy::Unknown };
+        }
+        self
+    }
+
+    pub(super) fn spec(&mut self) -> &mut Spec {
+        self.sync.spec.as_mut().unwrap()
+    }
+
+    pub(super) fn here(&mut self) -> &mut Found {
+        self.destination.as_mut().unwrap()
+    }
+
+    pub(super) fn truth(&mut self) -> &mut Read {
+        self.here().truth.as_mut().unwrap()
+    }
+
+    /// Somebody changed the copy.
+    pub(super) fn touched(&mut self, hash: u8) {
+        self.clock += 1;
+        let rv = self.clock;
+        self.truth().seen.version.rv = rv;
+        self.truth().hash = [hash; 32];
+        self.here().copy = Copy::Seen;
+    }
+
+    /// The source has changed, and the stream told.
+    pub(super) fn source_is(&mut self, rv: u64, hash: u8) {
+        self.source_truth = Some((rv, hash));
+        self.source = Source::Seen(rv);
+    }
+
+    /// The source was deleted, and the stream told.
+    pub(super) fn source_gone(&mut self) {
+        self.source_truth = None;
+        self.source = Source::Unknown;
+    }
+
+    /// It no longer wants the place that it wanted; nothing stands at the new one.
+    pub(super) fn moved(&mut self) {
+        self.spec().destination = place("c/x");
+        self.sync.generation += 1;
+        self.leftovers.extend(self.destination.replace(found("c/x", None)));
+    }
+
+    /// The sync was deleted.
+    pub(super) fn deleted(&mut self) {
+        self.sync.deleting = true;
+    }
+
+    fn next(&self) -> Step {
+        next(&Facts {
+            sync: &self.sync,
+            source: self.source,
+            missing_twice: self.missing_twice,
+            recheck: self.recheck,
+            destination: self.destination.as_ref().map(spot),
+            leftovers: self.leftovers.iter().filter(|left| marked(left)).map(spot).collect(),
+            owner: self.owner.clone(),
+            ring: self.ring.clone(),
+            verified: self.verified,
+            contested: self.contested.clone(),
+        })
+    }
+
+    /// Carries out step after step until there is nothing left to do; all of them, in words.
+    pub(super) fn run(&mut self) -> String {
+        let mut steps = Vec::new();
+        while steps.len() < 16 {
+            let step = self.next();
+            steps.push(words(&step));
+            if matches!(step, Step::Rest(_) | Step::RemoveFinalizer) {
+                return steps.join(", ");
+            }
+            self.carry_out(step);
+        }
+        panic!("no end: {}", steps.join(", "));
+    }
+
+    fn carry_out(&mut self, step: Step) {
+        self.clock += 1;
+        let rv = self.clock;
+        let mark = |g: &Self| {
+            let Source::InHand { version, .. } = g.source else { panic!("nothing to write") };
+            Box::new(Mark { source_rv: version.rv, ..mark("a/s", Some(1), Some(LIVE)) })
+        };
+        match step {
+            Step::ReadSource { last_word } => {
+                let answer = self.cached.filter(|_| !last_word).or(self.source_truth);
+                self.source = answer.map_or(Source::Missing, |(rv, hash)| Source::InHand {
+                    version: version(2, rv),
+                    hash: [hash; 32],
+                    last_word,
+                });
+            }
+            Step::ReadNamespace(name) => {
+                for found in self.destination.iter_mut().chain(&mut self.leftovers) {
+                    if found.place.namespace == name {
+                        found.home = found.home_truth;
+                    }
+                }
+            }
+            Step::ReadCopy(at) => self.read(&at),
+            Step::Create if self.here().truth.is_some() => self.read(&place("b/x")),
+            Step::Create => {
+                let new = Seen { mark: Some(mark(self)), ..seen(3, rv) };
+                self.written(Read { seen: new, hash: [0; 32], immutable: false });
+            }
+            Step::Replace { over, adopt } => {
+                let was = self.truth().clone();
+                if was.seen.version != over || was.immutable {
+                    return self.read(&place("b/x")); // a conflict, or refused
+                }
+                let adopted = was.seen.adopted || adopt;
+                let seen = Seen { version: Version { rv, ..over }, mark: Some(mark(self)), adopted, ..was.seen };
+                self.written(Read { seen, ..was });
+            }
+            Step::Remove(at, over) => {
+                let found = self.at(&at);
+                let truth = found.truth.as_mut().unwrap();
+                assert_eq!(truth.seen.version, over);
+                if found.held {
+                    truth.seen.deleting = true;
+                } else {
+                    (found.truth, found.copy) = (None, Copy::Absent);
+                }
+            }
+            Step::Unmark(at) => {
+                let found = self.at(&at);
+                let truth = found.truth.as_mut().unwrap();
+                truth.seen = Seen {
+                    mark: None,
+                    adopted: false,
+                    version: Version { rv, ..truth.seen.version },
+                    ..truth.seen.clone()
+                };
+                found.copy = Copy::Seen;
+            }
+            Step::AddFinalizer { .. } => self.sync.finalizer = true,
+            Step::Report(_, text) => self.sync.status = told(&text),
+            Step::Rest(_) | Step::RemoveFinalizer => {}
+        }
+    }
+
+    fn at(&mut self, at: &Place) -> &mut Found {
+        self.destination.iter_mut().chain(&mut self.leftovers).find(|found| found.place == *at).unwrap()
+    }
+
+    fn read(&mut self, at: &Place) {
+        let found = self.at(at);
+        found.copy = if found.truth.is_some() { Copy::Read } else { Copy::Absent };
+    }
+
+    fn written(&mut self, read: Read) {
+        let Source::InHand { version, hash, .. } = self.source else { panic!("nothing to write") };
+        self.verified = Some((version, read.seen.version));
+        let here = self.here();
+        (here.truth, here.copy) = (Some(Read { hash, ..read }), Copy::Seen);
+    }
+}
+
+fn spot(found: &Found) -> Spot<'_> {
+    let read = found.truth.as_ref();
+    Spot {
+        place: &found.place,
+        namespace: found.home,
+        copy: match found.copy {
+            Copy::Unknown => Standing::Unknown,
+            Copy::Absent => Standing::Absent,
+            Copy::Seen => Standing::Seen(&read.unwrap().seen),
+            Copy::Read => Standing::Read(read.unwrap()),
+        },
+        wanted_by_another: found.wanted_by_another,
+    }
+}
+
+fn marked(found: &Found) -> bool {
+    found.truth.as_ref().is_some_and(|read| read.seen.mark.is_some())
+}
+
+pub(super) fn words(step: &Step) -> String {
+    match step {
+        Step::Rest(None) => "rest".to_owned(),
+        Step::Rest(Some(wait)) => format!("rest {} s", wait.as_secs()),
+        Step::ReadSource { last_word: false } => "read source".to_owned(),
+        Step::ReadSource { last_word: true } => "ask for source".to_owned(),
+        Step::ReadNamespace(name) => format!("read {name}"),
+        Step::ReadCopy(at) => format!("read {at}"),
+        Step::Create => "create".to_owned(),
+        Step::Replace { adopt: false, .. } => "replace".to_owned(),
+        Step::Replace { adopt: true, .. } => "adopt".to_owned(),
+        Step::Remove(at, _) => format!("remove {at}"),
+        Step::Unmark(at) => format!("unmark {at}"),
+        Step::AddFinalizer { ahead: true } => "finalizer first".to_owned(),
+        Step::AddFinalizer { ahead: false } => "finalizer".to_owned(),
+        Step::RemoveFinalizer => "release".to_owned(),
+        Step::Report(Verdict::InOrder { .. }, _) => "report in order".to_owned(),
+        Step::Report(Verdict::Stalled(stall), _) => format!("report {}", stall.reason()),
+        Step::Report(Verdict::CopyHeld(at), _) => format!("report {at} held"),
+        Step::Report(verdict, _) => format!("report {verdict:?}"),
+    }
+}
