@@ -5,6 +5,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+// `type_` stands in several columns, which clippy takes for one attribute said twice.
+#[allow(clippy::duplicated_attributes)]
 /// Keeps a copy of one ConfigMap in another namespace. The source always wins.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[kube(

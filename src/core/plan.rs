@@ -110,7 +110,8 @@ pub enum Standing<'a> {
 }
 
 impl<'a> Standing<'a> {
-    fn seen(self) -> Option<&'a Seen> {
+    /// Its metadata, if something stands there.
+    pub fn seen(self) -> Option<&'a Seen> {
         match self {
             Self::Seen(seen) => Some(seen),
             Self::Read(read) => Some(&read.seen),

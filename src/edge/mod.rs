@@ -30,11 +30,7 @@ const HELPERS_END: Duration = Duration::from_secs(2);
 /// The program: from the command line to the exit code. 0: a clean end, 1: a failure, 2: wrong usage.
 #[must_use]
 pub fn run() -> ExitCode {
-    // The seam: `crate::run::replica::run` goes here.
-    run_with(|_config: Config, _health: Health, stop: CancellationToken| async move {
-        stop.cancelled().await;
-        Ok::<(), anyhow::Error>(())
-    })
+    run_with(crate::run::replica::run)
 }
 
 /// As [`run`], with the replica as an argument: `replica(config, health, stop)` fills in its checks, works until

@@ -3,9 +3,11 @@
 pub mod client;
 pub mod clock;
 pub mod decode;
+pub mod events;
 pub mod instruments;
 pub mod leases;
 pub mod limiter;
 pub mod reader;
 pub mod refusal;
+pub mod streams;
 pub mod writer;

@@ -1,5 +1,16 @@
-//! A replica at work: the world, the shards it holds, their queues, leadership.
+//! A replica at work: the world, the shards it holds, their queue, leadership.
 
 pub mod config;
+pub mod fanout;
+pub mod follow;
 pub mod health;
 pub mod leadership;
+pub mod memo;
+mod passed;
+pub mod queue;
+pub mod replica;
+pub mod sources;
+mod steps;
+mod view;
+pub mod work;
+pub mod world;

@@ -1,0 +1,129 @@
+//! Kubernetes Events for people: at most one a second, 25 at once, Normal ones dropped first, and never in the way of
+//! the work.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::instruments;
+use crate::api::names::FIELD_MANAGER;
+use crate::core::records::Sync;
+
+/// How many Events may be sent at once.
+const BURST: f64 = 25.0;
+/// The last so many are kept for Warnings.
+const FOR_WARNINGS: f64 = 10.0;
+/// How many may wait to be sent.
+const BACKLOG: usize = 256;
+
+/// Takes Events; sends them when there is time.
+#[derive(Clone)]
+pub struct Events {
+    queue: mpsc::Sender<(Event, ObjectReference)>,
+}
+
+/// What sends them.
+pub struct EventSender {
+    recorder: Recorder,
+    queue: mpsc::Receiver<(Event, ObjectReference)>,
+}
+
+impl Events {
+    /// `instance`: the name of this replica.
+    pub fn new(client: kube::Client, instance: String) -> (Self, EventSender) {
+        let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(instance) };
+        let (sender, receiver) = mpsc::channel(BACKLOG);
+        (Self { queue: sender }, EventSender { recorder: Recorder::new(client, reporter), queue: receiver })
+    }
+
+    /// Something that went well.
+    pub fn normal(&self, sync: &Sync, reason: &str, note: String) {
+        self.offer(EventType::Normal, sync, reason, note);
+    }
+
+    /// Something that a person should look at.
+    pub fn warning(&self, sync: &Sync, reason: &str, note: String) {
+        self.offer(EventType::Warning, sync, reason, note);
+    }
+
+    fn offer(&self, type_: EventType, sync: &Sync, reason: &str, mut note: String) {
+        if note.len() > 1000 {
+            let cut = (0..=1000).rev().find(|at| note.is_char_boundary(*at)).unwrap_or(0);
+            note.truncate(cut);
+        }
+        let event =
+            Event { type_, reason: reason.to_owned(), note: Some(note), action: "Sync".to_owned(), secondary: None };
+        let reference = ObjectReference {
+            api_version: Some("apps.kapendra.com/v1".to_owned()),
+            kind: Some("ConfigMapSync".to_owned()),
+            namespace: Some(sync.key.namespace.to_string()),
+            name: Some(sync.key.name.to_string()),
+            uid: Some(sync.uid().to_string()),
+            ..ObjectReference::default()
+        };
+        if self.queue.try_send((event, reference)).is_err() {
+            metrics::counter!(instruments::EVENTS_DROPPED_TOTAL).increment(1);
+        }
+    }
+}
+
+impl EventSender {
+    /// Sends until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut budget = Budget { tokens: BURST, at: Instant::now() };
+        loop {
+            let next = tokio::select! {
+                () = stop.cancelled() => return,
+                next = self.queue.recv() => next,
+            };
+            let Some((event, reference)) = next else { return };
+            if !budget.spend(matches!(event.type_, EventType::Warning)) {
+                metrics::counter!(instruments::EVENTS_DROPPED_TOTAL).increment(1);
+                continue;
+            }
+            let sent = tokio::time::timeout(Duration::from_secs(5), self.recorder.publish(&event, &reference));
+            if let Ok(Err(error)) = sent.await {
+                let (namespace, name) = (reference.namespace, reference.name);
+                tracing::debug!(namespace, name, cause = %error, "an Event could not be sent");
+            }
+        }
+    }
+}
+
+struct Budget {
+    tokens: f64,
+    at: Instant,
+}
+
+impl Budget {
+    fn spend(&mut self, warning: bool) -> bool {
+        let now = Instant::now();
+        self.tokens = (self.tokens + now.duration_since(self.at).as_secs_f64()).min(BURST);
+        self.at = now;
+        let least = if warning { 1.0 } else { FOR_WARNINGS };
+        let affordable = self.tokens >= least;
+        if affordable {
+            self.tokens -= 1.0;
+        }
+        affordable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn normal_events_are_dropped_first() {
+        let mut budget = Budget { tokens: BURST, at: Instant::now() };
+        assert_eq!((0..100).filter(|_| budget.spend(false)).count(), 16);
+        assert_eq!((0..100).filter(|_| budget.spend(true)).count(), 9);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert!(!budget.spend(false));
+        assert_eq!((0..100).filter(|_| budget.spend(true)).count(), 3);
+    }
+}

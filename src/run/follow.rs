@@ -1,0 +1,262 @@
+//! From the streams into the world, and from there to the queue.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use ahash::AHashSet;
+use futures::{Stream, StreamExt as _};
+use kube::runtime::watcher::{self, Event};
+
+use super::fanout::Fanout;
+use super::queue::{Cause, Queue};
+use super::world::{Change, World};
+use crate::core::records::Place;
+use crate::core::shard::Uid;
+use crate::io::decode::{ConfigMapObject, NamespaceObject, Object, SyncObject};
+use crate::io::events::Events;
+use crate::io::instruments;
+
+/// Whether a stream's first list is complete, and what is wrong with it, if something is.
+#[derive(Default)]
+pub struct Progress {
+    listed: AtomicBool,
+    trouble: Mutex<Option<String>>,
+    done: tokio::sync::Notify,
+}
+
+impl Progress {
+    /// Whether its first list is complete.
+    pub fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Acquire)
+    }
+
+    /// Waits for that.
+    pub async fn listed(&self) {
+        loop {
+            let done = self.done.notified();
+            if self.is_listed() {
+                return;
+            }
+            done.await;
+        }
+    }
+
+    /// The last error, while it lasts.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+}
+
+/// Feeds the world and wakes keys.
+#[derive(Clone)]
+pub struct Follower {
+    /// What the streams told.
+    pub world: Arc<World>,
+    /// Where woken keys go.
+    pub queue: Arc<Queue>,
+    /// Events for people.
+    pub events: Events,
+}
+
+impl Follower {
+    /// Follows the stream of syncs until it is dropped.
+    pub async fn syncs(self, stream: impl Stream<Item = watcher::Result<Event<SyncObject>>>, progress: Arc<Progress>) {
+        let mut listed = AHashSet::new();
+        each("configmapsyncs", stream, &progress, |event| {
+            let mut woken = Vec::new();
+            match event {
+                Event::Init => listed = AHashSet::new(),
+                Event::InitApply(object) => {
+                    let Some(sync) = parsed("configmapsyncs", object) else { return };
+                    listed.insert(sync.uid());
+                    self.sync(sync, &mut woken);
+                }
+                Event::InitDone => self.world.syncs_listed(&std::mem::take(&mut listed), &mut woken),
+                Event::Apply(object) => {
+                    if let Some(sync) = parsed("configmapsyncs", object) {
+                        self.sync(sync, &mut woken);
+                    }
+                }
+                Event::Delete(object) => {
+                    if let Some(sync) = parsed("configmapsyncs", object) {
+                        self.world.sync_deleted(&sync, &mut woken);
+                    }
+                }
+            }
+            self.wake(&woken, &Cause { fanout: None, urgent: true });
+        })
+        .await;
+    }
+
+    fn sync(&self, sync: crate::core::records::Sync, woken: &mut Vec<Uid>) {
+        let uid = sync.uid();
+        if let Err(why) = &sync.spec
+            && self.world.sync(uid).is_none_or(|before| before.generation != sync.generation)
+        {
+            let (namespace, name) = (&*sync.key.namespace, &*sync.key.name);
+            tracing::warn!(namespace, name, cause = %why, "a ConfigMapSync makes no sense; it is skipped until it is mended");
+            metrics::counter!(instruments::UNPARSABLE_OBJECTS_TOTAL, "resource" => "configmapsyncs").increment(1);
+        }
+        match self.world.sync_applied(sync, woken) {
+            Change::Nothing => {}
+            Change::Status => self.wake(&[uid], &Cause::default()),
+            Change::Wanted => woken.push(uid),
+        }
+    }
+
+    /// Follows the stream of ConfigMaps until it is dropped.
+    pub async fn configmaps(
+        self,
+        stream: impl Stream<Item = watcher::Result<Event<ConfigMapObject>>>,
+        progress: Arc<Progress>,
+    ) {
+        let mut listed = AHashSet::new();
+        let (mut sources, mut others) = (Vec::new(), Vec::new());
+        each("configmaps", stream, &progress, |event| {
+            sources.clear();
+            others.clear();
+            match event {
+                Event::Init => listed = AHashSet::new(),
+                Event::InitApply(object) => {
+                    let Some((place, seen)) = parsed("configmaps", object) else { return };
+                    listed.insert(seen.version.uid);
+                    if self.news(&place, seen.version.rv) {
+                        self.world.configmap_applied(place, seen, &mut sources, &mut others);
+                    }
+                }
+                Event::InitDone => {
+                    self.world.configmaps_listed(&std::mem::take(&mut listed), &mut sources, &mut others);
+                }
+                Event::Apply(object) => {
+                    if let Some((place, seen)) = parsed("configmaps", object) {
+                        self.world.configmap_applied(place, seen, &mut sources, &mut others);
+                    }
+                }
+                Event::Delete(object) => {
+                    if let Some((place, seen)) = parsed("configmaps", object) {
+                        self.world.configmap_deleted(&place, seen.version.rv, &mut sources, &mut others);
+                    }
+                }
+            }
+            if !sources.is_empty() {
+                let fanout = Some(Arc::new(Fanout::start()));
+                self.wake(&sources, &Cause { fanout, urgent: true });
+            }
+            self.wake(&others, &Cause { fanout: None, urgent: true });
+        })
+        .await;
+    }
+
+    /// Whether a list tells of a version that is not known yet.
+    fn news(&self, place: &Place, rv: u64) -> bool {
+        self.world.configmap(place).is_none_or(|seen| seen.version.rv != rv)
+    }
+
+    /// Follows the stream of namespaces until it is dropped.
+    pub async fn namespaces(
+        self,
+        stream: impl Stream<Item = watcher::Result<Event<NamespaceObject>>>,
+        progress: Arc<Progress>,
+    ) {
+        let mut listed = AHashSet::new();
+        each("namespaces", stream, &progress, |event| {
+            let mut woken = Vec::new();
+            match event {
+                Event::Init => listed = AHashSet::new(),
+                Event::InitApply(object) => {
+                    let Some((name, namespace)) = parsed("namespaces", object) else { return };
+                    listed.insert(namespace.uid);
+                    self.world.namespace_applied(&name, namespace, &mut woken);
+                }
+                Event::InitDone => self.world.namespaces_listed(&std::mem::take(&mut listed), &mut woken),
+                Event::Apply(object) => {
+                    if let Some((name, namespace)) = parsed("namespaces", object) {
+                        self.world.namespace_applied(&name, namespace, &mut woken);
+                    }
+                }
+                Event::Delete(object) => {
+                    if let Some((name, _)) = parsed("namespaces", object) {
+                        self.world.namespace_deleted(&name, &mut woken);
+                    }
+                }
+            }
+            self.wake(&woken, &Cause { fanout: None, urgent: true });
+        })
+        .await;
+    }
+
+    /// Puts keys into the queue, each behind its source.
+    pub fn wake(&self, uids: &[Uid], cause: &Cause) {
+        for uid in uids {
+            let source = source_of(&self.world, *uid);
+            self.queue.push(*uid, source, cause);
+        }
+    }
+}
+
+/// The source whose turn a key waits for.
+pub fn source_of(world: &World, uid: Uid) -> Option<Place> {
+    world.sync(uid).and_then(|sync| sync.spec.as_ref().ok().map(|spec| spec.source.clone()))
+}
+
+fn parsed<R>(resource: &'static str, object: Object<R>) -> Option<R> {
+    if object.record.is_none() {
+        tracing::warn!(resource, "an object without a uid or a numeric resourceVersion is skipped");
+        metrics::counter!(instruments::UNPARSABLE_OBJECTS_TOTAL, "resource" => resource).increment(1);
+    }
+    object.record
+}
+
+async fn each<K>(
+    name: &'static str,
+    stream: impl Stream<Item = watcher::Result<Event<K>>>,
+    progress: &Progress,
+    mut handle: impl FnMut(Event<K>),
+) {
+    let mut stream = std::pin::pin!(stream);
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(event) => {
+                let done = matches!(event, Event::InitDone);
+                if progress.trouble().is_some() {
+                    tracing::info!(stream = name, "the stream is whole again");
+                    progress.set_trouble(None);
+                }
+                handle(event);
+                if done && !progress.listed.swap(true, Ordering::AcqRel) {
+                    progress.done.notify_waiters();
+                }
+            }
+            Err(error) => {
+                let cause = explain(name, &error);
+                if progress.trouble().as_ref() != Some(&cause) {
+                    tracing::warn!(stream = name, cause, "the stream broke; it is resumed");
+                    progress.set_trouble(Some(cause));
+                }
+            }
+        }
+    }
+}
+
+/// What went wrong, with the way out where we know it.
+fn explain(stream: &str, error: &watcher::Error) -> String {
+    let mut cause = error.to_string();
+    if let watcher::Error::InitialListFailed(kube::Error::Api(status))
+    | watcher::Error::WatchStartFailed(kube::Error::Api(status)) = error
+    {
+        cause = match status.code {
+            404 if stream == "configmapsyncs" => {
+                "the CustomResourceDefinition configmapsyncs.apps.kapendra.com is not installed: kubectl apply -f crds/"
+                    .to_owned()
+            }
+            401 | 403 => format!("{}: kubectl apply -f deploy/install.yaml grants it", status.message),
+            _ => status.message.clone(),
+        };
+    }
+    cause
+}

@@ -1,0 +1,96 @@
+//! What a replica remembers of a key between two looks at it: its own answers, until the streams have told the same,
+//! and how often it failed. All of it may be lost at any moment, at the price of a read.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::world::World;
+use crate::core::records::{Place, Seen, Sync, Version};
+use crate::core::shard::Uid;
+
+/// More repairs of a copy than this within [`CONTESTED_WITHIN`]: somebody else keeps changing it.
+const CONTESTED_AFTER: usize = 5;
+const CONTESTED_WITHIN: Duration = Duration::from_secs(60);
+
+/// What is remembered of a key.
+#[derive(Debug, Default)]
+pub struct Memo {
+    /// The sync, as an answer to a write of ours told it.
+    pub sync: Option<Arc<Sync>>,
+    /// The copy, as an answer to a write of ours told it, and where it stands.
+    pub copy: Option<(Place, Arc<Seen>)>,
+    /// A copy that we removed, though the stream may still show it.
+    pub gone: Option<Uid>,
+    /// The copy with the second version holds the content of the source with the first.
+    pub verified: Option<(Version, Version)>,
+    /// How many requests failed in a row.
+    pub failures: u32,
+    /// How many conflicts there were in a row.
+    pub conflicts: u32,
+    /// Since when the source has been missing, by a GET.
+    pub missing_since: Option<Instant>,
+    /// When a missing source is to be asked for again.
+    pub recheck_at: Option<Instant>,
+    /// Since when a copy without a sync has been waiting to be swept.
+    pub sweep_since: Option<Instant>,
+    /// When the copy was last repaired.
+    pub repairs: VecDeque<Instant>,
+    /// How often repairs had to be held back.
+    pub held_back: u32,
+    /// Until when repairs are held back, and for whom.
+    pub contested: Option<(Instant, String)>,
+}
+
+impl Memo {
+    /// Drops what the streams have told by now, and what they have overtaken.
+    pub fn catch_up(&mut self, world: &World) {
+        self.sync.take_if(|sync| sync.version.rv <= world.syncs_rv());
+        let told = world.configmaps_rv();
+        if self.copy.take_if(|(_, seen)| seen.version.rv <= told).is_some() {
+            self.gone = None;
+        }
+        self.repairs.retain(|at| at.elapsed() < CONTESTED_WITHIN);
+    }
+
+    /// Whether there is nothing in it that is worth keeping while nothing happens.
+    pub fn is_empty(&self) -> bool {
+        self.sync.is_none()
+            && self.copy.is_none()
+            && self.gone.is_none()
+            && self.verified.is_none()
+            && self.failures == 0
+            && self.repairs.is_empty()
+            && self.contested.is_none()
+            && self.missing_since.is_none()
+            && self.sweep_since.is_none()
+    }
+
+    /// A copy was repaired. When that happens too often, repairs are held back for a while, longer each time.
+    pub fn repaired(&mut self, manager: Option<&str>) {
+        let now = Instant::now();
+        self.repairs.push_back(now);
+        self.repairs.retain(|at| at.elapsed() < CONTESTED_WITHIN);
+        if self.repairs.len() >= CONTESTED_AFTER {
+            let wait = crate::core::backoff::contested(self.held_back);
+            self.held_back += 1;
+            self.contested = Some((now + wait, manager.unwrap_or("somebody").to_owned()));
+        } else if self.repairs.len() == 1 {
+            self.held_back = 0;
+        }
+    }
+
+    /// Whether it is time to ask for a missing source again.
+    pub fn recheck_due(&self) -> bool {
+        self.recheck_at.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// For how long repairs are held back, and for whom.
+    pub fn held_back(&self) -> Option<(Duration, &str)> {
+        let (until, manager) = self.contested.as_ref()?;
+        let left = until.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some((left, manager.as_str()))
+    }
+}

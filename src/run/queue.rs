@@ -1,0 +1,373 @@
+//! The queue of a replica: keys of syncs in shards that it holds, each at most once, one task per key at a time.
+//!
+//! Two lanes. Data (copies) goes round-robin by source, so that a small source need not wait for a big one.
+//! Paperwork (finalizers and statuses) waits while data does, but gets one turn in [`PAPERWORK_TURN`], and more when
+//! its oldest has waited for [`PAPERWORK_PATIENCE`]. One queue for all shards, since a turn is a turn of the
+//! replica's writers, whichever shard it is for.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ahash::AHashMap;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::fanout::Fanout;
+use super::memo::Memo;
+use crate::core::records::Place;
+use crate::core::shard::{SHARDS, Shard, Uid};
+use crate::io::instruments as i;
+
+/// While data waits, paperwork gets one turn in this many.
+const PAPERWORK_TURN: u32 = 16;
+/// Paperwork that has waited for this long gets every other turn.
+const PAPERWORK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which lane a key waits in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lane {
+    /// Copies; and whatever has not been looked at yet.
+    Data,
+    /// Finalizers and statuses.
+    Paperwork,
+}
+
+/// Why a key is put into the queue.
+#[derive(Clone, Debug, Default)]
+pub struct Cause {
+    /// The change of a source that it is part of.
+    pub fanout: Option<Arc<Fanout>>,
+    /// Whether it ends a wait after a failure: what the key waits for may have come. (A status that came back is no
+    /// such reason.)
+    pub urgent: bool,
+}
+
+/// What became of a key's work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Nothing is left to do until something changes, or until that time has passed.
+    Rest(Option<Duration>),
+    /// What is left is paperwork.
+    Paperwork,
+    /// It failed, or was refused: again after this time, or sooner when something changes.
+    Retry(Duration),
+}
+
+/// A key, and what is remembered of it.
+#[derive(Debug)]
+pub struct Job {
+    /// The sync's UID.
+    pub uid: Uid,
+    /// The lane that it waited in.
+    pub lane: Lane,
+    /// What is remembered of it.
+    pub memo: Memo,
+    /// The change of a source that it is part of.
+    pub fanout: Option<Arc<Fanout>>,
+}
+
+/// The queue.
+#[derive(Default)]
+pub struct Queue {
+    state: Mutex<State>,
+    more: Notify,
+}
+
+struct State {
+    held: [bool; SHARDS],
+    /// Keys at work, by shard.
+    at_work: [usize; SHARDS],
+    items: AHashMap<Uid, Item>,
+    /// Sources whose turn it is, one after the other, each with its keys.
+    sources: AHashMap<Option<Place>, VecDeque<Uid>>,
+    turns: VecDeque<Option<Place>>,
+    data: usize,
+    paperwork: VecDeque<(Instant, Uid)>,
+    waits: BinaryHeap<Reverse<(Instant, Uid)>>,
+    turn: u32,
+    /// Whoever waits for a shard's work to end.
+    drains: Vec<(Shard, tokio::sync::oneshot::Sender<()>)>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            held: [false; SHARDS],
+            at_work: [0; SHARDS],
+            items: AHashMap::new(),
+            sources: AHashMap::new(),
+            turns: VecDeque::new(),
+            data: 0,
+            paperwork: VecDeque::new(),
+            waits: BinaryHeap::new(),
+            turn: 0,
+            drains: Vec::new(),
+        }
+    }
+}
+
+struct Item {
+    place: Where,
+    memo: Memo,
+    fanout: Option<Arc<Fanout>>,
+    since: Instant,
+}
+
+/// Where a key is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Where {
+    /// In a lane.
+    Waiting(Lane),
+    /// With a task. `again`: something changed meanwhile.
+    AtWork { again: bool },
+    /// Until that time, or until something changes; `failed`: only something urgent ends it sooner.
+    Until { when: Instant, failed: bool },
+    /// Nowhere; only what is remembered of it is kept, until the streams have caught up with it.
+    Idle,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a key in, unless its shard is not held. `source`: whose turn it waits for.
+    pub fn push(&self, uid: Uid, source: Option<Place>, cause: &Cause) {
+        let mut state = self.lock();
+        if !state.held[Shard::of(uid).index()] {
+            return;
+        }
+        if state.push(uid, source, cause) {
+            drop(state);
+            self.more.notify_one();
+        }
+    }
+
+    /// Waits for the next key.
+    pub async fn pop(&self) -> Job {
+        loop {
+            let more = self.more.notified();
+            let next_wait = {
+                let mut state = self.lock();
+                state.end_waits(Instant::now());
+                if let Some(job) = state.pop() {
+                    return job;
+                }
+                state.waits.peek().map(|Reverse((when, _))| *when)
+            };
+            match next_wait {
+                Some(when) => {
+                    let _ = tokio::time::timeout_at(when, more).await;
+                }
+                None => more.await,
+            }
+        }
+    }
+
+    /// Takes a key back from the task that worked on it.
+    pub fn done(&self, uid: Uid, memo: Memo, outcome: Outcome, source: Option<Place>, fanout: Option<Arc<Fanout>>) {
+        let mut state = self.lock();
+        state.done(uid, memo, outcome, source, fanout);
+        drop(state);
+        self.more.notify_one();
+    }
+
+    /// A shard is ours: its keys are taken in from now on.
+    pub fn open(&self, shard: Shard) {
+        self.lock().held[shard.index()] = true;
+    }
+
+    /// Whether the keys of a shard are taken in.
+    pub fn holds(&self, shard: Shard) -> bool {
+        self.lock().held[shard.index()]
+    }
+
+    /// A shard is ours no more: what waits is dropped, and the answer comes when nothing of it is at work.
+    pub fn close(&self, shard: Shard) -> tokio::sync::oneshot::Receiver<()> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let mut state = self.lock();
+        state.held[shard.index()] = false;
+        let drop_all = |fanout: &Option<Arc<Fanout>>| fanout.iter().for_each(|fanout| fanout.give_up());
+        state.items.retain(|uid, item| {
+            let stays = Shard::of(*uid) != shard || matches!(item.place, Where::AtWork { .. });
+            if !stays {
+                drop_all(&item.fanout);
+            }
+            stays
+        });
+        state.drains.push((shard, sender));
+        state.drained(shard);
+        receiver
+    }
+
+    /// Sets the gauges. To be called now and then.
+    pub fn measure(&self) {
+        let state = self.lock();
+        let oldest = |since: Option<Instant>| since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+        let first = state.turns.front().and_then(|source| state.sources.get(source)).and_then(VecDeque::front);
+        let first = first.and_then(|uid| state.items.get(uid)).map(|item| item.since);
+        let paperwork = state.paperwork.front().map(|(since, _)| *since);
+        let lanes = [("data", state.data, first), ("paperwork", state.paperwork.len(), paperwork)];
+        for (lane, depth, since) in lanes {
+            metrics::gauge!(i::QUEUE_DEPTH, "lane" => lane).set(depth as f64);
+            metrics::gauge!(i::QUEUE_OLDEST_SECONDS, "lane" => lane).set(oldest(since));
+        }
+        metrics::gauge!(i::WORKQUEUE_DEPTH, "name" => "configmapsync").set((state.data + state.paperwork.len()) as f64);
+    }
+}
+
+impl State {
+    /// True when there is one more to pop.
+    fn push(&mut self, uid: Uid, source: Option<Place>, cause: &Cause) -> bool {
+        let item = self.items.entry(uid).or_insert_with(|| Item {
+            place: Where::Idle,
+            memo: Memo::default(),
+            fanout: None,
+            since: Instant::now(),
+        });
+        if item.fanout.is_none() {
+            item.fanout.clone_from(&cause.fanout);
+        }
+        match item.place {
+            Where::Waiting(Lane::Data) => false,
+            Where::AtWork { .. } => {
+                item.place = Where::AtWork { again: true };
+                false
+            }
+            Where::Until { failed: true, .. } if !cause.urgent => false,
+            // It is looked at anew: a copy may have to be written before the paperwork.
+            Where::Waiting(Lane::Paperwork) | Where::Until { .. } | Where::Idle => {
+                metrics::counter!(i::WORKQUEUE_ADDS_TOTAL, "name" => "configmapsync").increment(1);
+                self.enqueue(uid, source);
+                true
+            }
+        }
+    }
+
+    fn enqueue(&mut self, uid: Uid, source: Option<Place>) {
+        if let Some(item) = self.items.get_mut(&uid) {
+            item.place = Where::Waiting(Lane::Data);
+            item.since = Instant::now();
+        }
+        let keys = self.sources.entry(source.clone()).or_default();
+        if keys.is_empty() {
+            self.turns.push_back(source);
+        }
+        keys.push_back(uid);
+        self.data += 1;
+    }
+
+    fn pop(&mut self) -> Option<Job> {
+        let patience_ends = self.paperwork.front().is_some_and(|(since, _)| since.elapsed() >= PAPERWORK_PATIENCE);
+        self.turn = self.turn.wrapping_add(1);
+        let paperwork_first = self.turn.is_multiple_of(if patience_ends { 2 } else { PAPERWORK_TURN });
+        if paperwork_first {
+            self.pop_paperwork().or_else(|| self.pop_data())
+        } else {
+            self.pop_data().or_else(|| self.pop_paperwork())
+        }
+    }
+
+    fn pop_data(&mut self) -> Option<Job> {
+        while let Some(source) = self.turns.pop_front() {
+            let Some(keys) = self.sources.get_mut(&source) else { continue };
+            let key = keys.pop_front();
+            if keys.is_empty() {
+                self.sources.remove(&source);
+            } else {
+                self.turns.push_back(source);
+            }
+            let Some(uid) = key else { continue };
+            self.data -= 1;
+            if let Some(job) = self.start(uid, Lane::Data) {
+                return Some(job);
+            }
+        }
+        None
+    }
+
+    fn pop_paperwork(&mut self) -> Option<Job> {
+        while let Some((_, uid)) = self.paperwork.pop_front() {
+            if let Some(job) = self.start(uid, Lane::Paperwork) {
+                return Some(job);
+            }
+        }
+        None
+    }
+
+    /// Lanes may hold keys that have moved on since; only the item tells.
+    fn start(&mut self, uid: Uid, lane: Lane) -> Option<Job> {
+        let item = self.items.get_mut(&uid).filter(|item| item.place == Where::Waiting(lane))?;
+        item.place = Where::AtWork { again: false };
+        metrics::histogram!(i::WORKQUEUE_QUEUE_DURATION_SECONDS, "name" => "configmapsync")
+            .record(item.since.elapsed().as_secs_f64());
+        self.at_work[Shard::of(uid).index()] += 1;
+        Some(Job { uid, lane, memo: std::mem::take(&mut item.memo), fanout: item.fanout.take() })
+    }
+
+    fn done(&mut self, uid: Uid, memo: Memo, outcome: Outcome, source: Option<Place>, fanout: Option<Arc<Fanout>>) {
+        let shard = Shard::of(uid);
+        self.at_work[shard.index()] -= 1;
+        let Some(item) = self.items.get_mut(&uid) else { return };
+        let again = item.place == (Where::AtWork { again: true });
+        if !self.held[shard.index()] {
+            fanout.iter().chain(&item.fanout).for_each(|fanout| fanout.give_up());
+            self.items.remove(&uid);
+            self.drained(shard);
+            return;
+        }
+        item.memo = memo;
+        item.fanout = fanout.or(item.fanout.take());
+        match outcome {
+            _ if again && !matches!(outcome, Outcome::Retry(_)) => self.enqueue(uid, source),
+            Outcome::Rest(None) if item.memo.is_empty() => {
+                self.items.remove(&uid);
+            }
+            Outcome::Rest(None) => item.place = Where::Idle,
+            Outcome::Rest(Some(wait)) => self.wait(uid, wait, false),
+            Outcome::Paperwork => {
+                item.place = Where::Waiting(Lane::Paperwork);
+                item.since = Instant::now();
+                self.paperwork.push_back((Instant::now(), uid));
+            }
+            Outcome::Retry(wait) => {
+                metrics::counter!(i::WORKQUEUE_RETRIES_TOTAL, "name" => "configmapsync").increment(1);
+                self.wait(uid, wait, true);
+            }
+        }
+    }
+
+    fn wait(&mut self, uid: Uid, wait: Duration, failed: bool) {
+        let when = Instant::now() + wait;
+        if let Some(item) = self.items.get_mut(&uid) {
+            item.place = Where::Until { when, failed };
+            self.waits.push(Reverse((when, uid)));
+        }
+    }
+
+    fn end_waits(&mut self, now: Instant) {
+        while let Some(Reverse((when, uid))) = self.waits.peek().copied()
+            && when <= now
+        {
+            self.waits.pop();
+            let due = |item: &&mut Item| matches!(item.place, Where::Until { when: until, .. } if until == when);
+            if self.items.get_mut(&uid).filter(due).is_some() {
+                self.enqueue(uid, None);
+            }
+        }
+    }
+
+    fn drained(&mut self, shard: Shard) {
+        if self.at_work[shard.index()] > 0 {
+            return;
+        }
+        let (done, waiting) = std::mem::take(&mut self.drains).into_iter().partition(|(other, _)| *other == shard);
+        self.drains = waiting;
+        for (_, sender) in done {
+            let _ = sender.send(());
+        }
+    }
+}

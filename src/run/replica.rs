@@ -1,0 +1,377 @@
+//! One replica, put together: streams into the world, leadership over shards, the queue, the workers.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ahash::AHashSet;
+use futures::FutureExt as _;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::config::{ClusterError, Config};
+use super::follow::{Follower, Progress, source_of};
+use super::health::Health;
+use super::leadership::{Leadership, Settings, TenureEvent, Tenures};
+use super::memo::Memo;
+use super::queue::{Cause, Outcome, Queue};
+use super::sources::Sources;
+use super::work::{Tools, work};
+use super::world::World;
+use crate::core::session::Timing;
+use crate::core::shard::{Shard, Uid};
+use crate::io::client::{Clients, Pulses};
+use crate::io::clock::Clock;
+use crate::io::events::Events;
+use crate::io::instruments as i;
+use crate::io::limiter::{Limiter, Rate};
+use crate::io::reader::Reader;
+use crate::io::writer::{Gate, Writer};
+use crate::io::{leases, streams};
+
+/// A stream that said nothing for this long is not fresh: the server sends a bookmark about every minute, and a
+/// watch that is silent for 100 s is opened again.
+const STALE: Duration = Duration::from_secs(180);
+/// How often gauges are set.
+const MEASURE: Duration = Duration::from_secs(2);
+/// How often syncs are counted, and names tidied.
+const COUNT: Duration = Duration::from_secs(30);
+/// A loop that has not ticked for this long is stuck.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// Why a replica could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No cluster to work on.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The clients cannot be made.
+    #[error("no client can be made of the configuration: {0}")]
+    Client(#[from] kube::Error),
+    /// The lease duration makes no sense.
+    #[error("--lease-duration: {0}")]
+    Timing(String),
+}
+
+/// Works until `stop` is cancelled, then gives the shards back.
+///
+/// # Errors
+/// When it cannot start. An API server that is away is no error: it is waited for.
+pub async fn run(config: Config, health: Health, stop: CancellationToken) -> Result<(), Error> {
+    let timing = Timing::new(config.lease_duration).map_err(Error::Timing)?;
+    let cluster = config.cluster().await?;
+    let vitals = Arc::new(Vitals::new());
+    vitals.clone().report_to(&health);
+    while Life::begin(&config, timing, &cluster, &vitals)?.live(&stop).await == End::Restored {
+        tracing::warn!("the API server's store was restored from a backup: all that was known is listed anew");
+    }
+    Ok(())
+}
+
+type Streams = Vec<(&'static str, Arc<Progress>)>;
+
+/// What the probes ask.
+struct Vitals {
+    streams: Mutex<Option<(Streams, Pulses)>>,
+    start: Instant,
+    /// When the dispatcher last went round, in milliseconds since the start; 0 before it began.
+    ticked: AtomicU64,
+}
+
+impl Vitals {
+    fn new() -> Self {
+        Self { streams: Mutex::new(None), start: Instant::now(), ticked: AtomicU64::new(0) }
+    }
+
+    fn watch(&self, streams: Streams, pulses: Pulses) {
+        *self.streams.lock().unwrap_or_else(PoisonError::into_inner) = Some((streams, pulses));
+    }
+
+    fn tick(&self) {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.ticked.store(now.max(1), Ordering::Relaxed);
+    }
+
+    fn report_to(self: Arc<Self>, health: &Health) {
+        let vitals = self.clone();
+        health.live("loops", move || {
+            let last = vitals.ticked.load(Ordering::Relaxed);
+            let age = vitals.start.elapsed().saturating_sub(Duration::from_millis(last));
+            if last == 0 || age < STUCK {
+                return Ok(());
+            }
+            Err(format!("the dispatcher has not ticked for {} s", age.as_secs()))
+        });
+        health.ready("streams", move || self.streams_are_fresh());
+    }
+
+    fn streams_are_fresh(&self) -> Result<(), String> {
+        let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((streams, pulses)) = &*streams else { return Err("not opened yet".to_owned()) };
+        for (name, progress) in streams {
+            let trouble = progress.trouble().map(|trouble| format!(": {trouble}")).unwrap_or_default();
+            if !progress.is_listed() {
+                return Err(format!("{name} are not listed yet{trouble}"));
+            }
+            let age = pulses.age(name);
+            if age > STALE {
+                return Err(format!("nothing was heard of {name} for {} s{trouble}", age.as_secs()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a life ends.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// It was told to stop.
+    Stopped,
+    /// What it knows is of a store that is no more.
+    Restored,
+}
+
+/// A replica from a first list to its end. When the store was restored from a backup, another one begins.
+struct Life {
+    config: Config,
+    timing: Timing,
+    clients: Clients,
+    leases: kube::Client,
+    vitals: Arc<Vitals>,
+    world: Arc<World>,
+    queue: Arc<Queue>,
+    tracker: TaskTracker,
+    end: CancellationToken,
+}
+
+impl Life {
+    fn begin(config: &Config, timing: Timing, cluster: &kube::Config, vitals: &Arc<Vitals>) -> Result<Self, Error> {
+        let agent = format!("configmapsync-operator/{} ({})", env!("CARGO_PKG_VERSION"), config.identity);
+        let clients = Clients::new(cluster, &agent)?;
+        let cluster = crate::io::client::config_for(cluster, &agent);
+        Ok(Self {
+            config: config.clone(),
+            timing,
+            leases: leases::leases_client(cluster)?,
+            clients,
+            vitals: vitals.clone(),
+            world: Arc::default(),
+            queue: Arc::default(),
+            tracker: TaskTracker::new(),
+            end: CancellationToken::new(),
+        })
+    }
+
+    async fn live(self, stop: &CancellationToken) -> End {
+        let end = self.until_end(stop).await;
+        self.end.cancel();
+        self.tracker.close();
+        if tokio::time::timeout(Duration::from_secs(5), self.tracker.wait()).await.is_err() {
+            tracing::warn!("some tasks did not end in time");
+        }
+        end
+    }
+
+    async fn until_end(&self, stop: &CancellationToken) -> End {
+        let (events, sender) = Events::new(self.clients.requests.clone(), self.config.identity.clone());
+        self.tracker.spawn(sender.run(self.end.clone()));
+        let gauges = measure(self.world.clone(), self.queue.clone(), self.clients.pulses.clone());
+        self.spawn(gauges);
+        let follower = Follower { world: self.world.clone(), queue: self.queue.clone(), events: events.clone() };
+        tokio::select! {
+            () = stop.cancelled() => return End::Stopped,
+            () = self.follow(&follower) => {}
+        }
+        tracing::info!(syncs = self.world.len(), "all streams are listed: taking part in leadership");
+        let settings = Settings {
+            namespace: self.config.lease_namespace.clone(),
+            identity: self.config.identity.clone(),
+            timing: self.timing,
+            clock: Clock::Boot,
+        };
+        let (tenures, changes) = Leadership::start(self.leases.clone(), settings, &self.tracker, self.end.clone());
+        let tools = self.tools(&tenures, events);
+        self.spawn(dispatch(tools.clone(), self.queue.clone(), self.tracker.clone(), self.vitals.clone()));
+        let (restored, is_restored) = tokio::sync::oneshot::channel();
+        self.spawn(serve_tenures(tenures.clone(), changes, follower, self.tracker.clone(), restored));
+        tokio::select! {
+            Ok(()) = is_restored => End::Restored,
+            () = stop.cancelled() => {
+                let grace = self.config.grace_period.saturating_sub(Duration::from_secs(1));
+                let all = tenures.leave(grace).await;
+                tracing::info!(all, "shards are given back");
+                End::Stopped
+            }
+        }
+    }
+
+    /// A task that ends with this life.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let end = self.end.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                () = end.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    /// Opens the streams; returns when all are listed. ConfigMaps come after syncs: only then it is known which of
+    /// them to keep.
+    async fn follow(&self, follower: &Follower) {
+        let [syncs, configmaps, namespaces]: [Arc<Progress>; 3] = Default::default();
+        let all = vec![
+            ("configmapsyncs", syncs.clone()),
+            ("namespaces", namespaces.clone()),
+            ("configmaps", configmaps.clone()),
+        ];
+        self.vitals.watch(all, self.clients.pulses.clone());
+        self.spawn(follower.clone().syncs(streams::syncs(&self.clients), syncs.clone()));
+        self.spawn(follower.clone().namespaces(streams::namespaces(&self.clients), namespaces.clone()));
+        syncs.listed().await;
+        self.spawn(follower.clone().configmaps(streams::configmaps(&self.clients), configmaps.clone()));
+        namespaces.listed().await;
+        configmaps.listed().await;
+    }
+
+    fn tools(&self, tenures: &Tenures, events: Events) -> Arc<Tools> {
+        let limiter = Limiter::new(self.config.max_in_flight.get());
+        let reader = Reader::new(self.clients.requests.clone());
+        let rate = Rate::new(self.config.write_qps);
+        let gate: Arc<dyn Gate> = Arc::new(tenures.clone());
+        let client = self.clients.requests.clone();
+        self.spawn(spare_the_heartbeat(tenures.renewal_latency(), self.timing, limiter.clone()));
+        Arc::new(Tools {
+            world: self.world.clone(),
+            sources: Sources::new(reader.clone()),
+            reader,
+            writer: Writer::new(client, gate, limiter.clone(), rate, self.config.observe_only),
+            limiter,
+            events,
+        })
+    }
+}
+
+impl Gate for Tenures {
+    fn may_write(&self, shard: Shard) -> bool {
+        Tenures::may_write(self, shard)
+    }
+    fn request_timeout(&self) -> Duration {
+        Tenures::request_timeout(self)
+    }
+}
+
+/// Hands keys to workers, as many at once as the limiter allows.
+async fn dispatch(tools: Arc<Tools>, queue: Arc<Queue>, tracker: TaskTracker, vitals: Arc<Vitals>) {
+    loop {
+        let permit = tokio::select! {
+            permit = tools.limiter.acquire() => permit,
+            () = ticks(&vitals) => continue,
+        };
+        let job = tokio::select! {
+            job = queue.pop() => job,
+            () = ticks(&vitals) => continue,
+        };
+        vitals.tick();
+        let (tools, queue) = (tools.clone(), queue.clone());
+        tracker.spawn(async move {
+            let uid = job.uid;
+            let worked = std::panic::AssertUnwindSafe(work(&tools, job)).catch_unwind().await;
+            let (memo, fanout, outcome) = worked.unwrap_or_else(|_| {
+                tracing::error!(%uid, "the work on a sync panicked; it is tried again");
+                (Memo::default(), None, Outcome::Retry(Duration::from_secs(30)))
+            });
+            queue.done(uid, memo, outcome, source_of(&tools.world, uid), fanout);
+            drop(permit);
+        });
+    }
+}
+
+/// Ends after a while, so that a loop that has nothing to do ticks too.
+async fn ticks(vitals: &Vitals) {
+    tokio::time::sleep(STUCK / 10).await;
+    vitals.tick();
+}
+
+/// Opens and closes shards as leadership says.
+async fn serve_tenures(
+    tenures: Tenures,
+    mut changes: UnboundedReceiver<TenureEvent>,
+    follower: Follower,
+    tracker: TaskTracker,
+    restored: tokio::sync::oneshot::Sender<()>,
+) {
+    while let Some(change) = changes.recv().await {
+        match change {
+            TenureEvent::Opened(shards) => {
+                let opened: AHashSet<Shard> = shards.into_iter().collect();
+                opened.iter().for_each(|shard| follower.queue.open(*shard));
+                let mut uids = follower.world.uids();
+                uids.retain(|uid: &Uid| opened.contains(&Shard::of(*uid)));
+                follower.wake(&uids, &Cause { fanout: None, urgent: true });
+            }
+            TenureEvent::Closing(shard) => {
+                let drained = follower.queue.close(shard);
+                let tenures = tenures.clone();
+                tracker.spawn(async move {
+                    let _ = drained.await;
+                    tenures.drained(shard);
+                });
+            }
+            TenureEvent::Lost(shard) => drop(follower.queue.close(shard)),
+            TenureEvent::Restored => {
+                let _ = restored.send(());
+                return;
+            }
+        }
+    }
+}
+
+/// A heartbeat that takes a good part of its period is starved by our own writes: half as many, then.
+async fn spare_the_heartbeat(mut latency: watch::Receiver<Duration>, timing: Timing, limiter: Limiter) {
+    while latency.changed().await.is_ok() {
+        if *latency.borrow_and_update() > timing.period / 4 {
+            limiter.halve();
+        }
+    }
+}
+
+/// Sets gauges, and now and then counts.
+async fn measure(world: Arc<World>, queue: Arc<Queue>, pulses: Pulses) {
+    let mut counted: Option<Instant> = None;
+    loop {
+        queue.measure();
+        for name in ["configmapsyncs", "configmaps", "namespaces"] {
+            metrics::gauge!(i::WATCH_AGE_SECONDS, "stream" => name).set(pulses.age(name).as_secs_f64());
+        }
+        if counted.is_none_or(|at| at.elapsed() > COUNT) {
+            counted = Some(Instant::now());
+            count(&world, &queue);
+            world.tidy();
+        }
+        tokio::time::sleep(MEASURE).await;
+    }
+}
+
+fn count(world: &World, queue: &Queue) {
+    let (mut all, mut stalled, mut not_ready) = (0u32, 0u32, 0u32);
+    world.each_sync(|sync| {
+        if !queue.holds(Shard::of(sync.uid())) {
+            return;
+        }
+        all += 1;
+        let is_true = |at: usize| sync.status.conditions[at].is_some_and(|condition| condition.is_true);
+        if is_true(3) {
+            stalled += 1;
+        } else if !is_true(2) {
+            not_ready += 1;
+        }
+    });
+    metrics::gauge!(i::SYNCS).set(f64::from(all));
+    metrics::gauge!(i::SYNCS_NOT_READY, "reason" => "Stalled").set(f64::from(stalled));
+    metrics::gauge!(i::SYNCS_NOT_READY, "reason" => "NotReady").set(f64::from(not_ready));
+}

@@ -1,0 +1,239 @@
+//! The contents of sources. Each version is fetched once however many syncs want it: who comes while a GET is under
+//! way shares its answer. What was fetched is kept in a bounded cache.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ahash::AHashMap;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
+use tokio::time::Instant;
+
+use super::world::SourceWord;
+use crate::core::content::SourceContent;
+use crate::core::records::Place;
+use crate::io::instruments;
+use crate::io::reader::Reader;
+use crate::io::refusal::Refusal;
+
+/// How many bytes of contents are kept.
+const CACHE_BYTES: usize = 8 << 20;
+/// How many places without a source are remembered.
+const CACHE_PLACES: usize = 4096;
+/// For how long one answer "there is none" serves everybody who asks: shorter than the time after which a missing
+/// source is looked for again, so that then one of them asks anew.
+const MISSING_FOR: Duration = Duration::from_secs(240);
+
+/// What a GET of a source told.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// Its content.
+    Content(Arc<SourceContent>),
+    /// There is none.
+    Missing,
+}
+
+/// Which answer will do.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// What the stream knows of it: an older version will not do.
+    pub word: SourceWord,
+    /// The GET must have been sent then or later.
+    pub sent_since: Option<Instant>,
+}
+
+impl Wanted {
+    fn content_with(self, content: &SourceContent, sent: Instant) -> bool {
+        match (self.sent_since, self.word) {
+            (Some(since), _) => sent >= since,
+            (None, SourceWord::Version(rv)) => content.version.rv >= rv,
+            // Whatever came while nobody named it is in the table of what has passed; so it has not changed.
+            (None, SourceWord::Unheard) => true,
+            (None, SourceWord::Gone) => false,
+        }
+    }
+
+    fn none_with(self, sent: Instant) -> bool {
+        match (self.sent_since, self.word) {
+            (Some(since), _) => sent >= since,
+            (None, SourceWord::Version(_)) => false,
+            (None, SourceWord::Gone | SourceWord::Unheard) => sent.elapsed() < MISSING_FOR,
+        }
+    }
+
+    fn with(self, found: &Found, sent: Instant) -> bool {
+        match found {
+            Found::Content(content) => self.content_with(content, sent),
+            Found::Missing => self.none_with(sent),
+        }
+    }
+}
+
+type Answer = Result<Found, Refusal>;
+type Flight = Shared<BoxFuture<'static, Answer>>;
+
+/// The cache, and the GETs under way.
+pub struct Sources {
+    reader: Reader,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    entries: AHashMap<Place, Entry>,
+    bytes: usize,
+    clock: u64,
+}
+
+struct Entry {
+    sent: Instant,
+    found: Option<Found>,
+    flight: Option<(Instant, Flight)>,
+    used: u64,
+}
+
+impl Sources {
+    /// An empty cache.
+    pub fn new(reader: Reader) -> Self {
+        Self { reader, state: Mutex::default() }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // Nothing in here panics half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is in the cache, if it will do.
+    pub fn cached(&self, place: &Place, wanted: Wanted) -> Option<(Found, Instant)> {
+        let mut state = self.lock();
+        state.clock += 1;
+        let clock = state.clock;
+        let entry = state.entries.get_mut(place)?;
+        let found = entry.found.clone().filter(|found| wanted.with(found, entry.sent))?;
+        entry.used = clock;
+        Some((found, entry.sent))
+    }
+
+    /// The source at `place`, and when the GET that told it was sent.
+    ///
+    /// # Errors
+    /// What the GET was answered, when it was neither the source nor that there is none.
+    pub async fn get(&self, place: &Place, wanted: Wanted) -> Result<(Found, Instant), Refusal> {
+        let asked = Instant::now();
+        loop {
+            if let Some(hit) = self.cached(place, wanted) {
+                return Ok(hit);
+            }
+            let (sent, flight) = self.join(place);
+            let answer = flight.await;
+            self.land(place, sent, &answer);
+            let found = answer?;
+            // The answer to a GET that others had sent before may be too old for us: then the next one is ours. The
+            // answer to one that was sent after we asked is the truth, whatever the stream has told.
+            if sent >= asked || wanted.with(&found, sent) {
+                return Ok((found, sent));
+            }
+        }
+    }
+
+    /// The GET under way, or a new one.
+    fn join(&self, place: &Place) -> (Instant, Flight) {
+        let mut state = self.lock();
+        state.clock += 1;
+        let clock = state.clock;
+        let entry = state.entries.entry(place.clone()).or_insert_with(|| Entry {
+            sent: Instant::now(),
+            found: None,
+            flight: None,
+            used: clock,
+        });
+        entry.used = clock;
+        if let Some((sent, flight)) = &entry.flight {
+            return (*sent, flight.clone());
+        }
+        let (reader, at) = (self.reader.clone(), place.clone());
+        let flight = async move {
+            let answer = match reader.source(&at).await {
+                Ok(content) => Ok(Found::Content(Arc::new(content))),
+                Err(Refusal::NotFound(_) | Refusal::NoNamespace(_)) => Ok(Found::Missing),
+                Err(refusal) => Err(refusal),
+            };
+            let result = match &answer {
+                Ok(Found::Content(_)) => "ok",
+                Ok(Found::Missing) => "missing",
+                Err(refusal) => refusal.category(),
+            };
+            metrics::counter!(instruments::SOURCE_READS_TOTAL, "result" => result).increment(1);
+            answer
+        }
+        .boxed()
+        .shared();
+        let sent = Instant::now();
+        entry.flight = Some((sent, flight.clone()));
+        (sent, flight)
+    }
+
+    /// Keeps the answer; the first of those who shared it does so.
+    fn land(&self, place: &Place, sent: Instant, answer: &Answer) {
+        let mut state = self.lock();
+        let Some(entry) = state.entries.get_mut(place) else { return };
+        if entry.flight.as_ref().is_none_or(|(of, _)| *of != sent) {
+            return;
+        }
+        entry.flight = None;
+        let before = entry.found.as_ref().map_or(0, size);
+        if let Ok(found) = answer {
+            entry.sent = sent;
+            entry.found = Some(found.clone());
+        }
+        let after = entry.found.as_ref().map_or(0, size);
+        state.bytes = state.bytes + after - before;
+        state.evict();
+    }
+}
+
+fn size(found: &Found) -> usize {
+    match found {
+        Found::Content(content) => content.size(),
+        Found::Missing => 0,
+    }
+}
+
+impl State {
+    fn evict(&mut self) {
+        while self.bytes > CACHE_BYTES || self.entries.len() > CACHE_PLACES {
+            let idle = self.entries.iter().filter(|(_, entry)| entry.flight.is_none());
+            let Some(place) = idle.min_by_key(|(_, entry)| entry.used).map(|(place, _)| place.clone()) else { return };
+            if let Some(entry) = self.entries.remove(&place) {
+                self.bytes -= entry.found.as_ref().map_or(0, size);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(rv: u64) -> SourceContent {
+        use crate::core::testing::{place, version};
+        SourceContent::new(place("a/x"), version(1, rv), crate::core::content::Content::default()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_serves_whom_it_is_new_enough_for() {
+        let sent = Instant::now();
+        let since = |wanted, sent_since| Wanted { word: wanted, sent_since };
+        let (old, new) = (content(5), content(7));
+        assert!(!since(SourceWord::Version(7), None).content_with(&old, sent));
+        assert!(since(SourceWord::Version(7), None).content_with(&new, sent));
+        assert!(since(SourceWord::Unheard, None).content_with(&old, sent));
+        assert!(!since(SourceWord::Gone, None).content_with(&new, sent));
+        assert!(!since(SourceWord::Version(7), None).none_with(sent), "it was created since");
+        assert!(since(SourceWord::Gone, None).none_with(sent));
+        tokio::time::advance(MISSING_FOR).await;
+        assert!(!since(SourceWord::Gone, None).none_with(sent));
+        assert!(!since(SourceWord::Version(7), Some(Instant::now())).content_with(&new, sent));
+        assert!(since(SourceWord::Gone, Some(sent)).content_with(&old, sent));
+    }
+}

@@ -1,0 +1,219 @@
+//! Carrying out one step, and learning from the answer.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::sources::Found;
+use super::view::View;
+use super::work::{Refused, Work, now_seconds};
+use crate::core::content::{self, SourceContent, Target};
+use crate::core::plan::{Home, Step};
+use crate::core::records::{Place, Seen, Sync, Version};
+use crate::core::status::{self, Stall, Text, Verdict};
+use crate::io::refusal::Refusal;
+use crate::io::writer::Removed;
+
+impl Work<'_> {
+    /// Sends the request that a step asks for.
+    pub(super) async fn carry_out(&mut self, view: &View, step: Step) -> Result<(), Refused> {
+        let done = match &step {
+            Step::ReadSource { last_word } => self.read_source(view, *last_word).await,
+            Step::ReadNamespace(name) => match self.tools.reader.namespace(name).await {
+                Ok(namespace) => {
+                    let home = match namespace {
+                        None => Home::Absent,
+                        Some(namespace) if namespace.terminating => Home::Terminating,
+                        Some(namespace) => Home::Live(namespace.uid),
+                    };
+                    self.local.put_namespace(name, home);
+                    Ok(())
+                }
+                Err(refusal) => Err(refusal),
+            },
+            Step::ReadCopy(place) => match self.tools.reader.copy(place).await {
+                Ok(read) => {
+                    self.local.put_copy(place.clone(), read);
+                    Ok(())
+                }
+                Err(refusal) => Err(refusal),
+            },
+            Step::Create => self.write_copy(view, None, false).await,
+            Step::Replace { over, adopt } => self.write_copy(view, Some(*over), *adopt).await,
+            Step::Remove(..) | Step::Unmark(_) => self.take_away(step.clone()).await,
+            Step::AddFinalizer { .. } => self.finalizer(view, true).await,
+            Step::RemoveFinalizer => self.finalizer(view, false).await,
+            Step::Report(verdict, text) => self.report(&view.sync, verdict, text).await,
+            Step::Rest(_) => Ok(()),
+        };
+        done.map_err(|refusal| Refused { refusal, during: step })
+    }
+
+    async fn read_source(&mut self, view: &View, last_word: bool) -> Result<(), Refusal> {
+        let Ok(spec) = &view.sync.spec else { return Ok(()) };
+        let wanted = view.wanted(&self.memo, &self.local, last_word);
+        let (found, sent) = self.tools.sources.get(&spec.source, wanted).await?;
+        match found {
+            Found::Missing => {
+                self.memo.missing_since.get_or_insert(sent);
+            }
+            Found::Content(_) => self.memo.missing_since = None,
+        }
+        self.local.source = Some((found, sent));
+        Ok(())
+    }
+
+    async fn write_copy(&mut self, view: &View, over: Option<Version>, adopt: bool) -> Result<(), Refusal> {
+        let sync = &view.sync;
+        let (Some(place), Some((Found::Content(source), _))) = (sync.destination(), &self.local.source) else {
+            return Err(Refusal::Unavailable("the source is not in hand".to_owned()));
+        };
+        let source = source.clone();
+        let facts = view.facts(&self.memo, &self.local);
+        let Some((Home::Live(namespace), standing)) = facts.destination.map(|spot| (spot.namespace, spot.copy)) else {
+            return Err(Refusal::NoNamespace(place.namespace.to_string()));
+        };
+        let adopted = adopt || standing.seen().is_some_and(|seen| over.is_some() && seen.adopted);
+        let read = self.local.copy(place).and_then(Option::as_ref);
+        let metadata = read.and_then(|read| read.object["metadata"].as_object()).or(self.local.carried.as_ref());
+        let body = body(&source, sync, place, namespace, over, adopted, metadata);
+        let (tools, shard) = (self.tools, self.shard);
+        let was_ours = read.is_some_and(|read| read.read.seen.mark.is_some());
+        let manager = read.and_then(|read| read.last_manager()).map(str::to_owned);
+        let seen = match over {
+            None => tools.writer.create_copy(shard, place, body).await?,
+            Some(_) => tools.writer.replace_copy(shard, place, body).await?,
+        };
+        self.wrote(sync, place, &source, seen);
+        if over.is_some() && was_ours && sync.status.source.is_some_and(|told| told.rv >= source.version.rv) {
+            self.memo.repaired(manager.as_deref());
+            self.tell(
+                sync,
+                "Repaired",
+                format!("{place} was changed by {}; restored", or_somebody(manager.as_deref())),
+            );
+        } else if adopt {
+            let note =
+                format!("the content of {place}, which stood there before, was replaced by that of {}", source.place);
+            self.tell(sync, "Adopted", note);
+        } else {
+            let reason = if over.is_none() { "Created" } else { "Updated" };
+            self.tell(sync, reason, format!("{place} written from {}", source.place));
+        }
+        Ok(())
+    }
+
+    fn wrote(&mut self, sync: &Sync, place: &Place, source: &SourceContent, seen: Seen) {
+        tracing::debug!(
+            namespace = &*sync.key.namespace,
+            name = &*sync.key.name,
+            shard = %self.shard,
+            copy = %place,
+            source_version = source.version.rv,
+            "copy written"
+        );
+        if let Some(fanout) = self.fanout.take() {
+            fanout.reached_copy();
+        }
+        self.memo.verified = Some((source.version, seen.version));
+        self.memo.gone = None;
+        self.memo.conflicts = 0;
+        self.memo.copy = Some((place.clone(), Arc::new(seen)));
+        self.local.forget_copy(place);
+        self.local.carried = None;
+    }
+
+    /// Removes a copy, or takes our marks off it.
+    pub(super) async fn take_away(&mut self, step: Step) -> Result<(), Refusal> {
+        match step {
+            Step::Remove(place, version) => match self.tools.writer.remove_copy(self.shard, &place, version).await? {
+                Removed::Gone => {
+                    let read = self.local.copy(&place).and_then(Option::as_ref);
+                    self.local.carried = read.and_then(|read| read.object["metadata"].as_object().cloned());
+                    self.local.put_copy(place, None);
+                    self.memo.gone = Some(version.uid);
+                    self.memo.copy = None;
+                }
+                Removed::Held(seen) => {
+                    self.local.forget_copy(&place);
+                    self.memo.copy = Some((place, Arc::new(*seen)));
+                }
+            },
+            Step::Unmark(place) => {
+                let Some(read) = self.local.copy(&place).and_then(Option::as_ref) else { return Ok(()) };
+                let body = serde_json::to_vec(&content::unmarked(read.object.clone())).unwrap_or_default();
+                let seen = self.tools.writer.replace_copy(self.shard, &place, body).await?;
+                self.local.forget_copy(&place);
+                self.memo.copy = Some((place, Arc::new(seen)));
+            }
+            Step::ReadCopy(place) => {
+                let read = self.tools.reader.copy(&place).await?;
+                self.local.put_copy(place, read);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn finalizer(&mut self, view: &View, present: bool) -> Result<(), Refusal> {
+        let answered = self.tools.writer.finalizer(self.shard, &view.sync, present).await?;
+        self.memo.sync = match answered {
+            Some(sync) => Some(Arc::new(sync)),
+            None => Some(Arc::new(Sync { finalizer: false, ..(*view.sync).clone() })),
+        };
+        Ok(())
+    }
+
+    async fn report(&mut self, sync: &Sync, verdict: &Verdict, text: &Text) -> Result<(), Refusal> {
+        let object = status::object(text, &sync.status, now_seconds());
+        let answered = self.tools.writer.status(self.shard, sync, &object).await?;
+        self.memo.sync = Some(Arc::new(answered));
+        self.memo.conflicts = 0;
+        let (namespace, name, shard) = (&*sync.key.namespace, &*sync.key.name, self.shard.index());
+        match verdict {
+            Verdict::InOrder { .. } => {
+                self.memo.failures = 0;
+                tracing::debug!(namespace, name, shard, "in order");
+            }
+            other => {
+                let reason = reason(other);
+                tracing::info!(namespace, name, shard, reason, cause = text.message, "not in order");
+                self.tools.events.warning(sync, reason, text.message.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, sync: &Sync, reason: &str, note: String) {
+        self.tools.events.normal(sync, reason, note);
+    }
+}
+
+fn reason(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::InOrder { .. } => "Synced",
+        Verdict::SourceMissing => "SourceNotFound",
+        Verdict::NamespaceMissing => "DestinationNamespaceNotFound",
+        Verdict::NamespaceTerminating => "DestinationNamespaceTerminating",
+        Verdict::Stalled(stall) => Stall::reason(stall),
+        Verdict::Failed(failed) => failed.reason,
+        Verdict::CopyHeld(_) => "CopyHeld",
+    }
+}
+
+fn or_somebody(manager: Option<&str>) -> &str {
+    manager.unwrap_or("somebody")
+}
+
+fn body(
+    source: &SourceContent,
+    sync: &Sync,
+    place: &Place,
+    namespace: crate::core::shard::Uid,
+    over: Option<Version>,
+    adopted: bool,
+    standing: Option<&Map<String, Value>>,
+) -> Vec<u8> {
+    let now = jiff::Timestamp::from_second(now_seconds()).unwrap_or_default().to_string();
+    content::copy(source, &Target { sync, place, namespace, over, adopted, standing, now: &now })
+}

@@ -1,0 +1,221 @@
+//! The facts for a decision: what the streams told, what our own answers told since, and what was read for it just now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use super::memo::Memo;
+use super::sources::{Found, Wanted};
+use super::world::{Leftover, SourceWord, World};
+use crate::core::backoff;
+use crate::core::plan::{Facts, Home, Source, Spot, Standing};
+use crate::core::records::{Name, Place, Seen, Sync};
+use crate::core::shard::Uid;
+use crate::io::reader::CopyRead;
+
+/// A recheck of a missing source asks anew only if nobody has asked for nearly as long as it waited.
+const RECHECK_SHARED: Duration = Duration::from_secs(240);
+
+/// What was read for one look at a key. Forgotten afterwards.
+#[derive(Default)]
+pub struct Local {
+    /// The source, and when the GET was sent.
+    pub source: Option<(Found, Instant)>,
+    /// What was read at places: `None` for nothing there.
+    pub copies: Vec<(Place, Option<CopyRead>)>,
+    /// When the answer of the last read of a copy came.
+    pub copies_read_at: Option<Instant>,
+    /// Namespaces that were read, or of which a refusal told.
+    pub namespaces: Vec<(Name, Home)>,
+    /// The metadata of an immutable copy that was removed to be made anew.
+    pub carried: Option<Map<String, Value>>,
+    /// Whether a missing source is to be asked for again.
+    pub recheck: bool,
+}
+
+impl Local {
+    /// What was read at a place.
+    pub fn copy(&self, place: &Place) -> Option<&Option<CopyRead>> {
+        self.copies.iter().find(|(at, _)| at == place).map(|(_, read)| read)
+    }
+
+    /// Notes what was read at a place.
+    pub fn put_copy(&mut self, place: Place, read: Option<CopyRead>) {
+        self.forget_copy(&place);
+        self.copies.push((place, read));
+        self.copies_read_at = Some(Instant::now());
+    }
+
+    /// What was read at a place has been written over.
+    pub fn forget_copy(&mut self, place: &Place) {
+        self.copies.retain(|(at, _)| at != place);
+    }
+
+    /// Notes what is known of a namespace.
+    pub fn put_namespace(&mut self, name: &Name, home: Home) {
+        self.namespaces.retain(|(other, _)| other != name);
+        self.namespaces.push((name.clone(), home));
+    }
+}
+
+/// A snapshot of what is known about one sync, which [`Facts`] borrow from.
+pub struct View {
+    /// The sync, by its newest version known.
+    pub sync: Arc<Sync>,
+    /// What the stream knows of its source.
+    pub word: SourceWord,
+    destination: Option<Corner>,
+    leftovers: Vec<Corner>,
+    owner: Option<Place>,
+    ring: Option<Vec<Place>>,
+}
+
+struct Corner {
+    place: Place,
+    home: Home,
+    seen: Option<Arc<Seen>>,
+    gone: bool,
+    wanted_by_another: bool,
+}
+
+impl Corner {
+    fn new(world: &World, memo: &Memo, place: &Place, uid: Uid) -> Self {
+        let told = world.configmap(place);
+        let answered = memo.copy.as_ref().filter(|(at, _)| at == place).map(|(_, seen)| seen.clone());
+        let newest = match (told, answered) {
+            (Some(told), Some(answered)) if answered.version.rv > told.version.rv => Some(answered),
+            (None, answered) => answered,
+            (told, _) => told,
+        };
+        let gone = newest.as_ref().map_or(memo.gone.is_some(), |seen| memo.gone == Some(seen.version.uid));
+        let home = match world.namespace(&place.namespace) {
+            None => Home::Unknown,
+            Some(namespace) if namespace.terminating => Home::Terminating,
+            Some(namespace) => Home::Live(namespace.uid),
+        };
+        let seen = newest.filter(|_| !gone);
+        Self { place: place.clone(), home, seen, gone, wanted_by_another: world.wanted_by_another(place, uid) }
+    }
+
+    fn spot<'a>(&'a self, local: &'a Local) -> Spot<'a> {
+        let read = local.namespaces.iter().find(|(name, _)| *name == self.place.namespace).map(|(_, home)| *home);
+        let copy = match (local.copy(&self.place), &self.seen) {
+            (Some(Some(copy)), _) => Standing::Read(&copy.read),
+            (Some(None), _) => Standing::Absent,
+            (None, Some(seen)) => Standing::Seen(seen),
+            (None, None) if self.gone => Standing::Absent,
+            (None, None) => Standing::Unknown,
+        };
+        Spot {
+            place: &self.place,
+            namespace: read.unwrap_or(self.home),
+            copy,
+            wanted_by_another: self.wanted_by_another,
+        }
+    }
+}
+
+impl View {
+    /// What is known of a sync; `None` when it is gone.
+    pub fn of(world: &World, memo: &Memo, uid: Uid) -> Option<Self> {
+        let told = world.sync(uid)?;
+        let sync = match &memo.sync {
+            Some(answered) if answered.version.rv > told.version.rv => answered.clone(),
+            _ => told,
+        };
+        let spec = sync.spec.as_ref().ok();
+        let destination = spec.map(|spec| Corner::new(world, memo, &spec.destination, uid));
+        let owner = spec.and_then(|spec| world.owner(&spec.destination)).filter(|owner| owner.uid() != uid);
+        let leftovers = world.leftovers(uid);
+        Some(Self {
+            word: spec.map_or(SourceWord::Unheard, |spec| world.source(&spec.source)),
+            leftovers: leftovers.iter().map(|leftover| Corner::new(world, memo, &leftover.place, uid)).collect(),
+            owner: owner.map(|owner| owner.key.clone()),
+            ring: world.ring(&sync),
+            destination,
+            sync,
+        })
+    }
+
+    /// The facts, with what was read just now.
+    pub fn facts<'a>(&'a self, memo: &Memo, local: &'a Local) -> Facts<'a> {
+        Facts {
+            sync: &self.sync,
+            source: self.source(memo, local),
+            missing_twice: memo.missing_since.is_some_and(|since| since.elapsed() >= backoff::SOURCE_MISSING_TWICE),
+            recheck: local.recheck,
+            destination: self.destination.as_ref().map(|corner| corner.spot(local)),
+            leftovers: self.leftovers.iter().map(|corner| corner.spot(local)).collect(),
+            owner: self.owner.clone(),
+            ring: self.ring.clone(),
+            verified: memo.verified,
+            contested: memo.held_back().map(|(_, manager)| manager.to_owned()),
+        }
+    }
+
+    fn source(&self, memo: &Memo, local: &Local) -> Source {
+        match &local.source {
+            Some((Found::Missing, _)) => return Source::Missing,
+            Some((Found::Content(content), sent)) if !self.outdated(content.version.rv) => {
+                let last_word = local.copies_read_at.is_some_and(|read| *sent >= read);
+                return Source::InHand { version: content.version, hash: content.hash, last_word };
+            }
+            _ => {}
+        }
+        let told = &self.sync.status;
+        let of_this_spec = told.observed_generation == Some(self.sync.generation);
+        match self.word {
+            SourceWord::Version(rv) => Source::Seen(rv),
+            SourceWord::Gone => Source::Unknown,
+            // No news since a sync named it: then it is as we, or a former holder, found it.
+            SourceWord::Unheard => memo
+                .verified
+                .map(|(source, _)| source)
+                .or(told.source.filter(|_| of_this_spec))
+                .map_or(Source::Unknown, |source| Source::Seen(source.rv)),
+        }
+    }
+
+    fn outdated(&self, rv: u64) -> bool {
+        matches!(self.word, SourceWord::Version(newer) if newer > rv)
+    }
+
+    /// Which answer about the source will do. `last_word`: one to a GET that is sent from now on.
+    pub fn wanted(&self, memo: &Memo, local: &Local, last_word: bool) -> Wanted {
+        let now = Instant::now();
+        let twice = memo.missing_since.map(|since| since + backoff::SOURCE_MISSING_TWICE).filter(|at| *at <= now);
+        let sent_since = match (local.recheck, twice) {
+            (_, Some(at)) => Some(at),
+            (true, None) => Some(now.checked_sub(RECHECK_SHARED).unwrap_or(now)),
+            (false, None) => last_word.then_some(now),
+        };
+        Wanted { word: self.word, sent_since }
+    }
+}
+
+/// The facts about a copy whose sync is gone. `None` when nothing stands there any more.
+pub fn leftover<'a>(
+    world: &World,
+    local: &'a Local,
+    leftover: &'a Leftover,
+    uid: Uid,
+) -> Option<(Place, OwnedSpot<'a>)> {
+    let seen = world.configmap(&leftover.place)?;
+    let sync = seen.mark.as_ref()?.sync.clone();
+    Some((sync, OwnedSpot { corner: Corner::new(world, &Memo::default(), &leftover.place, uid), local }))
+}
+
+/// A spot with what it borrows from.
+pub struct OwnedSpot<'a> {
+    corner: Corner,
+    local: &'a Local,
+}
+
+impl OwnedSpot<'_> {
+    /// The spot.
+    pub fn spot(&self) -> Spot<'_> {
+        self.corner.spot(self.local)
+    }
+}

@@ -1,0 +1,307 @@
+//! The work on one key: look, decide, carry out, learn, and again until nothing is left to do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::fanout::Fanout;
+use super::memo::Memo;
+use super::queue::{Job, Lane, Outcome};
+use super::sources::Sources;
+use super::view::{Local, View, leftover};
+use super::world::{Leftover, World};
+use crate::core::backoff::{self, Failure};
+use crate::core::plan::{self, Home, Step};
+use crate::core::records::{Place, Sync};
+use crate::core::shard::{Shard, Uid};
+use crate::core::status::{self, Failed, Verdict};
+use crate::io::events::Events;
+use crate::io::instruments as i;
+use crate::io::limiter::Limiter;
+use crate::io::reader::Reader;
+use crate::io::refusal::Refusal;
+use crate::io::writer::Writer;
+
+/// More steps than any case needs: a key that takes more is put back, so that it cannot spin.
+const MOST_STEPS: usize = 24;
+
+/// What the work on a key needs.
+pub struct Tools {
+    /// What the streams told.
+    pub world: Arc<World>,
+    /// Contents of sources.
+    pub sources: Sources,
+    /// GETs.
+    pub reader: Reader,
+    /// Writes.
+    pub writer: Writer,
+    /// How many keys may be at work.
+    pub limiter: Limiter,
+    /// Events for people.
+    pub events: Events,
+}
+
+/// One key at work.
+pub(super) struct Work<'a> {
+    pub(super) tools: &'a Tools,
+    pub(super) shard: Shard,
+    pub(super) memo: Memo,
+    pub(super) local: Local,
+    pub(super) fanout: Option<Arc<Fanout>>,
+}
+
+/// A request that was refused, and what it was for.
+pub(super) struct Refused {
+    pub(super) refusal: Refusal,
+    pub(super) during: Step,
+}
+
+/// Works on a key as far as its lane allows. Returns what is remembered of it, and what is left.
+pub async fn work(tools: &Tools, job: Job) -> (Memo, Option<Arc<Fanout>>, Outcome) {
+    let start = Instant::now();
+    let Job { uid, lane, memo, fanout } = job;
+    let mut work = Work { tools, shard: Shard::of(uid), memo, local: Local::default(), fanout };
+    work.memo.catch_up(&tools.world);
+    let outcome = work.run(uid, lane).await;
+    let (name, result) = match outcome {
+        Outcome::Rest(None) => ("rest", "success"),
+        Outcome::Rest(Some(_)) => ("rest", "requeue_after"),
+        Outcome::Paperwork => ("paperwork", "requeue"),
+        Outcome::Retry(_) => ("retry", "error"),
+    };
+    if name != "paperwork" {
+        metrics::counter!(i::RECONCILE_TOTAL, "controller" => "configmapsync", "result" => result).increment(1);
+        let seconds = start.elapsed().as_secs_f64();
+        metrics::histogram!(i::RECONCILE_TIME_SECONDS, "controller" => "configmapsync").record(seconds);
+        metrics::histogram!(i::WORKQUEUE_WORK_DURATION_SECONDS, "name" => "configmapsync").record(seconds);
+    }
+    if let (Outcome::Retry(_), Some(fanout)) = (outcome, work.fanout.take()) {
+        fanout.give_up();
+    }
+    (work.memo, work.fanout, outcome)
+}
+
+impl Work<'_> {
+    async fn run(&mut self, uid: Uid, lane: Lane) -> Outcome {
+        for _ in 0..MOST_STEPS {
+            let Some(view) = View::of(&self.tools.world, &self.memo, uid) else {
+                return self.sweep(uid).await;
+            };
+            let step = plan::next(&view.facts(&self.memo, &self.local));
+            if let Step::Rest(wait) = step {
+                match self.rest(&view, wait) {
+                    Some(outcome) => return outcome,
+                    None => continue,
+                }
+            }
+            if lane == Lane::Data && step.is_paperwork() && self.is_paperwork_by_itself(&view) {
+                // The copy is there: who waits for the change has it.
+                self.fanout = None;
+                return Outcome::Paperwork;
+            }
+            if let Err(refused) = self.carry_out(&view, step).await
+                && let Some(outcome) = self.refused(&view, refused).await
+            {
+                return outcome;
+            }
+        }
+        let key = &self.tools.world.sync(uid).map(|sync| sync.key.clone());
+        tracing::warn!(sync = ?key, "the work on a sync took too many steps; it goes on in a moment");
+        self.memo.conflicts += 1;
+        Outcome::Retry(backoff::after_conflict(self.memo.conflicts))
+    }
+
+    /// Whether paperwork is all that is left even without what was read just now, which does not outlast this look.
+    fn is_paperwork_by_itself(&self, view: &View) -> bool {
+        plan::next(&view.facts(&self.memo, &Local::default())).is_paperwork()
+    }
+
+    /// Nothing to do. `None`: a timer is up, look again.
+    fn rest(&mut self, view: &View, wait: Option<Duration>) -> Option<Outcome> {
+        let told = &view.sync.status;
+        let in_order = told.conditions[2].is_some_and(|ready| ready.is_true);
+        if in_order {
+            (self.memo.failures, self.memo.conflicts, self.memo.missing_since) = (0, 0, None);
+            if self.memo.verified.is_some_and(|(source, copy)| told.source == Some(source) && told.copy == Some(copy)) {
+                self.memo.verified = None; // the status tells it now
+            }
+        }
+        if let Some((left, _)) = self.memo.held_back() {
+            return Some(Outcome::Rest(Some(left)));
+        }
+        match wait {
+            Some(wait) if wait == backoff::SOURCE_MISSING && self.memo.recheck_due() && !self.local.recheck => {
+                self.local.recheck = true;
+                None
+            }
+            Some(wait) if wait == backoff::SOURCE_MISSING => {
+                let now = Instant::now();
+                let next = now + backoff::jittered(wait, rand::random());
+                let at = self.memo.recheck_at.filter(|at| *at > now).unwrap_or(next);
+                self.memo.recheck_at = Some(at);
+                Some(Outcome::Rest(Some(at - now)))
+            }
+            Some(wait) => Some(Outcome::Rest(Some(backoff::jittered(wait, rand::random())))),
+            None => Some(Outcome::Rest(None)),
+        }
+    }
+
+    /// What a refused request means. `None`: look again with what it told.
+    async fn refused(&mut self, view: &View, refused: Refused) -> Option<Outcome> {
+        let Refused { refusal, during } = refused;
+        let about_copy = matches!(during, Step::Create | Step::Replace { .. } | Step::Remove(..) | Step::Unmark(_));
+        let place = match &during {
+            Step::Remove(place, _) | Step::Unmark(place) | Step::ReadCopy(place) => Some(place.clone()),
+            _ => view.sync.destination().cloned(),
+        };
+        match (&refusal, place) {
+            (Refusal::GateClosed, _) => return Some(Outcome::Retry(Duration::from_millis(500))),
+            (Refusal::ObserveOnly, _) => return Some(Outcome::Rest(None)),
+            (Refusal::Busy(wait), _) => return Some(Outcome::Retry(backoff::jittered(*wait, rand::random()))),
+            (Refusal::NoNamespace(_), Some(place)) if about_copy => {
+                self.local.put_namespace(&place.namespace, Home::Absent);
+                return None;
+            }
+            (Refusal::NamespaceTerminating, Some(place)) => {
+                self.local.put_namespace(&place.namespace, Home::Terminating);
+                return None;
+            }
+            (Refusal::NotFound(_), Some(place)) if about_copy => {
+                self.local.put_copy(place, None);
+                return None;
+            }
+            (Refusal::Conflict | Refusal::AlreadyExists, Some(place)) if about_copy => {
+                self.memo.conflicts += 1;
+                if self.memo.conflicts > 5 {
+                    return Some(Outcome::Retry(backoff::after_conflict(self.memo.conflicts)));
+                }
+                return self.read_again(view, place).await;
+            }
+            // Most likely it is immutable: what stands there tells.
+            (Refusal::Invalid(_), Some(place)) if about_copy && self.local.copy(&place).is_none() => {
+                return self.read_again(view, place).await;
+            }
+            // The sync itself changed: its event is on the way. Should it be slow, look again.
+            (Refusal::Conflict | Refusal::NotFound(_), _) => {
+                self.memo.sync = None;
+                self.memo.conflicts += 1;
+                return Some(Outcome::Rest(Some(backoff::after_conflict(self.memo.conflicts))));
+            }
+            _ => {}
+        }
+        Some(self.fail(view, &refusal, &during).await)
+    }
+
+    async fn read_again(&mut self, view: &View, place: Place) -> Option<Outcome> {
+        match self.tools.reader.copy(&place).await {
+            Ok(read) => {
+                self.local.put_copy(place, read);
+                None
+            }
+            Err(refusal) => Some(self.fail(view, &refusal, &Step::ReadCopy(place)).await),
+        }
+    }
+
+    /// Tells of a failure on the object, and says when to try again.
+    async fn fail(&mut self, view: &View, refusal: &Refusal, during: &Step) -> Outcome {
+        let sync = &view.sync;
+        let (what, reason, kind) = describe(sync, during);
+        self.memo.failures = self.memo.failures.max(sync.status.retry_count) + 1;
+        let attempt = self.memo.failures;
+        let wait = backoff::jittered(backoff::after(kind, attempt), rand::random());
+        let message = format!("cannot {what}: {refusal}");
+        let (namespace, name) = (&*sync.key.namespace, &*sync.key.name);
+        tracing::warn!(namespace, name, shard = %self.shard, attempt, retry_in = ?wait, cause = %refusal, "cannot {what}");
+        self.tools.events.warning(sync, reason, message.clone());
+        let about_sync = matches!(during, Step::Report(..) | Step::AddFinalizer { .. } | Step::RemoveFinalizer);
+        if !about_sync {
+            let verdict = Verdict::Failed(Failed { reason, message, attempt });
+            let text = plan::text(&view.facts(&self.memo, &self.local), &verdict);
+            if text.digest() != sync.status.digest {
+                let object = status::object(&text, &sync.status, now_seconds());
+                if let Ok(answered) = self.tools.writer.status(self.shard, sync, &object).await {
+                    self.memo.sync = Some(Arc::new(answered));
+                }
+            }
+        }
+        Outcome::Retry(wait)
+    }
+
+    /// The sync is gone: what stands somewhere with its mark goes too, once a GET has said that it is.
+    async fn sweep(&mut self, uid: Uid) -> Outcome {
+        for _ in 0..MOST_STEPS {
+            let Some(next) = self.tools.world.leftovers(uid).into_iter().find(|next| self.is_to_be_swept(next, uid))
+            else {
+                return Outcome::Rest(None);
+            };
+            match self.sweep_one(&next, uid).await {
+                Ok(None) => {}
+                Ok(Some(wait)) => return Outcome::Rest(Some(wait)),
+                Err(Refusal::GateClosed) => return Outcome::Retry(Duration::from_millis(500)),
+                Err(Refusal::ObserveOnly) => return Outcome::Rest(None),
+                Err(Refusal::Conflict) => self.local.forget_copy(&next.place),
+                Err(refusal) => {
+                    self.memo.failures += 1;
+                    tracing::warn!(copy = %next.place, cause = %refusal, "a copy without a sync cannot be swept");
+                    return Outcome::Retry(backoff::after(Failure::Write, self.memo.failures));
+                }
+            }
+        }
+        Outcome::Retry(Duration::from_secs(1))
+    }
+
+    fn is_to_be_swept(&self, next: &Leftover, uid: Uid) -> bool {
+        let spot = leftover(&self.tools.world, &self.local, next, uid);
+        spot.is_some_and(|(_, spot)| !matches!(plan::sweep(&spot.spot(), next.orphan), Step::Rest(_)))
+    }
+
+    /// One request towards a leftover's end; or how long to wait before the next.
+    async fn sweep_one(&mut self, next: &Leftover, uid: Uid) -> Result<Option<Duration>, Refusal> {
+        let Some((sync, _)) = leftover(&self.tools.world, &self.local, next, uid) else { return Ok(None) };
+        let since = *self.memo.sweep_since.get_or_insert_with(Instant::now);
+        let waited = since.elapsed();
+        if !next.saw_go && waited < backoff::SWEEP {
+            return Ok(Some(backoff::SWEEP - waited));
+        }
+        if self.tools.reader.sync(&sync).await?.is_some_and(|sync| sync.uid() == uid) {
+            return Ok(Some(backoff::SWEEP)); // it lives: the stream will tell
+        }
+        // With the CRD gone or just installed, that there is no such sync says nothing.
+        let youngest = if next.saw_go { Duration::ZERO } else { backoff::SWEEP };
+        if self.tools.reader.crd_age().await?.is_none_or(|age| age < youngest) {
+            return Ok(Some(backoff::SWEEP));
+        }
+        let spot = leftover(&self.tools.world, &self.local, next, uid);
+        let step = spot.map_or(Step::Rest(None), |(_, spot)| plan::sweep(&spot.spot(), next.orphan));
+        tracing::info!(copy = %next.place, sync = %sync, shard = %self.shard, "sweeping a copy whose sync is gone");
+        self.take_away(step).await?;
+        Ok(None)
+    }
+}
+
+/// What was tried, the reason it goes by, and how long such a failure waits.
+fn describe(sync: &Sync, during: &Step) -> (String, &'static str, Failure) {
+    let (source, destination) = match &sync.spec {
+        Ok(spec) => (spec.source.to_string(), spec.destination.to_string()),
+        Err(_) => (String::new(), String::new()),
+    };
+    match during {
+        Step::ReadSource { .. } => (format!("read the source {source}"), "FetchError", Failure::Api),
+        Step::ReadCopy(place) => (format!("read {place}"), "ReadFailed", Failure::Api),
+        Step::ReadNamespace(name) => (format!("read namespace {name}"), "ReadFailed", Failure::Api),
+        Step::Create => (format!("create {destination}"), "CreateFailed", Failure::Write),
+        Step::Replace { .. } => (format!("update {destination}"), "UpdateFailed", Failure::Write),
+        Step::Remove(place, _) => (format!("delete {place}"), "DeleteFailed", Failure::Write),
+        Step::Unmark(place) => (format!("take our marks off {place}"), "UpdateFailed", Failure::Write),
+        Step::AddFinalizer { .. } | Step::RemoveFinalizer => {
+            ("write the finalizer".to_owned(), "FinalizerFailed", Failure::Api)
+        }
+        Step::Report(..) | Step::Rest(_) => ("write the status".to_owned(), "StatusFailed", Failure::Api),
+    }
+}
+
+/// Now, in seconds since 1970. For people only: nothing is decided by it.
+pub(super) fn now_seconds() -> i64 {
+    jiff::Timestamp::now().as_second()
+}

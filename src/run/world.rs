@@ -1,0 +1,480 @@
+//! All that a replica knows of the cluster, and the indexes to find it by. Written by the streams alone, read by
+//! everyone. Each change answers with the syncs that have reason to look again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ahash::{AHashSet, RandomState};
+use dashmap::{DashMap, DashSet};
+
+use super::passed::Passed;
+use crate::core::cycle;
+use crate::core::ownership;
+use crate::core::records::{Name, Namespace, Place, Seen, Sync};
+use crate::core::shard::Uid;
+
+type Map<K, V> = DashMap<K, V, RandomState>;
+
+/// What a replica knows.
+#[derive(Default)]
+pub struct World {
+    /// Every sync.
+    syncs: Map<Uid, Arc<Sync>>,
+    /// The UID that goes by a name now.
+    keys: Map<Place, Uid>,
+    /// The index that a fan-out needs: from a source to the syncs that copy it.
+    sources: Map<Place, Dependants>,
+    /// From a place to the syncs that want their copy there.
+    destinations: Map<Place, Vec<Uid>>,
+    /// From a namespace to the syncs that want their copy in it.
+    homes: Map<Name, Vec<Uid>>,
+    /// ConfigMaps that are a source or a destination of some sync, or carry our marks.
+    configmaps: Map<Place, Arc<Seen>>,
+    /// Every namespace.
+    namespaces: Map<Name, Namespace>,
+    /// Copies that stand where their sync does not want them, by the UID on their mark.
+    leftovers: Map<Uid, Vec<Leftover>>,
+    /// Versions of ConfigMaps that concerned nobody when they came.
+    passed: Passed,
+    /// Each name once, however many records mention it.
+    names: DashSet<Name, RandomState>,
+    /// The newest version that the stream of syncs told.
+    syncs_rv: AtomicU64,
+    /// The newest version that the stream of ConfigMaps told.
+    configmaps_rv: AtomicU64,
+}
+
+#[derive(Default)]
+struct Dependants {
+    uids: Vec<Uid>,
+    /// Whether the stream has told, since the first of them came, whether the source is there.
+    heard: bool,
+}
+
+/// A copy that stands where its sync does not want it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Leftover {
+    /// Where it stands.
+    pub place: Place,
+    /// Whether this replica saw its sync go: then it need not wait to be swept.
+    pub saw_go: bool,
+    /// `deletionPolicy: Orphan` of the sync that went.
+    pub orphan: bool,
+}
+
+/// What the stream knows of a source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SourceWord {
+    /// It is there, with this resourceVersion.
+    Version(u64),
+    /// It is not there.
+    Gone,
+    /// No word since a sync named it: its last event came before that, and was let go.
+    Unheard,
+}
+
+/// What changed about a sync.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Nothing that is not known already.
+    Nothing,
+    /// Its status alone.
+    Status,
+    /// More than that.
+    Wanted,
+}
+
+impl World {
+    // --- the stream of syncs -------------------------------------------------------------------------------------
+
+    /// A sync came or changed. Adds to `woken` everyone else whose case depends on it.
+    pub fn sync_applied(&self, mut sync: Sync, woken: &mut Vec<Uid>) -> Change {
+        self.syncs_rv.fetch_max(sync.version.rv, Ordering::AcqRel);
+        let uid = sync.uid();
+        let before = self.syncs.get(&uid).map(|entry| entry.value().clone());
+        if before.as_ref().is_some_and(|before| before.version.rv >= sync.version.rv) {
+            return Change::Nothing;
+        }
+        self.intern_sync(&mut sync);
+        let predecessor = self.keys.insert(sync.key.clone(), uid).filter(|other| *other != uid);
+        if let Some(other) = predecessor {
+            self.forget(other, woken); // deleted and created again: the stream left out the end of the first
+        }
+        let same_wish = before.as_ref().is_some_and(|before| before.spec == sync.spec);
+        let change = match &before {
+            Some(before) if same_wish && before.deleting == sync.deleting && before.finalizer == sync.finalizer => {
+                Change::Status
+            }
+            _ => Change::Wanted,
+        };
+        let sync = Arc::new(sync);
+        if let Some(before) = before.filter(|_| !same_wish) {
+            self.unindex(&before);
+            self.strand(&before, false);
+            self.neighbours(&before, woken);
+        }
+        self.syncs.insert(uid, sync.clone());
+        if !same_wish {
+            self.index(&sync);
+            self.neighbours(&sync, woken);
+        }
+        change
+    }
+
+    /// A sync went.
+    pub fn sync_deleted(&self, sync: &Sync, woken: &mut Vec<Uid>) {
+        self.syncs_rv.fetch_max(sync.version.rv, Ordering::AcqRel);
+        self.forget(sync.uid(), woken);
+    }
+
+    /// A list of all syncs is complete: those that are not in it are gone.
+    pub fn syncs_listed(&self, listed: &AHashSet<Uid>, woken: &mut Vec<Uid>) {
+        let gone: Vec<Uid> = self.syncs.iter().map(|entry| *entry.key()).filter(|uid| !listed.contains(uid)).collect();
+        for uid in gone {
+            self.forget(uid, woken);
+        }
+    }
+
+    fn forget(&self, uid: Uid, woken: &mut Vec<Uid>) {
+        let Some((_, sync)) = self.syncs.remove(&uid) else { return };
+        self.keys.remove_if(&sync.key, |_, current| *current == uid);
+        self.unindex(&sync);
+        self.strand(&sync, true);
+        self.neighbours(&sync, woken);
+        woken.push(uid);
+    }
+
+    fn index(&self, sync: &Sync) {
+        let Ok(spec) = &sync.spec else { return };
+        let uid = sync.uid();
+        let mut source = self.sources.entry(spec.source.clone()).or_default();
+        if source.uids.is_empty() {
+            source.heard = self.configmaps.contains_key(&spec.source);
+        }
+        source.uids.push(uid);
+        drop(source);
+        self.destinations.entry(spec.destination.clone()).or_default().push(uid);
+        self.homes.entry(spec.destination.namespace.clone()).or_default().push(uid);
+        self.unstrand(uid, &spec.destination);
+    }
+
+    fn unindex(&self, sync: &Sync) {
+        let Ok(spec) = &sync.spec else { return };
+        let uid = sync.uid();
+        if let Some(mut source) = self.sources.get_mut(&spec.source) {
+            source.uids.retain(|other| *other != uid);
+        }
+        self.sources.remove_if(&spec.source, |_, source| source.uids.is_empty());
+        take_out(&self.destinations, &spec.destination, uid);
+        take_out(&self.homes, &spec.destination.namespace, uid);
+        for place in [&spec.source, &spec.destination] {
+            let unmarked = |seen: &Arc<Seen>| seen.mark.as_ref().is_none_or(|mark| mark.uid.is_none());
+            if !self.concerns_a_sync(place)
+                && let Some((_, seen)) = self.configmaps.remove_if(place, |_, seen| unmarked(seen))
+            {
+                self.passed.remember(place, seen.version.rv);
+            }
+        }
+    }
+
+    /// Those whose case depends on where this sync reads and writes: who wants the same place, and, since a ring may
+    /// have closed or opened, who is downstream.
+    fn neighbours(&self, sync: &Sync, woken: &mut Vec<Uid>) {
+        let Ok(spec) = &sync.spec else { return };
+        let mut downstream = vec![spec.destination.clone()];
+        let mut seen: AHashSet<Uid> = AHashSet::new();
+        if let Some(rivals) = self.destinations.get(&spec.destination) {
+            seen.extend(rivals.iter().copied());
+        }
+        while let Some(place) = downstream.pop() {
+            let dependants = self.sources.get(&place).map(|source| source.uids.clone()).unwrap_or_default();
+            for uid in dependants {
+                if seen.insert(uid)
+                    && let Some(next) = self.syncs.get(&uid).and_then(|sync| sync.destination().cloned())
+                {
+                    downstream.push(next);
+                }
+            }
+        }
+        seen.remove(&sync.uid());
+        woken.extend(seen);
+    }
+
+    /// What stands at the destination of this sync, which goes or moves away, is a leftover if it carries its mark.
+    fn strand(&self, sync: &Sync, saw_go: bool) {
+        let Ok(spec) = &sync.spec else { return };
+        if self.mark_at(&spec.destination) == Some(sync.uid()) {
+            let leftover = Leftover { place: spec.destination.clone(), saw_go, orphan: spec.orphan };
+            self.add_leftover(sync.uid(), leftover);
+        }
+        if saw_go && let Some(mut others) = self.leftovers.get_mut(&sync.uid()) {
+            for other in others.iter_mut() {
+                other.saw_go = true;
+                other.orphan = spec.orphan;
+            }
+        }
+    }
+
+    fn mark_at(&self, place: &Place) -> Option<Uid> {
+        self.configmaps.get(place).and_then(|seen| seen.mark.as_ref().and_then(|mark| mark.uid))
+    }
+
+    fn add_leftover(&self, uid: Uid, leftover: Leftover) {
+        let mut leftovers = self.leftovers.entry(uid).or_default();
+        match leftovers.iter_mut().find(|other| other.place == leftover.place) {
+            Some(other) if leftover.saw_go => *other = leftover,
+            Some(_) => {}
+            None => leftovers.push(leftover),
+        }
+    }
+
+    fn unstrand(&self, uid: Uid, place: &Place) {
+        if let Some(mut leftovers) = self.leftovers.get_mut(&uid) {
+            leftovers.retain(|leftover| leftover.place != *place);
+        }
+        self.leftovers.remove_if(&uid, |_, leftovers| leftovers.is_empty());
+    }
+
+    // --- the stream of ConfigMaps --------------------------------------------------------------------------------
+
+    /// A ConfigMap came or changed. Adds to `sources` those that copy it, to `others` everyone else concerned.
+    pub fn configmap_applied(&self, place: Place, seen: Seen, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
+        self.configmaps_rv.fetch_max(seen.version.rv, Ordering::AcqRel);
+        let marked = seen.mark.as_ref().and_then(|mark| mark.uid);
+        if marked.is_none() && !self.concerns_a_sync(&place) {
+            self.passed.remember(&place, seen.version.rv);
+            if let Some((_, before)) = self.configmaps.remove(&place) {
+                self.unmark(&place, &before, others); // our marks were taken off
+            }
+            return;
+        }
+        let place = self.intern(&place);
+        let mut seen = seen;
+        if let Some(mark) = &mut seen.mark {
+            mark.sync = self.intern(&mark.sync);
+        }
+        let before = self.configmaps.insert(place.clone(), Arc::new(seen));
+        if let Some(before) = &before
+            && before.mark.as_ref().and_then(|mark| mark.uid) != marked
+        {
+            self.unmark(&place, before, others);
+        }
+        if let Some(uid) = marked
+            && self.syncs.get(&uid).is_none_or(|sync| sync.destination() != Some(&place))
+        {
+            self.add_leftover(uid, Leftover { place: place.clone(), saw_go: false, orphan: false });
+            others.push(uid);
+        }
+        self.concerned(&place, sources, others);
+    }
+
+    /// A ConfigMap went.
+    pub fn configmap_deleted(&self, place: &Place, rv: u64, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
+        self.configmaps_rv.fetch_max(rv, Ordering::AcqRel);
+        if let Some((_, before)) = self.configmaps.remove(place) {
+            self.unmark(place, &before, others);
+        }
+        if !self.concerns_a_sync(place) {
+            self.passed.remember(place, rv);
+        }
+        self.concerned(place, sources, others);
+    }
+
+    /// A list of all ConfigMaps is complete: those that are not in it are gone, and there has been word of every source.
+    pub fn configmaps_listed(&self, listed: &AHashSet<Uid>, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
+        let gone = |entry: &dashmap::mapref::multiple::RefMulti<'_, Place, Arc<Seen>>| {
+            (!listed.contains(&entry.version.uid)).then(|| (entry.key().clone(), entry.version.rv))
+        };
+        let gone: Vec<(Place, u64)> = self.configmaps.iter().filter_map(|entry| gone(&entry)).collect();
+        for (place, rv) in gone {
+            self.configmap_deleted(&place, rv, sources, others);
+        }
+        for mut entry in self.sources.iter_mut() {
+            entry.heard = true;
+        }
+    }
+
+    fn unmark(&self, place: &Place, before: &Seen, others: &mut Vec<Uid>) {
+        if let Some(uid) = before.mark.as_ref().and_then(|mark| mark.uid) {
+            self.unstrand(uid, place);
+            others.push(uid);
+        }
+    }
+
+    fn concerned(&self, place: &Place, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
+        if let Some(mut entry) = self.sources.get_mut(place) {
+            entry.heard = true;
+            sources.extend(&entry.uids);
+        }
+        if let Some(wanting) = self.destinations.get(place) {
+            others.extend(wanting.iter());
+        }
+    }
+
+    fn concerns_a_sync(&self, place: &Place) -> bool {
+        self.destinations.contains_key(place) || self.sources.contains_key(place)
+    }
+
+    // --- the stream of namespaces --------------------------------------------------------------------------------
+
+    /// A namespace came or changed.
+    pub fn namespace_applied(&self, name: &str, namespace: Namespace, woken: &mut Vec<Uid>) {
+        let name = self.intern_name(name);
+        if self.namespaces.insert(name.clone(), namespace) != Some(namespace) {
+            self.at_home(&name, woken);
+        }
+    }
+
+    /// A namespace went.
+    pub fn namespace_deleted(&self, name: &str, woken: &mut Vec<Uid>) {
+        if let Some((name, _)) = self.namespaces.remove(name) {
+            self.at_home(&name, woken);
+        }
+    }
+
+    /// A list of all namespaces is complete.
+    pub fn namespaces_listed(&self, listed: &AHashSet<Uid>, woken: &mut Vec<Uid>) {
+        let gone = self.namespaces.iter().filter(|entry| !listed.contains(&entry.uid));
+        let gone: Vec<Name> = gone.map(|entry| entry.key().clone()).collect();
+        for name in gone {
+            self.namespace_deleted(&name, woken);
+        }
+    }
+
+    fn at_home(&self, name: &Name, woken: &mut Vec<Uid>) {
+        if let Some(uids) = self.homes.get(name) {
+            woken.extend(uids.iter());
+        }
+    }
+
+    // --- questions -----------------------------------------------------------------------------------------------
+
+    /// A sync.
+    pub fn sync(&self, uid: Uid) -> Option<Arc<Sync>> {
+        self.syncs.get(&uid).map(|entry| entry.value().clone())
+    }
+
+    /// The sync that goes by this name.
+    pub fn sync_named(&self, key: &Place) -> Option<Arc<Sync>> {
+        let uid = *self.keys.get(key)?;
+        self.sync(uid)
+    }
+
+    /// How many syncs there are.
+    pub fn len(&self) -> usize {
+        self.syncs.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.syncs.is_empty()
+    }
+
+    /// The UIDs of all syncs, and of all copies that stand somewhere without one.
+    pub fn uids(&self) -> Vec<Uid> {
+        let mut uids: Vec<Uid> = self.syncs.iter().map(|entry| *entry.key()).collect();
+        uids.extend(self.leftovers.iter().map(|entry| *entry.key()).filter(|uid| !self.syncs.contains_key(uid)));
+        uids
+    }
+
+    /// Calls `visit` with each sync.
+    pub fn each_sync(&self, mut visit: impl FnMut(&Sync)) {
+        for entry in self.syncs.iter() {
+            visit(entry.value());
+        }
+    }
+
+    /// What the stream knows of a source that some sync names.
+    pub fn source(&self, place: &Place) -> SourceWord {
+        if let Some(seen) = self.configmaps.get(place) {
+            return SourceWord::Version(seen.version.rv);
+        }
+        if self.sources.get(place).is_some_and(|source| source.heard) {
+            return SourceWord::Gone;
+        }
+        self.passed.recall(place).map_or(SourceWord::Unheard, SourceWord::Version)
+    }
+
+    /// What stands at a place.
+    pub fn configmap(&self, place: &Place) -> Option<Arc<Seen>> {
+        self.configmaps.get(place).map(|entry| entry.value().clone())
+    }
+
+    /// A namespace.
+    pub fn namespace(&self, name: &str) -> Option<Namespace> {
+        self.namespaces.get(name).map(|entry| *entry.value())
+    }
+
+    /// Where else copies of this sync stand.
+    pub fn leftovers(&self, uid: Uid) -> Vec<Leftover> {
+        self.leftovers.get(&uid).map(|entry| entry.value().clone()).unwrap_or_default()
+    }
+
+    /// Whether a live sync other than `uid` wants this place.
+    pub fn wanted_by_another(&self, place: &Place, uid: Uid) -> bool {
+        self.destinations.get(place).is_some_and(|uids| uids.iter().any(|other| *other != uid))
+    }
+
+    /// The sync that owns a place as its destination.
+    pub fn owner(&self, place: &Place) -> Option<Arc<Sync>> {
+        let uids = self.destinations.get(place).map(|entry| entry.value().clone())?;
+        if let [only] = uids[..] {
+            return self.sync(only);
+        }
+        let wanting: Vec<Arc<Sync>> = uids.into_iter().filter_map(|uid| self.sync(uid)).collect();
+        let standing = self.configmap(place);
+        let mark = standing.as_ref().and_then(|seen| seen.mark.as_deref());
+        let owner = ownership::owner(wanting.iter().map(|sync| &**sync), mark)?.uid();
+        wanting.into_iter().find(|sync| sync.uid() == owner)
+    }
+
+    /// The ring that `sync` is part of.
+    pub fn ring(&self, sync: &Sync) -> Option<Vec<Place>> {
+        cycle::ring(sync, |place| self.owner(place))
+    }
+
+    /// The newest version that the stream of syncs told: what we know of our own answers up to it is outdated.
+    pub fn syncs_rv(&self) -> u64 {
+        self.syncs_rv.load(Ordering::Acquire)
+    }
+
+    /// The newest version that the stream of ConfigMaps told.
+    pub fn configmaps_rv(&self) -> u64 {
+        self.configmaps_rv.load(Ordering::Acquire)
+    }
+
+    // --- names ---------------------------------------------------------------------------------------------------
+
+    fn intern_sync(&self, sync: &mut Sync) {
+        sync.key = self.intern(&sync.key);
+        if let Ok(spec) = &mut sync.spec {
+            spec.source = self.intern(&spec.source);
+            spec.destination = self.intern(&spec.destination);
+        }
+    }
+
+    fn intern(&self, place: &Place) -> Place {
+        Place { namespace: self.intern_name(&place.namespace), name: self.intern_name(&place.name) }
+    }
+
+    fn intern_name(&self, name: &str) -> Name {
+        if let Some(known) = self.names.get(name) {
+            return known.key().clone();
+        }
+        let name: Name = name.into();
+        self.names.insert(name.clone());
+        name
+    }
+
+    /// Lets go of names that no record mentions any more. To be called now and then.
+    pub fn tidy(&self) {
+        self.names.retain(|name| Arc::strong_count(name) > 1);
+    }
+}
+
+fn take_out<K: Eq + std::hash::Hash>(map: &Map<K, Vec<Uid>>, key: &K, uid: Uid) {
+    if let Some(mut uids) = map.get_mut(key) {
+        uids.retain(|other| *other != uid);
+    }
+    map.remove_if(key, |_, uids| uids.is_empty());
+}
