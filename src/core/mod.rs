@@ -1,5 +1,6 @@
 //! The rules of the business: pure functions and state machines, with no I/O, no clock and no Kubernetes client.
 
+pub mod assignment;
 pub mod backoff;
 pub mod content;
 pub mod cycle;
