@@ -1,0 +1,211 @@
+//! Leases as they are on the API server: reading them, writing them, watching them. Decides nothing.
+//!
+//! Leases go over a client of their own, so that a heartbeat never waits behind copies, and each request is sent once:
+//! a renewal that is sent again behind our back would be one that nobody counted from.
+
+mod format;
+mod parse;
+
+use std::fmt;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use http::Uri;
+use http::uri::PathAndQuery;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
+use kube::runtime::utils::Backoff;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Client, Config};
+use tracing::warn;
+
+pub use format::identity;
+pub use parse::Parser;
+
+use crate::api::names::FIELD_MANAGER;
+use crate::core::session::{Answer, Request, SessionName, SessionRecord, Timing};
+use crate::core::shard::{Shard, Uid};
+
+/// The name of the Lease by which the fleet leader is elected.
+pub const FLEET_LEADER: &str = "configmapsync-fleet-leader";
+
+/// A client for Leases alone: connections of its own, and no retries.
+///
+/// # Errors
+/// The configuration cannot be turned into a client (certificates, proxy).
+pub fn leases_client(mut config: Config) -> Result<Client, kube::Error> {
+    config.default_retry = false;
+    Client::try_from(config)
+}
+
+/// The same address with `?timeout=`, so that the server does not begin on a request after we gave it up.
+fn with_timeout(uri: &Uri, timeout: Duration) -> Option<Uri> {
+    let query = uri.query().unwrap_or("");
+    let and = if query.is_empty() { "" } else { "&" };
+    let mut parts = uri.clone().into_parts();
+    let path = format!("{}?{query}{and}timeout={}ms", uri.path(), timeout.as_millis());
+    parts.path_and_query = Some(path.parse::<PathAndQuery>().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// The Leases of the fleet.
+#[derive(Clone)]
+pub struct Leases {
+    client: Client,
+    // Not typed: a time that cannot be parsed (the year 9999) would fail the whole list, for ever.
+    api: Api<DynamicObject>,
+    timing: Timing,
+    /// What the names of our sessions begin with, for the log.
+    base: String,
+}
+
+impl Leases {
+    /// The Leases in this namespace. `client` is one of [`leases_client`].
+    pub fn new(client: Client, namespace: &str, timing: Timing, base: &str) -> Self {
+        let api = Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<Lease>(&()));
+        Self { client, api, timing, base: base.to_owned() }
+    }
+
+    /// Sends one request, once, and says what became of it.
+    pub async fn send(&self, request: &Request) -> Answer {
+        let sent = async {
+            match request {
+                Request::LookAtSession(name) => self.look(name).await,
+                _ => self.write(request).await.map_or_else(|error| self.failed(request, &error), |lease| done(&lease)),
+            }
+        };
+        tokio::time::timeout(self.timing.lease_request, sent).await.unwrap_or_else(|_| {
+            warn!(replica = %self.base, ?request, "a request to a Lease was not answered in time");
+            Answer::Failed
+        })
+    }
+
+    async fn write(&self, request: &Request) -> Result<DynamicObject, kube::Error> {
+        let lease = format::lease(request, self.timing.lease, jiff::Timestamp::now());
+        let body = serde_json::to_vec(&lease).map_err(kube::Error::SerdeError)?;
+        let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.to_owned()) };
+        let requests = kube::core::Request::new(self.api.resource_url());
+        let built = match request {
+            Request::CreateSession { .. } | Request::CreateShard(..) => requests.create(&params, body),
+            _ => requests.replace(lease.metadata.name.as_deref().unwrap_or_default(), &params, body),
+        };
+        let mut http = built.map_err(kube::Error::BuildRequest)?;
+        if let Some(uri) = with_timeout(http.uri(), self.timing.lease_request) {
+            *http.uri_mut() = uri;
+        }
+        self.client.request(http).await
+    }
+
+    /// Reads our session's Lease from etcd and not from a cache.
+    async fn look(&self, name: &SessionName) -> Answer {
+        let request = Request::LookAtSession(name.clone());
+        match self.api.get_opt(&format::session_lease(name)).await {
+            Ok(Some(lease)) => Parser::default().session(&lease).map_or(Answer::Failed, Answer::Found),
+            Ok(None) => Answer::Missing,
+            Err(error) => self.failed(&request, &error),
+        }
+    }
+
+    fn failed(&self, request: &Request, error: &kube::Error) -> Answer {
+        if let kube::Error::Api(status) = error
+            && status.code == 409
+        {
+            return Answer::Conflict;
+        }
+        warn!(replica = %self.base, ?request, %error, "a request to a Lease failed");
+        Answer::Failed
+    }
+
+    /// Deletes the Lease of a session that is dead, if it is still the very one that was judged.
+    ///
+    /// # Errors
+    /// The API server refused, or did not answer in time. A Lease that is gone or changed is no error.
+    pub async fn sweep(&self, session: &SessionRecord) -> Result<(), kube::Error> {
+        self.delete(&format::session_lease(&session.name), session.uid, session.version).await
+    }
+
+    /// Deletes a Lease under preconditions.
+    ///
+    /// # Errors
+    /// As [`Leases::sweep`].
+    pub async fn delete(&self, name: &str, uid: Uid, version: u64) -> Result<(), kube::Error> {
+        let preconditions = Preconditions { uid: Some(uid.to_string()), resource_version: Some(version.to_string()) };
+        match self.api.delete(name, &DeleteParams::default().preconditions(preconditions)).await {
+            Err(kube::Error::Api(status)) if status.code != 404 && status.code != 409 => Err(kube::Error::Api(status)),
+            Err(kube::Error::Api(_)) | Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A Lease's uid and version, whatever else it says; `None` when there is no such Lease.
+    ///
+    /// # Errors
+    /// The API server refused, or did not answer in time.
+    pub async fn version(&self, name: &str) -> Result<Option<(Uid, u64)>, kube::Error> {
+        Ok(self.api.get_opt(name).await?.as_ref().and_then(parse::place))
+    }
+
+    /// All Leases in the namespace, ours told apart by their names and not by labels: a label that someone takes off
+    /// would look like a deletion, and hide the Lease from whoever wants to create it anew.
+    pub fn watch(&self) -> impl Stream<Item = watcher::Result<watcher::Event<DynamicObject>>> + Send + use<> {
+        watcher::watcher(self.api.clone(), watcher::Config::default()).backoff(Brief::default()).boxed()
+    }
+}
+
+impl fmt::Debug for Leases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leases").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+fn done(lease: &DynamicObject) -> Answer {
+    parse::place(lease).map_or(Answer::Failed, |(uid, version)| Answer::Done(uid, version))
+}
+
+/// The name of a shard's Lease.
+pub fn shard_lease(shard: Shard) -> String {
+    format::shard_lease(shard)
+}
+
+/// Between attempts to watch: soon, since no gate opens without a watch, and up to 2 s apart, with jitter.
+#[derive(Default)]
+struct Brief {
+    attempts: u32,
+}
+
+impl Iterator for Brief {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let longest = Duration::from_millis(100 << self.attempts.min(4)) + Duration::from_millis(400);
+        self.attempts = self.attempts.saturating_add(1);
+        Some(longest.mul_f64(rand::random_range(0.5..1.0)))
+    }
+}
+
+impl Backoff for Brief {
+    fn reset(&mut self) {
+        self.attempts = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("/apis/x/leases/a", "/apis/x/leases/a?timeout=2000ms")]
+    #[case("/apis/x/leases?limit=500", "/apis/x/leases?limit=500&timeout=2000ms")]
+    #[case("https://h:1/apis/x/leases?&fieldManager=m", "https://h:1/apis/x/leases?&fieldManager=m&timeout=2000ms")]
+    fn requests_carry_their_timeout(#[case] uri: &str, #[case] expected: &str) {
+        let with = with_timeout(&uri.parse().unwrap(), Duration::from_secs(2)).unwrap();
+        assert_eq!(with, expected.parse::<Uri>().unwrap());
+    }
+
+    #[test]
+    fn the_watch_comes_back_soon() {
+        let mut brief = Brief::default();
+        assert!(brief.by_ref().take(20).all(|wait| (100..=2000).contains(&wait.as_millis())));
+    }
+}

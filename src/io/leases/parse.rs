@@ -1,0 +1,193 @@
+//! Reading Leases. A Lease with nonsense in it is still a Lease: what it does not say sensibly is told once to the log
+//! and left to the core, which waits it out.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use kube::api::DynamicObject;
+use tracing::warn;
+
+use super::format::{PHASE, RELEASED_BY, RENEWAL, SESSION, SHARD, annotation, phase};
+use crate::core::session::{Holder, LONGEST, Phase, Record, SessionName, SessionRecord, ShardRecord};
+use crate::core::shard::{Shard, Uid};
+
+/// So many complaints are remembered; then all are forgotten and may be said once more.
+const REMEMBERED: usize = 1000;
+
+/// Reads Leases and complains once about each nonsense in each.
+#[derive(Debug, Default)]
+pub struct Parser {
+    said: HashSet<(String, &'static str)>,
+}
+
+/// A Lease's uid and version.
+pub(super) fn place(lease: &DynamicObject) -> Option<(Uid, u64)> {
+    Some((Uid::parse(lease.metadata.uid.as_deref()?)?, lease.metadata.resource_version.as_deref()?.parse().ok()?))
+}
+
+fn mark<'a>(lease: &'a DynamicObject, name: &str) -> Option<&'a str> {
+    lease.metadata.annotations.as_ref()?.get(&annotation(name)).map(String::as_str).filter(|text| !text.is_empty())
+}
+
+fn holder(lease: &DynamicObject) -> Option<&str> {
+    lease.data["spec"]["holderIdentity"].as_str().filter(|holder| !holder.is_empty())
+}
+
+impl Parser {
+    /// What a Lease says; `None` when it is none of the fleet's sessions and shards.
+    pub fn record(&mut self, lease: &DynamicObject) -> Option<Record> {
+        let name = lease.metadata.name.as_deref()?;
+        if name.starts_with(SESSION) {
+            self.session(lease).map(Record::Session)
+        } else if name.starts_with(SHARD) {
+            self.shard(lease).map(Record::Shard)
+        } else {
+            None
+        }
+    }
+
+    /// What a session's Lease says.
+    pub fn session(&mut self, lease: &DynamicObject) -> Option<SessionRecord> {
+        let name = SessionName::new(lease.metadata.name.as_deref()?.strip_prefix(SESSION)?);
+        let (uid, version) = place(lease)?;
+        if holder(lease) != Some(name.as_str()) {
+            self.complain(lease, "a session's Lease does not name its session as its holder");
+        }
+        let phase = mark(lease, PHASE).and_then(phase).unwrap_or_else(|| {
+            self.complain(
+                lease,
+                "a session's Lease does not say whether it lives; taken for live until its time is up",
+            );
+            Phase::Live
+        });
+        let renewal = mark(lease, RENEWAL).and_then(|text| text.parse().ok()).unwrap_or_else(|| {
+            self.complain(lease, "a session's Lease has no number of its renewal");
+            0
+        });
+        Some(SessionRecord { name, uid, version, lease: self.duration(lease), phase, renewal })
+    }
+
+    fn shard(&mut self, lease: &DynamicObject) -> Option<ShardRecord> {
+        let number = lease.metadata.name.as_deref()?.strip_prefix(SHARD)?;
+        let shard = Some(number)
+            .filter(|number| number.len() == 2 && number.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|number| Shard::new(number.parse().ok()?));
+        let Some(shard) = shard else {
+            self.complain(lease, "a Lease with the name of a shard that does not exist; left alone");
+            return None;
+        };
+        let (uid, version) = place(lease)?;
+        let holder = match (holder(lease), mark(lease, RELEASED_BY)) {
+            (Some(holder), _) => Holder::Named(SessionName::new(holder)),
+            (None, Some(by)) => Holder::Released(SessionName::new(by)),
+            (None, None) => {
+                self.complain(lease, "a shard's Lease has no holder and nobody released it; waited out");
+                Holder::Cleared
+            }
+        };
+        Some(ShardRecord { shard, uid, version, lease: self.duration(lease), holder })
+    }
+
+    fn duration(&mut self, lease: &DynamicObject) -> Option<Duration> {
+        let seconds = lease.data["spec"]["leaseDurationSeconds"].as_u64();
+        let duration = seconds.map(Duration::from_secs).filter(|lease| !lease.is_zero() && *lease <= LONGEST);
+        if duration.is_none() {
+            self.complain(lease, "a Lease without a sensible duration; our own stands in");
+        }
+        duration
+    }
+
+    fn complain(&mut self, lease: &DynamicObject, what: &'static str) {
+        let name = lease.metadata.name.as_deref().unwrap_or_default();
+        let uid = lease.metadata.uid.as_deref().unwrap_or_default();
+        if self.said.len() >= REMEMBERED {
+            self.said.clear();
+        }
+        if self.said.insert((format!("{name}/{uid}"), what)) {
+            warn!(lease = name, "{what}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::format;
+    use super::*;
+    use crate::core::session::Request;
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    const UID: &str = "11111111-2222-3333-4444-555555555555";
+
+    fn parsed(name: &str, annotations: Value, spec: Value) -> (Option<Record>, usize) {
+        let lease = serde_json::from_value(json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": { "name": name, "uid": UID, "resourceVersion": "7", "annotations": annotations },
+            "spec": spec,
+        }))
+        .unwrap();
+        let mut parser = Parser::default();
+        let record = parser.record(&lease);
+        assert_eq!(parser.record(&lease), record);
+        (record, parser.said.len())
+    }
+
+    #[rstest]
+    #[case(json!({}), Holder::Cleared, None, 2)]
+    #[case(json!({ "holderIdentity": "", "leaseDurationSeconds": -10 }), Holder::Cleared, None, 2)]
+    #[case(json!({ "holderIdentity": "joe", "leaseDurationSeconds": 10, "renewTime": "9999-12-31T23:59:59.999999Z" }),
+        Holder::Named(SessionName::new("joe")), Some(Duration::from_secs(10)), 0)]
+    #[case(json!({ "holderIdentity": 5, "leaseDurationSeconds": "ten" }), Holder::Cleared, None, 2)]
+    #[case(json!({ "holderIdentity": "joe", "leaseDurationSeconds": 99_999_999 }),
+        Holder::Named(SessionName::new("joe")), None, 1)]
+    fn nonsense_in_a_shard_s_lease_is_said_once(
+        #[case] spec: Value,
+        #[case] holder: Holder,
+        #[case] lease: Option<Duration>,
+        #[case] said: usize,
+    ) {
+        let (record, complaints) = parsed("configmapsync-shard-07", json!({}), spec);
+        let shard = Shard::new(7).unwrap();
+        let uid = Uid::parse(UID).unwrap();
+        assert_eq!(record, Some(Record::Shard(ShardRecord { shard, uid, version: 7, lease, holder })));
+        assert_eq!(complaints, said);
+    }
+
+    #[test]
+    fn nonsense_in_a_session_s_lease_is_a_session_still() {
+        let (record, complaints) = parsed("configmapsync-session-x", Value::Null, json!({ "renewTime": 5 }));
+        let Some(Record::Session(session)) = record else { panic!("{record:?}") };
+        assert_eq!((session.phase, session.renewal, session.lease), (Phase::Live, 0, None));
+        assert_eq!(complaints, 4);
+    }
+
+    #[rstest]
+    #[case("configmapsync-fleet-leader")]
+    #[case("configmapsync-shard-64")]
+    #[case("configmapsync-shard-7")]
+    #[case("configmapsync-shard-+7")]
+    fn other_leases_are_none_of_ours(#[case] name: &str) {
+        assert_eq!(parsed(name, json!({}), json!({})).0, None);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let (uid, name, shard) = (Uid::parse(UID).unwrap(), SessionName::new("a-1"), Shard::new(7).unwrap());
+        let lease = Duration::from_secs(10);
+        let session =
+            SessionRecord { name: name.clone(), uid, version: 3, lease: Some(lease), phase: Phase::Ended, renewal: 9 };
+        let held = |holder| Record::Shard(ShardRecord { shard, uid, version: 3, lease: Some(lease), holder });
+        for (request, record) in [
+            (
+                Request::Renew { name: name.clone(), uid, version: 3, renewal: 9, phase: Phase::Leaving },
+                Record::Session(SessionRecord { phase: Phase::Leaving, ..session.clone() }),
+            ),
+            (Request::EndSession(session.clone()), Record::Session(session)),
+            (Request::TakeShard(shard, uid, 3, name.clone()), held(Holder::Named(name.clone()))),
+            (Request::ReleaseShard(shard, uid, 3, name.clone()), held(Holder::Released(name))),
+        ] {
+            let written = format::lease(&request, lease, jiff::Timestamp::UNIX_EPOCH);
+            assert_eq!(Parser::default().record(&written), Some(record), "{written:?}");
+        }
+    }
+}
