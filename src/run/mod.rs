@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod fanout;
+pub mod fleet;
 pub mod follow;
 pub mod health;
 pub mod leadership;

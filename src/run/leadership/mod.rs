@@ -1,6 +1,9 @@
 //! Leadership of one replica over shards: it renews the session, takes and releases shards, and tells the rest of the
 //! replica what it may write.
 
+mod story;
+mod task;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,9 +12,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::core::session::Timing;
+use crate::core::session::{Fleet, Timing};
 use crate::core::shard::Shard;
 use crate::io::clock::Clock;
+use crate::io::instruments::GATE_CLOSED_TOTAL;
+use crate::io::leases::{Leases, identity};
 
 /// What leadership needs to know before it starts.
 #[derive(Clone, Debug)]
@@ -52,15 +57,37 @@ impl Leadership {
         tracker: &TaskTracker,
         cancel: CancellationToken,
     ) -> (Tenures, mpsc::UnboundedReceiver<TenureEvent>) {
-        let _ = (client, tracker, cancel);
-        let (_events, receiver) = mpsc::unbounded_channel();
-        let (_, latency) = watch::channel(Duration::ZERO);
+        let base = identity(&settings.identity, rand::random());
+        let leases = Leases::new(client, &settings.namespace, settings.timing, &base);
+        let (events, receiver) = mpsc::unbounded_channel();
+        let (commands, orders) = mpsc::unbounded_channel();
+        let (latency_sender, latency) = watch::channel(Duration::ZERO);
+        let (fleet_sender, fleet) = watch::channel(Fleet::default());
         let tenures = Tenures {
             shared: Arc::new(Shared { held: AtomicU64::new(0), gate: AtomicU64::new(0) }),
-            clock: settings.clock,
+            base: base.clone().into(),
+            clock: settings.clock.clone(),
             timing: settings.timing,
+            leases: leases.clone(),
             latency,
+            fleet,
+            commands,
+            left: CancellationToken::new(),
+            stopped: CancellationToken::new(),
         };
+        let outlets = task::Outlets {
+            shared: Arc::clone(&tenures.shared),
+            events,
+            latency: latency_sender,
+            fleet: fleet_sender,
+            left: tenures.left.clone(),
+        };
+        let task = task::Task::new(&base, settings, leases, orders, outlets);
+        let stopped = tenures.stopped.clone().drop_guard();
+        tracker.spawn(async move {
+            let _stopped = stopped;
+            task.run(cancel).await;
+        });
         (tenures, receiver)
     }
 }
@@ -69,9 +96,17 @@ impl Leadership {
 #[derive(Clone, Debug)]
 pub struct Tenures {
     shared: Arc<Shared>,
+    base: Arc<str>,
     clock: Clock,
     timing: Timing,
+    leases: Leases,
     latency: watch::Receiver<Duration>,
+    fleet: watch::Receiver<Fleet>,
+    commands: mpsc::UnboundedSender<Command>,
+    /// All is given up.
+    left: CancellationToken,
+    /// The task is over, however it came to that.
+    stopped: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -82,10 +117,24 @@ struct Shared {
     gate: AtomicU64,
 }
 
+/// What the rest of the replica tells leadership.
+#[derive(Debug)]
+enum Command {
+    Drained(Shard),
+    Leave,
+}
+
 impl Tenures {
     /// The gate: a request for this shard may be sent now, if it ends within [`Tenures::request_timeout`].
     pub fn may_write(&self, shard: Shard) -> bool {
-        self.holds(shard) && self.clock.now() < Duration::from_nanos(self.shared.gate.load(Ordering::SeqCst))
+        if !self.holds(shard) {
+            return false;
+        }
+        let open = self.clock.now() < Duration::from_nanos(self.shared.gate.load(Ordering::SeqCst));
+        if !open {
+            metrics::counter!(GATE_CLOSED_TOTAL).increment(1);
+        }
+        open
     }
 
     /// Whether the shard is held (and not closing). That its gate is open is not said.
@@ -93,25 +142,58 @@ impl Tenures {
         self.shared.held.load(Ordering::SeqCst) & (1 << shard.index()) != 0
     }
 
+    /// The shards that are held (and not closing).
+    pub fn held(&self) -> Vec<Shard> {
+        Shard::all().filter(|shard| self.holds(*shard)).collect()
+    }
+
     /// The time within which each request sent under the gate has to end. It goes along as `?timeout=` too.
     pub fn request_timeout(&self) -> Duration {
         self.timing.request
     }
 
-    /// How long the last renewal took. Writers halve their concurrency while it is a good part of the period.
+    /// The times that this replica coordinates by.
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// The identity of this process: what the names of its sessions begin with.
+    pub fn identity(&self) -> &str {
+        &self.base
+    }
+
+    /// How long the last renewal took. Writers halve their concurrency while it is a good part of the period
+    /// ([`Timing::period`]): else a big fan-out starves its own heartbeat.
     pub fn renewal_latency(&self) -> watch::Receiver<Duration> {
         self.latency.clone()
     }
 
+    /// The fleet in a few figures, as this replica's watch has shown it; for the fleet leader and for readiness.
+    pub fn fleet(&self) -> watch::Receiver<Fleet> {
+        self.fleet.clone()
+    }
+
+    /// The Leases of the fleet.
+    pub(super) fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
     /// The answer to [`TenureEvent::Closing`]: nothing is in flight for this shard any more.
     pub fn drained(&self, shard: Shard) {
-        let _ = shard;
+        // Without a task there is nothing left to release.
+        let _ = self.commands.send(Command::Drained(shard));
     }
 
     /// Gives everything up: closes and releases all shards, ends the session. Returns true when all was released,
-    /// false when `grace` ended first. The events must be served meanwhile.
+    /// false when `grace` ended first or the task was cancelled; the Leases then run out by themselves. The events
+    /// must be served meanwhile.
     pub async fn leave(&self, grace: Duration) -> bool {
-        tokio::time::sleep(grace.min(Duration::ZERO)).await;
-        true
+        let _ = self.commands.send(Command::Leave);
+        tokio::select! {
+            () = self.left.cancelled() => {}
+            () = self.stopped.cancelled() => {}
+            () = tokio::time::sleep(grace) => {}
+        }
+        self.left.is_cancelled()
     }
 }

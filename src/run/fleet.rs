@@ -1,0 +1,169 @@
+//! The fleet leader: does what must be done once and is harmless if it is done twice. It says how many shards nobody
+//! holds, and sweeps the Leases of dead sessions. No copy depends on it.
+//!
+//! It is elected with kube-leader-election, whose Lease two replicas can win at once and which judges by the wall
+//! clock (`docs/decisions/0003-kube-leader-election.md`): good enough for this, and for nothing that writes a copy.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Client;
+use kube_leader_election::{LeaseLock, LeaseLockParams, LeaseLockResult};
+use metrics::gauge;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::leadership::{Settings, Tenures};
+use crate::core::shard::Uid;
+use crate::io::clock::Clock;
+use crate::io::instruments::{LEADER_ELECTION_MASTER_STATUS, SHARDS_UNHELD};
+use crate::io::leases::FLEET_LEADER;
+
+/// How long the leader's Lease lives, whatever the lease duration of the sessions. With [`TURN`] a successor leads at
+/// most 23 s after the leader was killed, also when the leader's wall clock was far ahead ([`STALE`]).
+const TTL: Duration = Duration::from_secs(10);
+/// How often each replica tries.
+const TURN: Duration = Duration::from_secs(5);
+/// A leader's Lease that has not changed for this long by our own clock is deleted, whatever the times in it say: the
+/// crate would believe a renewal in the year 9999 for ever, and cannot read a Lease without one.
+const STALE: Duration = Duration::from_secs(17);
+
+/// The fleet leader's task in each replica.
+struct Candidate {
+    lock: LeaseLock,
+    tenures: Tenures,
+    clock: Clock,
+    /// Since when we lead; renewed with each success, in our own clock.
+    led: Option<Duration>,
+    /// The leader's Lease as we last saw it, and since when it has been so.
+    seen: Option<((Uid, u64), Duration)>,
+}
+
+/// Stands for fleet leader until `cancel`, in `tracker`. `client` is one of [`crate::io::leases::leases_client`].
+pub fn start(client: Client, settings: &Settings, tenures: Tenures, tracker: &TaskTracker, cancel: CancellationToken) {
+    let params = LeaseLockParams {
+        lease_name: FLEET_LEADER.to_owned(),
+        holder_id: tenures.identity().to_owned(),
+        lease_ttl: TTL,
+    };
+    let lock = LeaseLock::new(client, &settings.namespace, params);
+    let candidate = Candidate { lock, tenures, clock: settings.clock.clone(), led: None, seen: None };
+    tracker.spawn(candidate.run(cancel));
+}
+
+impl Candidate {
+    async fn run(mut self, cancel: CancellationToken) {
+        gauge!(LEADER_ELECTION_MASTER_STATUS, "name" => FLEET_LEADER).set(0);
+        let mut fleet = self.tenures.fleet();
+        let mut turn = tokio::time::interval(TURN);
+        turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                _ = turn.tick() => {
+                    self.stand().await;
+                    self.sweep().await;
+                }
+                Ok(()) = fleet.changed() => {}
+            }
+            self.report();
+        }
+        if self.led.take().is_some() {
+            self.stopped_leading();
+            if let Ok(Err(error)) = tokio::time::timeout(TURN, self.lock.step_down()).await {
+                warn!(%error, "could not step down as fleet leader; a successor waits for the Lease to run out");
+            }
+        }
+    }
+
+    /// Tries to become or to stay the leader.
+    async fn stand(&mut self) {
+        let asked = self.clock.now();
+        match tokio::time::timeout(TURN, self.lock.try_acquire_or_renew()).await {
+            Ok(Ok(LeaseLockResult::Acquired(_))) => {
+                if self.led.replace(asked).is_none() {
+                    info!(lease = FLEET_LEADER, "leading the fleet");
+                    gauge!(LEADER_ELECTION_MASTER_STATUS, "name" => FLEET_LEADER).set(1);
+                }
+                self.seen = None;
+                return;
+            }
+            Ok(Ok(LeaseLockResult::NotAcquired(lease))) => {
+                if self.led.take().is_some() {
+                    self.stopped_leading();
+                }
+                self.clear_stale(place(&lease)).await;
+                return;
+            }
+            Ok(Err(error)) => warn!(%error, lease = FLEET_LEADER, "could not stand for fleet leader"),
+            Err(_) => warn!(lease = FLEET_LEADER, "no answer in time to standing for fleet leader"),
+        }
+        // The crate knows no clock but the wall's, and a paused leader believes itself to lead: we do not.
+        if self.led.is_some_and(|led| self.clock.now() >= led + TTL) {
+            self.led = None;
+            self.stopped_leading();
+        }
+        // Perhaps it is one that the crate cannot read.
+        if let Ok(Ok(place)) = tokio::time::timeout(TURN, self.tenures.leases().version(FLEET_LEADER)).await {
+            self.clear_stale(place).await;
+        }
+    }
+
+    /// Deletes the leader's Lease when nothing about it has changed for so long that its holder must be dead.
+    async fn clear_stale(&mut self, place: Option<(Uid, u64)>) {
+        let now = self.clock.now();
+        let Some((uid, version)) = place else {
+            self.seen = None;
+            return;
+        };
+        match self.seen {
+            Some((seen, since)) if seen == (uid, version) => {
+                if now >= since + STALE {
+                    info!(lease = FLEET_LEADER, "the fleet leader's Lease has long not changed: deleting it");
+                    if let Err(error) = self.tenures.leases().delete(FLEET_LEADER, uid, version).await {
+                        warn!(%error, lease = FLEET_LEADER, "could not delete a Lease");
+                    }
+                }
+            }
+            _ => self.seen = Some(((uid, version), now)),
+        }
+    }
+
+    /// Deletes the Leases of sessions that are over and that no shard names.
+    async fn sweep(&self) {
+        if self.led.is_none() {
+            return;
+        }
+        let dead = self.tenures.fleet().borrow().dead.clone();
+        for session in dead {
+            match self.tenures.leases().sweep(&session).await {
+                Ok(()) => info!(holder = %session.name, "swept the Lease of a session that is over"),
+                Err(error) => {
+                    warn!(holder = %session.name, %error, "could not sweep the Lease of a session that is over");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn report(&self) {
+        let fleet = self.tenures.fleet();
+        let fleet = fleet.borrow();
+        if self.led.is_some() && fleet.synced {
+            gauge!(SHARDS_UNHELD).set(fleet.unheld as f64);
+        }
+    }
+
+    /// A gauge cannot be taken back. NaN is no figure, and `max` and comparisons in an alert pass over it.
+    fn stopped_leading(&self) {
+        info!(lease = FLEET_LEADER, "no longer leading the fleet");
+        gauge!(LEADER_ELECTION_MASTER_STATUS, "name" => FLEET_LEADER).set(0);
+        gauge!(SHARDS_UNHELD).set(f64::NAN);
+    }
+}
+
+/// A Lease's uid and version.
+fn place(lease: &Lease) -> Option<(Uid, u64)> {
+    Some((Uid::parse(lease.metadata.uid.as_deref()?)?, lease.metadata.resource_version.as_deref()?.parse().ok()?))
+}

@@ -1,0 +1,114 @@
+//! What people are told: the log lines that tell a take-over in order, and the metrics.
+
+use std::time::Duration;
+
+use metrics::{counter, gauge, histogram};
+use tracing::{info, warn};
+
+use crate::core::session::{Action, Answer, Phase, Request, SessionName, Taken, Timing};
+use crate::io::instruments::{LEASE_RENEWAL_SECONDS, LEASE_RENEWALS_TOTAL, SHARD_HANDOVERS_TOTAL, SHARDS_HELD};
+
+/// What was told last, so that it is not told again.
+pub(super) struct Story {
+    timing: Timing,
+    held: Option<u32>,
+    open: bool,
+}
+
+impl Story {
+    pub(super) fn new(timing: Timing) -> Self {
+        Self { timing, held: None, open: false }
+    }
+
+    pub(super) fn published(&mut self, held: u32, open: bool) {
+        if self.held != Some(held) {
+            gauge!(SHARDS_HELD).set(held);
+            self.held = Some(held);
+        }
+        if self.open != open {
+            self.open = open;
+            if open {
+                info!(shards = held, "the gate is open: renewals of the session come back");
+            } else {
+                warn!(shards = held, "the gate is closed: no renewal of the session has come back in time");
+            }
+        }
+    }
+
+    pub(super) fn stopped(&mut self) {
+        gauge!(SHARDS_HELD).set(0);
+        info!("leadership has stopped");
+    }
+
+    pub(super) fn answered(&self, request: &Request, answer: &Answer, took: Duration) {
+        match request {
+            Request::CreateSession { .. } | Request::Renew { .. } => {
+                counter!(LEASE_RENEWALS_TOTAL, "result" => word(answer)).increment(1);
+                histogram!(LEASE_RENEWAL_SECONDS).record(took);
+                if took * 2 > self.timing.period {
+                    warn!(seconds = took.as_secs_f64(), "the renewal of the session was slow");
+                }
+            }
+            Request::EndSession(ended) => {
+                info!(holder = %ended.name, result = word(answer), "answer to ending a session");
+            }
+            Request::ReleaseShard(shard, _, _, by) => {
+                info!(%shard, holder = %by, result = word(answer), "answer to releasing a shard");
+            }
+            // A conflict is what all but one meet when several reach for one shard.
+            Request::CreateShard(shard, by) | Request::TakeShard(shard, _, _, by)
+                if !matches!(answer, Answer::Done(..)) =>
+            {
+                info!(%shard, holder = %by, result = word(answer), "a shard was not to be had");
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn action(&self, action: &Action) {
+        match action {
+            Action::Open(shard, how) => {
+                counter!(SHARD_HANDOVERS_TOTAL, "reason" => how.word()).increment(1);
+                info!(%shard, holder = before(how).map(SessionName::as_str), cause = how.word(), "took a shard");
+            }
+            Action::Close(shard, why) => {
+                counter!(SHARD_HANDOVERS_TOTAL, "reason" => why.word()).increment(1);
+                info!(%shard, cause = why.word(), "giving a shard up: no new work, what is in flight ends");
+            }
+            Action::Lose(shard, why) => {
+                counter!(SHARD_HANDOVERS_TOTAL, "reason" => why.word()).increment(1);
+                warn!(%shard, cause = why.word(), "lost a shard");
+            }
+            Action::Renamed(name, loss) => {
+                warn!(session = %name, cause = %loss, "lost the session; beginning a new one")
+            }
+            Action::Restored => warn!(
+                "our session's Lease is gone or older than we wrote it, as after a restore of etcd: forgetting all versions"
+            ),
+            Action::Rewatch => warn!("a renewal was done and the watch does not show it: watching anew"),
+            Action::Left => info!("all shards are given up and the session has ended"),
+            Action::Send(Request::EndSession(ended)) if ended.phase == Phase::Ended => {
+                info!(holder = %ended.name, "ending a session: not renewed within its lease, or our own");
+            }
+            Action::Send(Request::CreateSession { name, .. }) => info!(session = %name, "beginning a session"),
+            Action::Send(_) => {}
+        }
+    }
+}
+
+fn before(how: &Taken) -> Option<&SessionName> {
+    match how {
+        Taken::Released(by) | Taken::Ended(by) => Some(by),
+        Taken::Unowned | Taken::Renewed => None,
+    }
+}
+
+fn word(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Done(..) => "done",
+        Answer::Conflict => "conflict",
+        Answer::Found(_) => "found",
+        Answer::Missing => "missing",
+        Answer::Failed => "failed",
+    }
+}

@@ -1,0 +1,232 @@
+//! The task that feeds the state machine and does what it says.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, FuturesUnordered};
+use futures::{FutureExt as _, StreamExt as _};
+use kube::api::DynamicObject;
+use kube::runtime::watcher::{self, Event};
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::story::Story;
+use super::{Command, Settings, Shared, TenureEvent};
+use crate::core::session::{Action, Answer, Fleet, Input, Machine, Record, Request};
+use crate::core::shard::{SHARDS, Shard};
+use crate::io::clock::Clock;
+use crate::io::leases::{Leases, Parser};
+
+/// So many things that are ready are taken in before anything is done: shards that open together are told together.
+const BATCH: usize = 128;
+
+/// Where the task tells what it knows.
+pub(super) struct Outlets {
+    pub(super) shared: Arc<Shared>,
+    pub(super) events: mpsc::UnboundedSender<TenureEvent>,
+    pub(super) latency: watch::Sender<Duration>,
+    pub(super) fleet: watch::Sender<Fleet>,
+    pub(super) left: CancellationToken,
+}
+
+/// The answer to a request, and how long it took.
+type Answered = (Request, Answer, Duration);
+
+/// Leadership's own task.
+pub(super) struct Task {
+    machine: Machine,
+    clock: Clock,
+    tick: Duration,
+    leases: Leases,
+    stream: BoxStream<'static, watcher::Result<Event<DynamicObject>>>,
+    parser: Parser,
+    /// What the list that is under way has shown.
+    listing: Vec<Record>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Answered>>,
+    orders: mpsc::UnboundedReceiver<Command>,
+    outlets: Outlets,
+    story: Story,
+    /// The figures of the fleet are worked out again at this time.
+    fleet_due: Duration,
+}
+
+impl Task {
+    pub(super) fn new(
+        base: &str,
+        settings: Settings,
+        leases: Leases,
+        orders: mpsc::UnboundedReceiver<Command>,
+        outlets: Outlets,
+    ) -> Self {
+        let now = settings.clock.now();
+        Self {
+            machine: Machine::new(base, settings.timing, SHARDS, now),
+            tick: (settings.timing.period / 20).min(Duration::from_millis(100)),
+            stream: leases.watch().boxed(),
+            story: Story::new(settings.timing),
+            clock: settings.clock,
+            leases,
+            parser: Parser::default(),
+            listing: Vec::new(),
+            in_flight: FuturesUnordered::new(),
+            orders,
+            outlets,
+            fleet_due: now,
+        }
+    }
+
+    /// Runs until everything was given up or `cancel` comes. Whichever it is, nothing may be written afterwards.
+    pub(super) async fn run(mut self, cancel: CancellationToken) {
+        let mut ticks = tokio::time::interval(self.tick);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !self.outlets.left.is_cancelled() {
+            let input = tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                Some(answered) = self.in_flight.next() => Some(self.answered(answered)),
+                Some(command) = self.orders.recv() => Some(Self::ordered(&command)),
+                Some(event) = self.stream.next() => self.watched(event),
+                _ = ticks.tick() => Some(Input::Tick),
+            };
+            let mut actions = input.map(|input| self.step(input)).unwrap_or_default();
+            for _ in 1..BATCH {
+                if actions.iter().any(|action| matches!(action, Action::Restored | Action::Rewatch)) {
+                    break; // what this stream has still to say is of the past
+                }
+                let Some(input) = self.ready() else { break };
+                actions.extend(input.map(|input| self.step(input)).unwrap_or_default());
+            }
+            // First what may be written, then the news: whoever hears of a loss finds the gate closed.
+            self.publish();
+            self.perform(actions);
+        }
+        self.outlets.shared.held.store(0, Ordering::SeqCst);
+        self.outlets.shared.gate.store(0, Ordering::SeqCst);
+        self.story.stopped();
+    }
+
+    fn step(&mut self, input: Input) -> Vec<Action> {
+        self.machine.step(self.clock.now(), input)
+    }
+
+    /// What can be taken in without waiting; `Some(None)` is something that the machine need not know.
+    fn ready(&mut self) -> Option<Option<Input>> {
+        if let Some(Some(answered)) = self.in_flight.next().now_or_never() {
+            return Some(Some(self.answered(answered)));
+        }
+        if let Ok(command) = self.orders.try_recv() {
+            return Some(Some(Self::ordered(&command)));
+        }
+        let event = self.stream.next().now_or_never()??;
+        Some(self.watched(event))
+    }
+
+    fn ordered(command: &Command) -> Input {
+        match command {
+            Command::Drained(shard) => Input::Drained(*shard),
+            Command::Leave => Input::Leave,
+        }
+    }
+
+    fn answered(&mut self, (request, answer, took): Answered) -> Input {
+        if let Request::CreateSession { .. } | Request::Renew { .. } = &request {
+            self.outlets.latency.send_replace(took);
+        }
+        self.story.answered(&request, &answer, took);
+        Input::Answered(request, answer)
+    }
+
+    fn watched(&mut self, event: watcher::Result<Event<DynamicObject>>) -> Option<Input> {
+        match event {
+            Ok(Event::Init) => {
+                self.listing.clear();
+                Some(Input::Relisting)
+            }
+            Ok(Event::InitApply(lease)) => {
+                self.listing.extend(self.parser.record(&lease));
+                None
+            }
+            Ok(Event::InitDone) => Some(Input::Relisted(std::mem::take(&mut self.listing))),
+            Ok(Event::Apply(lease)) => self.parser.record(&lease).map(Input::Seen),
+            Ok(Event::Delete(lease)) => self.parser.record(&lease).map(Input::Gone),
+            Err(error) => {
+                debug!(%error, "the watch on the Leases broke off");
+                None
+            }
+        }
+    }
+
+    /// Says what is held and until when it may be written.
+    fn publish(&mut self) {
+        let now = self.clock.now();
+        let held =
+            Shard::all().filter(|shard| self.machine.holds(*shard)).fold(0, |bits, shard| bits | 1 << shard.index());
+        let gate = self.machine.gate().map_or(0, |closes| u64::try_from(closes.as_nanos()).unwrap_or(u64::MAX));
+        self.outlets.shared.held.store(held, Ordering::SeqCst);
+        self.outlets.shared.gate.store(gate, Ordering::SeqCst);
+        self.story.published(held.count_ones(), self.machine.gate_is_open(now));
+        if now >= self.fleet_due {
+            self.fleet_due = now + Duration::from_secs(1);
+            let fleet = self.machine.fleet(now);
+            self.outlets.fleet.send_if_modified(|known| {
+                let modified = *known != fleet;
+                *known = fleet;
+                modified
+            });
+        }
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        let mut opened = Vec::new();
+        for action in actions {
+            self.story.action(&action);
+            match action {
+                Action::Open(shard, _) => opened.push(shard),
+                Action::Close(shard, _) => self.tell(&mut opened, TenureEvent::Closing(shard)),
+                Action::Lose(shard, _) => self.tell(&mut opened, TenureEvent::Lost(shard)),
+                Action::Restored => {
+                    self.tell(&mut opened, TenureEvent::Restored);
+                    self.watch_anew();
+                }
+                Action::Rewatch => self.watch_anew(),
+                Action::Send(request) => self.send(request),
+                Action::Renamed(..) => {}
+                Action::Left => self.outlets.left.cancel(),
+            }
+        }
+        self.flush(&mut opened);
+    }
+
+    fn watch_anew(&mut self) {
+        self.stream = self.leases.watch().boxed();
+        self.listing.clear();
+    }
+
+    fn send(&self, request: Request) {
+        let (leases, clock) = (self.leases.clone(), self.clock.clone());
+        self.in_flight.push(
+            async move {
+                let sent = clock.now();
+                let answer = leases.send(&request).await;
+                (request, answer, clock.now().saturating_sub(sent))
+            }
+            .boxed(),
+        );
+    }
+
+    /// Events keep their order. Nobody listens any more only when the replica goes down.
+    fn tell(&self, opened: &mut Vec<Shard>, event: TenureEvent) {
+        self.flush(opened);
+        let _ = self.outlets.events.send(event);
+    }
+
+    fn flush(&self, opened: &mut Vec<Shard>) {
+        if !opened.is_empty() {
+            let _ = self.outlets.events.send(TenureEvent::Opened(std::mem::take(opened)));
+        }
+    }
+}
