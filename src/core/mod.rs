@@ -9,7 +9,13 @@ pub mod plan;
 #[cfg(test)]
 mod plan_cases;
 #[cfg(test)]
+mod plan_laws;
+#[cfg(test)]
+mod plan_model;
+#[cfg(test)]
 mod plan_story;
+#[cfg(test)]
+mod plan_world;
 pub mod records;
 pub mod session;
 pub mod shard;

@@ -1,0 +1,377 @@
+//! Whatever happens, and however late it is seen: what must never happen does not, and in the end every sync is in
+//! order, or says rightly why not, and nothing more is asked or written.
+
+use std::rc::Rc;
+
+use proptest::prelude::*;
+
+use super::plan::{Hash, Home, Read, Spot, Standing, Step, sweep};
+use super::plan_model::*;
+use super::plan_world::*;
+use super::records::{Mark, Place, Seen, Sync, Version};
+use super::status::{Stall, Verdict};
+use super::testing::*;
+
+impl Model {
+    /// What the API server and the runner make of a step.
+    pub(super) fn carry_out(&mut self, slot: usize, decided: Decided) {
+        let Decided { step, sync, source, home, owner_known } = decided;
+        let spec = sync.spec.as_ref().unwrap();
+        let here = &spec.destination;
+        match step {
+            Step::Rest(None) => {}
+            Step::Rest(Some(_)) => self.memos[slot].recheck = false,
+            Step::ReadSource { last_word } => self.read_source(slot, &spec.source, last_word),
+            Step::ReadCopy(at) => self.read_copy(slot, &at),
+            Step::ReadNamespace(name) => {
+                let now = self.change(|_, rv| rv as usize);
+                let home = match self.state().spaces.get(&name) {
+                    None => Home::Absent,
+                    Some((_, true)) => Home::Terminating,
+                    Some((uid, false)) => Home::Live(*uid),
+                };
+                self.memos[slot].spaces.insert(name, (home, now));
+            }
+            Step::Create => {
+                let Some((Home::Terminating | Home::Absent, _)) = self.space(here) else {
+                    if self.state().maps.contains_key(here) {
+                        return self.read_copy(slot, here); // AlreadyExists
+                    }
+                    return self.write(slot, &sync, source.unwrap(), home, None);
+                };
+                let (home, at) = (self.space(here).unwrap().0, self.change(|_, rv| rv as usize));
+                self.memos[slot].spaces.insert(here.namespace.clone(), (home, at));
+            }
+            Step::Replace { over, adopt } => {
+                let source = source.unwrap();
+                let Some(map) = self.state().maps.get(here).filter(|map| map.read.seen.version == over).cloned() else {
+                    return self.read_copy(slot, here); // Conflict, or NotFound
+                };
+                if map.read.immutable && map.read.hash != source.1 {
+                    return self.read_copy(slot, here); // Invalid
+                }
+                assert_ne!(&*here.name, "kube-root-ca.crt");
+                if !(map.made_by_us || map.forged || map.taken) {
+                    assert!(adopt && spec.overwrite && !map.read.immutable, "not ours to write: {here}");
+                    assert!(!map.read.seen.controlled, "a controller's: {here}");
+                }
+                assert_eq!(owner_known, None, "another live sync's copy: {here}");
+                let back = map.high.as_ref().is_some_and(|(of, high)| *of == spec.source && source.0.rv < *high);
+                assert!(!back, "{here} goes back to {:?} from {:?}", source.0, map.high);
+                self.write(slot, &sync, source, home, Some((map, adopt)));
+            }
+            Step::Remove(at, over) => {
+                let Some(map) = self.state().maps.get(&at).filter(|map| map.read.seen.version == over) else {
+                    return self.read_copy(slot, &at);
+                };
+                assert!(map.made_by_us || map.forged, "not ours to remove: {at}");
+                assert!(!map.read.seen.adopted && !map.taken, "what was adopted stays: {at}");
+                assert!(!(sync.deleting && spec.orphan), "the copy outlives its sync");
+                let held = map.held;
+                self.change(|state, rv| remove(&mut state.maps, &at, rv));
+                match held {
+                    true => self.read_copy(slot, &at),
+                    false => _ = self.memos[slot].copies.insert(at, (None, false, self.now())),
+                }
+            }
+            Step::Unmark(at) => {
+                let read = self.memos[slot].copies.get(&at).and_then(|(read, ..)| read.clone()).unwrap();
+                self.change(|state, rv| {
+                    if let Some(map) = state.maps.get_mut(&at).filter(|map| map.read.seen.version == read.seen.version)
+                    {
+                        map.read.seen = Seen { mark: None, adopted: false, ..read.seen.clone() };
+                        map.read.seen.version.rv = rv;
+                        (map.made_by_us, map.taken, map.high) = (false, false, None);
+                    }
+                });
+                self.read_copy(slot, &at);
+            }
+            Step::AddFinalizer { .. } => _ = self.write_sync(slot, &sync, |sync| sync.finalizer = true),
+            Step::RemoveFinalizer => {
+                let left = self.state().maps.get(here).filter(|map| map.made_by_us && !map.read.seen.adopted);
+                let space = self.state().spaces.get(&here.namespace).filter(|(_, terminating)| !terminating);
+                if let (Some(Map { read, .. }), Some((space, _))) = (left, space) {
+                    let mark = read.seen.mark.as_ref();
+                    let ours = mark.is_some_and(|mark| mark.uid == Some(sync.uid()) && mark.at == Some(*space));
+                    assert!(!ours, "{here} is left behind");
+                }
+                self.write_sync(slot, &sync, |sync| sync.finalizer = false);
+            }
+            Step::Report(verdict, text) => {
+                let uid = sync.uid();
+                if !self.write_sync(slot, &sync, |sync| sync.status = told(&text)) {
+                    return;
+                }
+                let state = Rc::make_mut(self.history.last_mut().unwrap());
+                if let (Verdict::InOrder { source, copy }, Some(map)) = (&verdict, state.maps.get_mut(here))
+                    && map.read.seen.version == *copy
+                {
+                    map.high = newer(map.high.take(), (spec.source.clone(), source.rv));
+                }
+                state.said.insert(uid, (verdict, *text));
+            }
+        }
+    }
+
+    fn space(&self, place: &Place) -> Option<(Home, ())> {
+        match self.state().spaces.get(&place.namespace) {
+            None => Some((Home::Absent, ())),
+            Some((_, true)) => Some((Home::Terminating, ())),
+            Some((_, false)) => None,
+        }
+    }
+
+    fn read_source(&mut self, slot: usize, at: &Place, last_word: bool) {
+        let now = self.change(|_, rv| rv as usize);
+        let truth = self.state().maps.get(at).map(|map| (map.read.seen.version, map.read.hash));
+        let replica = &mut self.replicas[self.held_by[slot]];
+        let streamed = self.history[replica.maps].maps.get(at).map(|map| map.read.seen.version.rv);
+        let cached = replica.cache.get(at).filter(|(version, ..)| !last_word && streamed == Some(version.rv)).copied();
+        let memo = &mut self.memos[slot];
+        memo.source = match (cached, truth) {
+            (Some((version, hash, since)), _) => Some((at.clone(), Some((version, hash)), since)),
+            (None, truth) => Some((at.clone(), truth, now)),
+        };
+        memo.missing_twice = memo.waited && truth.is_none();
+        memo.waited &= truth.is_none();
+        if let (None, Some((version, hash))) = (cached, truth) {
+            replica.cache.insert(at.clone(), (version, hash, now));
+        }
+    }
+
+    fn read_copy(&mut self, slot: usize, at: &Place) {
+        let now = self.change(|_, rv| rv as usize);
+        let truth = self.state().maps.get(at).map(|map| map.read.clone());
+        self.memos[slot].copies.insert(at.clone(), (truth, true, now));
+    }
+
+    fn write(&mut self, slot: usize, sync: &Sync, source: (Version, Hash), home: Home, over: Option<(Map, bool)>) {
+        let spec = sync.spec.as_ref().unwrap();
+        let Home::Live(at) = home else { panic!("no namespace to write to") };
+        let version = self.change(|state, rv| {
+            let (mut map, adopt) = over.unwrap_or_else(|| {
+                let read = Read { seen: seen(rv, rv), hash: source.1, immutable: false };
+                (Map { read, made_by_us: true, forged: false, taken: false, held: false, high: None }, false)
+            });
+            let mark = Mark { sync: sync.key.clone(), uid: Some(sync.uid()), source_rv: source.0.rv, at: Some(at) };
+            let was = map.read.seen;
+            let version = Version { rv, ..was.version };
+            map.read.seen = Seen { version, mark: Some(Box::new(mark)), adopted: was.adopted || adopt, ..was };
+            (map.read.hash, map.taken) = (source.1, map.taken || adopt);
+            map.high = newer(map.high, (spec.source.clone(), source.0.rv));
+            state.maps.insert(spec.destination.clone(), map);
+            version
+        });
+        let read = self.state().maps[&spec.destination].read.clone();
+        let now = self.now();
+        let memo = &mut self.memos[slot];
+        memo.verified = Some((source.0, version));
+        memo.copies.insert(spec.destination.clone(), (Some(read), false, now));
+    }
+
+    /// A write of the sync itself, which carries its version: on a conflict the event is waited for.
+    fn write_sync(&mut self, slot: usize, sync: &Sync, edit: impl FnOnce(&mut Sync)) -> bool {
+        let uid = sync.uid();
+        let written = self.change(|state, rv| {
+            let now = Rc::make_mut(state.syncs.get_mut(&uid).filter(|now| now.version == sync.version)?);
+            now.version.rv = rv;
+            edit(now);
+            let (gone, now) = (now.deleting && !now.finalizer, Rc::new(now.clone()));
+            if gone {
+                state.syncs.remove(&uid);
+            }
+            Some(now)
+        });
+        let (now, done) = (self.now(), written.is_some());
+        match written {
+            Some(sync) => self.memos[slot].sync = Some((sync, now)),
+            None => self.replicas[self.held_by[slot]].syncs = now,
+        }
+        done
+    }
+
+    /// Nothing happens any more: all is seen, and all is done that there is to do.
+    fn settle(&mut self) {
+        for round in 0.. {
+            assert!(round < 60, "no end");
+            let (now, mut acted) = (self.now(), false);
+            for replica in &mut self.replicas {
+                (replica.maps, replica.syncs, replica.spaces) = (now, now, now);
+            }
+            for slot in 0..SLOTS {
+                if let Some(decided) = self.decided[slot].take() {
+                    self.carry_out(slot, decided);
+                    acted = true;
+                }
+                for step in 0.. {
+                    assert!(step < 20, "slot {slot} has no end");
+                    let Some(decided) = self.decide(slot) else { break };
+                    if matches!(decided.step, Step::Rest(_)) {
+                        if matches!(decided.step, Step::Rest(Some(wait)) if wait.as_secs() == 10) {
+                            self.time_passes(slot);
+                            acted = true;
+                        }
+                        break;
+                    }
+                    acted = true;
+                    self.carry_out(slot, decided);
+                }
+            }
+            if !acted && !self.sweep() {
+                return;
+            }
+        }
+    }
+
+    /// Copies whose sync is gone. Gives whether there were any.
+    fn sweep(&mut self) -> bool {
+        let places: Vec<Place> = self.state().maps.keys().cloned().collect();
+        let mut swept = false;
+        for place in places {
+            let state = self.state();
+            let read = &state.maps[&place].read;
+            let mark = read.seen.mark.as_ref().and_then(|mark| mark.uid);
+            if mark.is_none_or(|uid| state.syncs.contains_key(&uid)) {
+                continue;
+            }
+            let wanted = |sync: &Rc<Sync>| !sync.deleting && sync.destination() == Some(&place);
+            let namespace = match state.spaces.get(&place.namespace) {
+                Some((uid, false)) => Home::Live(*uid),
+                _ => Home::Terminating,
+            };
+            let copy = Standing::Read(read);
+            let spot = Spot { place: &place, namespace, copy, wanted_by_another: state.syncs.values().any(wanted) };
+            match sweep(&spot, false) {
+                Step::Remove(at, _) => self.change(|state, rv| remove(&mut state.maps, &at, rv)),
+                Step::Unmark(at) => self.change(|state, rv| {
+                    let seen = &mut state.maps.get_mut(&at).unwrap().read.seen;
+                    (seen.mark, seen.version.rv) = (None, rv);
+                }),
+                _ => continue,
+            }
+            swept = true;
+        }
+        swept
+    }
+
+    /// Whether what a sync says is so.
+    fn judge(&self, sync: &Sync) {
+        let state = self.state();
+        let spec = sync.spec.as_ref().unwrap();
+        let (source, copy) = (state.maps.get(&spec.source), state.maps.get(&spec.destination));
+        let space = state.spaces.get(&spec.destination.namespace);
+        let seen = copy.map(|map| &map.read.seen);
+        let (verdict, text) = state.said.get(&sync.uid()).expect("nothing was said");
+        assert_eq!(text.observed_generation, Some(sync.generation));
+        assert_eq!(text.digest(), sync.status.digest);
+        let wants = |other: &&Rc<Sync>| !other.deleting && other.destination() == Some(&spec.destination);
+        match verdict {
+            Verdict::InOrder { source: from, copy: to } => {
+                let (source, copy) = (&source.expect("a source").read, &copy.expect("a copy").read);
+                assert_eq!((source.hash, *from, *to), (copy.hash, source.seen.version, copy.seen.version));
+                assert!(sync.finalizer);
+                self.nothing_is_left(sync);
+            }
+            Verdict::SourceMissing => {
+                assert!(source.is_none());
+                let went = |seen: &Seen| seen.mark.as_ref().is_none_or(|mark| mark.uid != Some(sync.uid()));
+                let homeless =
+                    seen.is_some_and(|seen| seen.mark.as_ref().is_some_and(|mark| mark.at != space.map(|s| s.0)));
+                let terminating = space.is_some_and(|(_, terminating)| *terminating);
+                assert!(
+                    !spec.follow_source || seen.is_none_or(went) || homeless || terminating,
+                    "the copy should have gone"
+                );
+            }
+            Verdict::NamespaceMissing => assert!(space.is_none() && source.is_some()),
+            Verdict::NamespaceTerminating => assert!(space.is_some_and(|(_, terminating)| *terminating)),
+            Verdict::CopyHeld(_) => assert!(seen.is_some_and(|seen| seen.deleting)),
+            Verdict::Failed(_) => panic!("nothing fails here"),
+            Verdict::Stalled(Stall::InvalidSpec(_)) => assert_eq!(spec.source, spec.destination),
+            Verdict::Stalled(Stall::DestinationProtected) => assert_eq!(&*spec.destination.name, "kube-root-ca.crt"),
+            Verdict::Stalled(Stall::DestinationExists) => assert!(!spec.overwrite && seen.is_some()),
+            Verdict::Stalled(Stall::DestinationControlled) => assert!(seen.unwrap().controlled),
+            Verdict::Stalled(Stall::DestinationImmutable) => assert!(copy.unwrap().read.immutable),
+            Verdict::Stalled(Stall::DestinationConflict(by)) => {
+                let by = state.syncs.values().find(|other| other.key == *by).filter(wants).expect("a rival");
+                let said = state.said.get(&by.uid()).map(|(verdict, _)| verdict);
+                let waits = matches!(said, Some(Verdict::Stalled(Stall::DestinationConflict(_))));
+                assert!(by.uid() != sync.uid() && (!waits || suspended(by)), "both wait");
+            }
+            Verdict::Stalled(Stall::Cycle(ring)) => {
+                for link in ring.windows(2) {
+                    let links = |other: &Rc<Sync>| {
+                        other.spec.as_ref().is_ok_and(|spec| spec.source == link[0] && spec.destination == link[1])
+                    };
+                    assert!(state.syncs.values().any(links), "{link:?} is no link");
+                }
+            }
+            Verdict::Stalled(Stall::Contested(_)) => panic!("nobody contests here"),
+        }
+    }
+
+    fn nothing_is_left(&self, sync: &Sync) {
+        for (place, map) in &self.state().maps {
+            let space = self.state().spaces.get(&place.namespace).filter(|(_, terminating)| !terminating);
+            let mark = map.read.seen.mark.as_ref().filter(|mark| mark.uid == Some(sync.uid()));
+            let wanted = |other: &Rc<Sync>| !other.deleting && other.destination() == Some(place);
+            if mark.zip(space).is_some_and(|(mark, (at, _))| mark.at == Some(*at)) && !map.read.seen.deleting {
+                let wanted = self.state().syncs.values().any(wanted);
+                assert!(wanted, "{place} is left behind");
+            }
+        }
+    }
+
+    fn judge_all(&self) {
+        for sync in self.state().syncs.values() {
+            match sync.deleting {
+                true => {
+                    let held = |map: &Map| map.read.seen.deleting;
+                    assert!(self.state().maps.values().any(held), "{} does not go", sync.key);
+                }
+                false if suspended(sync) => {}
+                false => self.judge(sync),
+            }
+        }
+    }
+
+    /// A restart asks and writes nothing, but for what no status can tell: that a foreign ConfigMap is still immutable,
+    /// or that a source is still missing whose copy is held.
+    fn silence(&mut self) {
+        self.restart(0);
+        self.restart(1);
+        for slot in 0..SLOTS {
+            let Some(decided) = self.decide(slot) else { continue };
+            let said = self.uids[slot].and_then(|uid| self.state().said.get(&uid));
+            if !matches!(said, Some((Verdict::Stalled(Stall::DestinationImmutable) | Verdict::CopyHeld(_), _))) {
+                assert!(matches!(decided.step, Step::Rest(_)), "{:?} after a restart", decided.step);
+            }
+        }
+    }
+}
+
+fn suspended(sync: &Sync) -> bool {
+    sync.spec.as_ref().is_ok_and(|spec| spec.suspend)
+}
+
+fn newer(was: Option<(Place, u64)>, now: (Place, u64)) -> Option<(Place, u64)> {
+    Some(match was {
+        Some((of, rv)) if of == now.0 => (of, rv.max(now.1)),
+        _ => now,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, max_shrink_iters: 200_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens(events in events()) {
+        let mut model = Model::new();
+        for event in events {
+            model.event(event);
+        }
+        model.settle();
+        model.judge_all();
+        model.silence();
+    }
+}

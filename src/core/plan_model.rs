@@ -1,0 +1,307 @@
+//! Everything that can happen in the model's cluster, in any order, seen late by two replicas.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use proptest::prelude::*;
+
+use super::plan::Read;
+use super::plan_world::*;
+use super::records::{Mark, Name, Place, Seen, Spec};
+use super::shard::Uid;
+use super::testing::*;
+
+pub(super) const SLOTS: usize = 3;
+const PLACES: [&str; 7] = ["n0/x", "n0/y", "n1/x", "n1/y", "n2/x", "n2/y", "n0/kube-root-ca.crt"];
+
+type At = usize;
+
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// A replica decides on a step of a sync, or carries out the one that it decided on.
+    Act(usize),
+    /// A stream of a replica tells what happened, up to some moment.
+    Hear(usize, usize, u8),
+    /// A sync moves to the other replica, which remembers nothing of it.
+    HandOver(usize),
+    Forget(usize),
+    /// A replica starts anew, and lists.
+    Restart(usize),
+    TimePasses(usize),
+    Edit(At, u8),
+    /// Somebody replaces all of a ConfigMap, with our marks gone.
+    Strip(At, u8),
+    Flag(At, u8),
+    Delete(At),
+    LetGo(At),
+    /// Somebody copies a ConfigMap with all its marks, or deletes it and creates it anew.
+    Duplicate(At, At),
+    /// A copy by the seed's operator.
+    Seed(At, usize),
+    Want(usize, At, At, u8),
+    DeleteSync(usize),
+    Namespace(u8, u8),
+}
+
+pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
+    let (at, slot) = (0..6_usize, 0..SLOTS);
+    let event = prop_oneof![
+        60 => slot.clone().prop_map(Event::Act),
+        20 => (0..2_usize, 0..3_usize, 0..4_u8).prop_map(|(replica, stream, part)| Event::Hear(replica, stream, part)),
+        3 => slot.clone().prop_map(Event::HandOver),
+        2 => slot.clone().prop_map(Event::Forget),
+        1 => (0..2_usize).prop_map(Event::Restart),
+        3 => slot.clone().prop_map(Event::TimePasses),
+        10 => (at.clone(), 0..4_u8).prop_map(|(at, hash)| Event::Edit(at, hash)),
+        2 => (at.clone(), 0..4_u8).prop_map(|(at, hash)| Event::Strip(at, hash)),
+        3 => (at.clone(), 0..4_u8).prop_map(|(at, flag)| Event::Flag(at, flag)),
+        4 => at.clone().prop_map(Event::Delete),
+        2 => at.clone().prop_map(Event::LetGo),
+        2 => (at.clone(), at.clone()).prop_map(|(from, to)| Event::Duplicate(from, to)),
+        1 => (at.clone(), slot.clone()).prop_map(|(at, slot)| Event::Seed(at, slot)),
+        10 => (slot.clone(), at, 0..PLACES.len(), any::<u8>()).prop_map(|(slot, from, to, policy)| Event::Want(slot, from, to, policy)),
+        3 => slot.prop_map(Event::DeleteSync),
+        3 => (0..3_u8, 0..3_u8).prop_map(|(space, what)| Event::Namespace(space, what)),
+    ];
+    prop::collection::vec(event, 1..160)
+}
+
+pub(super) struct Model {
+    pub(super) history: Vec<Rc<State>>,
+    pub(super) replicas: [Replica; 2],
+    pub(super) memos: [Memo; SLOTS],
+    pub(super) decided: [Option<Decided>; SLOTS],
+    /// The replica that holds a sync, and its UID.
+    pub(super) held_by: [usize; SLOTS],
+    pub(super) uids: [Option<Uid>; SLOTS],
+}
+
+impl Model {
+    pub(super) fn new() -> Self {
+        let mut state = State::default();
+        for (number, name) in (100..).zip(["n0", "n1", "n2"]) {
+            state.spaces.insert(name.into(), (uid(number), false));
+        }
+        Self {
+            history: vec![Rc::new(state)],
+            replicas: Default::default(),
+            memos: Default::default(),
+            decided: Default::default(),
+            held_by: [0, 1, 0],
+            uids: [None; SLOTS],
+        }
+    }
+
+    pub(super) fn now(&self) -> usize {
+        self.history.len() - 1
+    }
+
+    pub(super) fn state(&self) -> &State {
+        &self.history[self.now()]
+    }
+
+    /// Something happens: the next moment. Gives its time, which is the version of what is written in it.
+    pub(super) fn change<T>(&mut self, change: impl FnOnce(&mut State, u64) -> T) -> T {
+        let mut state = State::clone(self.state());
+        let answer = change(&mut state, self.history.len() as u64);
+        self.history.push(Rc::new(state));
+        answer
+    }
+
+    pub(super) fn view(&self, slot: usize) -> View<'_> {
+        View { history: &self.history, replica: &self.replicas[self.held_by[slot]], memo: &self.memos[slot] }
+    }
+
+    pub(super) fn decide(&self, slot: usize) -> Option<Decided> {
+        self.view(slot).decide(self.uids[slot]?)
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        match event {
+            Event::Act(slot) => match self.decided[slot].take() {
+                Some(decided) => self.carry_out(slot, decided),
+                None => self.decided[slot] = self.decide(slot),
+            },
+            Event::Hear(replica, stream, part) => {
+                let now = self.now();
+                let replica = &mut self.replicas[replica];
+                let at = [&mut replica.maps, &mut replica.syncs, &mut replica.spaces].into_iter().nth(stream).unwrap();
+                *at += (now - *at) * (usize::from(part) + 1) / 4;
+            }
+            Event::HandOver(slot) if self.decided[slot].is_none() => {
+                self.held_by[slot] = 1 - self.held_by[slot];
+                self.memos[slot] = Memo::default();
+            }
+            Event::Forget(slot) if self.decided[slot].is_none() => self.memos[slot] = Memo::default(),
+            Event::Restart(replica) => self.restart(replica),
+            Event::TimePasses(slot) => self.time_passes(slot),
+            Event::HandOver(_) | Event::Forget(_) => {}
+            Event::Want(slot, from, to, policy) => self.want(slot, PLACES[from], PLACES[to], policy),
+            Event::DeleteSync(slot) => self.delete_sync(slot),
+            Event::Namespace(space, what) => self.namespace(space, what),
+            Event::Edit(..) | Event::Strip(..) | Event::Flag(..) | Event::Delete(_) | Event::LetGo(_) => {
+                self.meddle(&event)
+            }
+            Event::Duplicate(..) | Event::Seed(..) => self.meddle(&event),
+        }
+    }
+
+    pub(super) fn restart(&mut self, replica: usize) {
+        let now = self.now();
+        self.replicas[replica] = Replica { maps: now, syncs: now, spaces: now, cache: BTreeMap::new() };
+        for slot in 0..SLOTS {
+            if self.held_by[slot] == replica {
+                self.memos[slot] = Memo::default();
+                self.decided[slot] = None;
+            }
+        }
+    }
+
+    /// The source is looked for again.
+    pub(super) fn time_passes(&mut self, slot: usize) {
+        let memo = &mut self.memos[slot];
+        if let Some((_, None, _)) = memo.source {
+            memo.source = None;
+            (memo.recheck, memo.waited) = (true, true);
+        }
+    }
+
+    /// What people and other programs do to ConfigMaps.
+    fn meddle(&mut self, event: &Event) {
+        let key = |slot: &usize| place(&format!("k/s{slot}"));
+        self.change(|state, rv| {
+            let there = |at: &At| place(PLACES[*at]);
+            let version = version(1000 + rv, rv);
+            let plain = |hash: u8| Map {
+                read: Read { seen: Seen { version, ..seen(0, 0) }, hash: [hash; 32], immutable: false },
+                made_by_us: false,
+                forged: false,
+                taken: false,
+                held: false,
+                high: None,
+            };
+            let State { maps, spaces, .. } = state;
+            let live = |at: &At| spaces.get(&there(at).namespace).is_some_and(|(_, terminating)| !terminating);
+            match event {
+                Event::Edit(at, hash) | Event::Strip(at, hash) => match maps.get_mut(&there(at)) {
+                    Some(map) if map.read.immutable => {}
+                    Some(map) => {
+                        map.read.seen.version.rv = rv;
+                        map.read.hash = [*hash; 32];
+                        if matches!(event, Event::Strip(..)) {
+                            map.read.seen = Seen { mark: None, adopted: false, ..map.read.seen.clone() };
+                        }
+                    }
+                    None if live(at) => _ = maps.insert(there(at), plain(*hash)),
+                    None => {}
+                },
+                Event::Flag(at, flag) => {
+                    if let Some(map) = maps.get_mut(&there(at)) {
+                        map.read.seen.version.rv = rv;
+                        map.read.seen.foreign_metadata = true;
+                        match flag {
+                            0 => map.read.immutable = true,
+                            1 => map.read.seen.controlled = true,
+                            2 => map.held = true,
+                            _ => {}
+                        }
+                    }
+                }
+                Event::Delete(at) => remove(maps, &there(at), rv),
+                Event::LetGo(at) => {
+                    if let Some(map) = maps.get_mut(&there(at)) {
+                        map.held = false;
+                        if map.read.seen.deleting {
+                            maps.remove(&there(at));
+                        }
+                    }
+                }
+                Event::Duplicate(from, to) => {
+                    let Some(map) = maps.get(&there(from)).cloned() else { return };
+                    if (from == to && !map.held) || (!maps.contains_key(&there(to)) && live(to)) {
+                        let seen = Seen { version, deleting: false, ..map.read.seen };
+                        let read = Read { seen, ..map.read };
+                        maps.insert(
+                            there(to),
+                            Map { read, forged: true, made_by_us: false, taken: false, held: false, high: None },
+                        );
+                    }
+                }
+                Event::Seed(at, slot) if !maps.contains_key(&there(at)) && live(at) => {
+                    let mut map = Map { forged: true, ..plain(0) };
+                    map.read.seen.mark = Some(Box::new(Mark { sync: key(slot), uid: None, source_rv: 0, at: None }));
+                    maps.insert(there(at), map);
+                }
+                _ => {}
+            }
+        });
+    }
+
+    fn want(&mut self, slot: usize, from: &str, to: &str, policy: u8) {
+        let bit = |bit: u8| policy & (1 << bit) != 0;
+        let spec = Spec {
+            source: place(from),
+            destination: place(to),
+            overwrite: bit(0) || bit(1),
+            orphan: bit(2) && bit(3),
+            follow_source: bit(4),
+            suspend: bit(5) && bit(6) && bit(7),
+        };
+        let known = self.uids[slot];
+        let new = self.change(|state, rv| {
+            if let Some(sync) = known.and_then(|uid| state.syncs.get_mut(&uid)) {
+                let sync = Rc::make_mut(sync);
+                sync.version.rv = rv;
+                sync.generation += 1;
+                sync.spec = Ok(spec);
+                return known;
+            }
+            let mut sync = sync(&format!("k/s{slot}"), 5000 + rv, from, to);
+            (sync.version.rv, sync.created, sync.spec) = (rv, (rv / 8) as i64, Ok(spec));
+            let uid = sync.uid();
+            state.syncs.insert(uid, Rc::new(sync));
+            Some(uid)
+        });
+        if new != known {
+            (self.uids[slot], self.memos[slot], self.decided[slot]) = (new, Memo::default(), None);
+        }
+    }
+
+    fn delete_sync(&mut self, slot: usize) {
+        let Some(uid) = self.uids[slot] else { return };
+        self.change(|state, rv| match state.syncs.get_mut(&uid) {
+            Some(sync) if sync.finalizer => {
+                let sync = Rc::make_mut(sync);
+                (sync.deleting, sync.version.rv) = (true, rv);
+            }
+            _ => _ = state.syncs.remove(&uid),
+        });
+    }
+
+    fn namespace(&mut self, space: u8, what: u8) {
+        let name: Name = format!("n{space}").into();
+        self.change(|state, rv| match what {
+            0 => {
+                if let Some((_, terminating)) = state.spaces.get_mut(&name) {
+                    *terminating = true;
+                }
+            }
+            1 if state.spaces.get(&name).is_some_and(|(_, terminating)| *terminating) => {
+                state.spaces.remove(&name);
+                state.maps.retain(|place, _| place.namespace != name);
+            }
+            _ => _ = state.spaces.entry(name).or_insert((uid(2000 + rv), false)),
+        });
+    }
+}
+
+/// What a DELETE does.
+pub(super) fn remove(maps: &mut BTreeMap<Place, Map>, at: &Place, rv: u64) {
+    match maps.get_mut(at) {
+        Some(map) if map.held => {
+            map.read.seen.deleting = true;
+            map.read.seen.version.rv = rv;
+        }
+        _ => _ = maps.remove(at),
+    }
+}

@@ -1,0 +1,217 @@
+//! A model of a cluster with its whole history, and of replicas that see it late: what [`super::plan_model`] plays with.
+//!
+//! Time is a number that grows with every event and is the resourceVersion of what the event wrote, so a stream's
+//! lag is an index into the history.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::cycle;
+use super::ownership;
+use super::plan::{Facts, Hash, Home, Read, Source, Spot, Standing, Step, next};
+use super::records::{Mark, Name, Place, Seen, Sync, Version};
+use super::shard::Uid;
+use super::status::{Text, Verdict};
+
+/// A ConfigMap, and what only the model knows of it.
+#[derive(Clone)]
+pub(super) struct Map {
+    pub(super) read: Read,
+    /// We created it.
+    pub(super) made_by_us: bool,
+    /// Somebody put our marks on it.
+    pub(super) forged: bool,
+    /// A policy of a sync allowed us to write over it.
+    pub(super) taken: bool,
+    /// Somebody's finalizer is on it.
+    pub(super) held: bool,
+    /// The newest version of which source it has held.
+    pub(super) high: Option<(Place, u64)>,
+}
+
+/// The cluster at one moment.
+#[derive(Clone, Default)]
+pub(super) struct State {
+    pub(super) maps: BTreeMap<Place, Map>,
+    pub(super) syncs: BTreeMap<Uid, Rc<Sync>>,
+    /// UID, and whether it is terminating.
+    pub(super) spaces: BTreeMap<Name, (Uid, bool)>,
+    pub(super) said: BTreeMap<Uid, (Verdict, Text)>,
+}
+
+/// What a replica has seen: how far each of its streams is, and its cache of sources.
+#[derive(Default)]
+pub(super) struct Replica {
+    pub(super) maps: usize,
+    pub(super) syncs: usize,
+    pub(super) spaces: usize,
+    pub(super) cache: BTreeMap<Place, (Version, Hash, usize)>,
+}
+
+/// What is remembered of a sync between two looks at it, with the time of the answer.
+#[derive(Default)]
+pub(super) struct Memo {
+    /// What stands at a place, and whether its content is known.
+    pub(super) copies: BTreeMap<Place, (Option<Read>, bool, usize)>,
+    pub(super) source: Option<(Place, Option<(Version, Hash)>, usize)>,
+    pub(super) spaces: BTreeMap<Name, (Home, usize)>,
+    pub(super) sync: Option<(Rc<Sync>, usize)>,
+    pub(super) verified: Option<(Version, Version)>,
+    /// The source was missing, and 10 s have passed.
+    pub(super) waited: bool,
+    pub(super) missing_twice: bool,
+    pub(super) recheck: bool,
+}
+
+/// A step that was decided, and what it was decided on.
+pub(super) struct Decided {
+    pub(super) step: Step,
+    pub(super) sync: Rc<Sync>,
+    pub(super) source: Option<(Version, Hash)>,
+    pub(super) home: Home,
+    /// The owner of the mark that stands on the copy, if as far as the replica knows that one wants the place.
+    pub(super) owner_known: Option<Uid>,
+}
+
+/// What is known of a place.
+#[derive(Clone)]
+pub(super) enum Known {
+    Unknown,
+    Absent,
+    Seen(Seen),
+    Read(Read),
+}
+
+impl Known {
+    fn standing(&self) -> Standing<'_> {
+        match self {
+            Self::Unknown => Standing::Unknown,
+            Self::Absent => Standing::Absent,
+            Self::Seen(seen) => Standing::Seen(seen),
+            Self::Read(read) => Standing::Read(read),
+        }
+    }
+
+    fn mark(&self) -> Option<&Mark> {
+        match self {
+            Self::Seen(seen) | Self::Read(Read { seen, .. }) => seen.mark.as_deref(),
+            Self::Unknown | Self::Absent => None,
+        }
+    }
+}
+
+/// What one replica knows, for one sync.
+pub(super) struct View<'a> {
+    pub(super) history: &'a [Rc<State>],
+    pub(super) replica: &'a Replica,
+    pub(super) memo: &'a Memo,
+}
+
+impl View<'_> {
+    pub(super) fn sync(&self, uid: Uid) -> Option<Rc<Sync>> {
+        let memo = self.memo.sync.as_ref().filter(|(sync, at)| *at > self.replica.syncs && sync.uid() == uid);
+        memo.map(|(sync, _)| sync).or_else(|| self.history[self.replica.syncs].syncs.get(&uid)).cloned()
+    }
+
+    fn streamed(&self, place: &Place) -> Option<&Seen> {
+        self.history[self.replica.maps].maps.get(place).map(|map| &map.read.seen)
+    }
+
+    fn known(&self, place: &Place) -> Known {
+        let streamed = self.streamed(place);
+        let recall =
+            |read: &Read, full: bool| if full { Known::Read(read.clone()) } else { Known::Seen(read.seen.clone()) };
+        match (self.memo.copies.get(place), streamed) {
+            (Some((None, _, at)), _) if *at > self.replica.maps => Known::Absent,
+            (Some((Some(read), full, at)), _) if *at > self.replica.maps => recall(read, *full),
+            (Some((Some(read), full, _)), Some(seen)) if read.seen.version == seen.version => recall(read, *full),
+            (_, Some(seen)) => Known::Seen(seen.clone()),
+            (Some((None, ..)), None) => Known::Absent,
+            (_, None) => Known::Unknown,
+        }
+    }
+
+    pub(super) fn source(&self, spec: &super::records::Spec) -> Source {
+        let streamed = self.streamed(&spec.source).map(|seen| seen.version.rv);
+        let lagging = |at: usize| at > self.replica.maps;
+        let read_at = self.memo.copies.get(&spec.destination).map_or(usize::MAX, |(_, _, at)| *at);
+        match (&self.memo.source, streamed) {
+            (Some((of, Some((version, hash)), at)), rv)
+                if *of == spec.source && rv.map_or(lagging(*at), |rv| version.rv >= rv) =>
+            {
+                Source::InHand { version: *version, hash: *hash, last_word: *at > read_at }
+            }
+            (Some((of, None, at)), rv) if *of == spec.source && (lagging(*at) || rv.is_none()) => Source::Missing,
+            (_, Some(rv)) => Source::Seen(rv),
+            (_, None) => Source::Unknown,
+        }
+    }
+
+    fn home(&self, name: &Name) -> Home {
+        let memo = self.memo.spaces.get(name);
+        match (memo, self.history[self.replica.spaces].spaces.get(name)) {
+            (Some((home, at)), _) if *at > self.replica.spaces => *home,
+            (_, Some((_, true))) => Home::Terminating,
+            (_, Some((uid, false))) => Home::Live(*uid),
+            (Some((Home::Absent, _)), None) => Home::Absent,
+            (_, None) => Home::Unknown,
+        }
+    }
+
+    /// Who wants a place, as far as this replica knows.
+    fn wanting(&self, place: &Place) -> Vec<&Sync> {
+        let syncs = self.history[self.replica.syncs].syncs.values();
+        syncs.map(|sync| &**sync).filter(|sync| !sync.deleting && sync.destination() == Some(place)).collect()
+    }
+
+    fn spot<'p>(&self, place: &'p Place, known: &'p Known, sync: &Sync) -> Spot<'p> {
+        Spot {
+            place,
+            namespace: self.home(&place.namespace),
+            copy: known.standing(),
+            wanted_by_another: self.wanting(place).iter().any(|other| other.uid() != sync.uid()),
+        }
+    }
+
+    /// The next step for a sync; `None` when this replica does not know it.
+    pub(super) fn decide(&self, uid: Uid) -> Option<Decided> {
+        let sync = self.sync(uid)?;
+        let spec = sync.spec.as_ref().ok()?;
+        let known = self.known(&spec.destination);
+        let streamed = self.history[self.replica.maps].maps.keys();
+        let places: BTreeSet<&Place> = streamed.chain(self.memo.copies.keys()).collect();
+        let carry: Vec<(Place, Known)> = places
+            .into_iter()
+            .filter(|place| **place != spec.destination)
+            .map(|place| (place.clone(), self.known(place)))
+            .filter(|(_, known)| known.mark().is_some_and(|mark| mark.uid == Some(uid)))
+            .collect();
+        let wanting = self.wanting(&spec.destination);
+        let owner = ownership::owner(wanting.iter().copied(), known.mark());
+        let marked = wanting.iter().find(|other| known.mark().is_some_and(|mark| mark.uid == Some(other.uid())));
+        let source = self.source(spec);
+        let facts = Facts {
+            sync: &sync,
+            source,
+            missing_twice: self.memo.missing_twice,
+            recheck: self.memo.recheck,
+            destination: Some(self.spot(&spec.destination, &known, &sync)),
+            leftovers: carry.iter().map(|(place, known)| self.spot(place, known, &sync)).collect(),
+            owner: owner.filter(|owner| owner.uid() != uid).map(|owner| owner.key.clone()),
+            ring: cycle::ring(&sync, |place| {
+                let mark = self.streamed(place).and_then(|seen| seen.mark.as_deref());
+                ownership::owner(self.wanting(place).into_iter(), mark)
+            }),
+            verified: self.memo.verified,
+            contested: None,
+        };
+        let step = next(&facts);
+        let source = match source {
+            Source::InHand { version, hash, .. } => Some((version, hash)),
+            _ => None,
+        };
+        let home = self.home(&spec.destination.namespace);
+        let owner_known = marked.map(|other| other.uid()).filter(|other| *other != uid);
+        Some(Decided { step, source, home, owner_known, sync: sync.clone() })
+    }
+}
