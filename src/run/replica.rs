@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::{ClusterError, Config};
+use super::fleet;
 use super::follow::{Follower, Progress, source_of};
 use super::health::Health;
 use super::leadership::{Leadership, Settings, TenureEvent, Tenures};
@@ -193,7 +194,9 @@ impl Life {
             timing: self.timing,
             clock: Clock::Boot,
         };
-        let (tenures, changes) = Leadership::start(self.leases.clone(), settings, &self.tracker, self.end.clone());
+        let (tenures, changes) =
+            Leadership::start(self.leases.clone(), settings.clone(), &self.tracker, self.end.clone());
+        fleet::start(self.leases.clone(), &settings, tenures.clone(), &self.tracker, self.end.clone());
         let tools = self.tools(&tenures, events);
         self.spawn(dispatch(tools.clone(), self.queue.clone(), self.tracker.clone(), self.vitals.clone()));
         let (restored, is_restored) = tokio::sync::oneshot::channel();
