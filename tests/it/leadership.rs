@@ -31,11 +31,15 @@ struct Replica {
 
 impl Replica {
     fn start(cluster: &Cluster, namespace: &str, name: &str) -> Self {
+        Self::start_with(cluster, namespace, name, LEASE)
+    }
+
+    fn start_with(cluster: &Cluster, namespace: &str, name: &str, lease: Duration) -> Self {
         let client = leases::leases_client(cluster.config()).unwrap();
         let settings = Settings {
             namespace: namespace.to_owned(),
             identity: name.to_owned(),
-            timing: Timing::new(LEASE).unwrap(),
+            timing: Timing::new(lease).unwrap(),
             clock: Clock::Boot,
         };
         let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
@@ -149,7 +153,12 @@ async fn shards_follow_the_fleet() {
 async fn more_replicas_than_shards_are_fine() {
     let cluster = Cluster::connect_or_start(Options::default()).await.unwrap();
     namespace(&cluster, "leadership-many").await;
-    let replicas = fleet_of(&cluster, "leadership-many", 70).await;
+    let replicas: Vec<Replica> = (0..70)
+        .map(|number| {
+            Replica::start_with(&cluster, "leadership-many", &format!("pod-{number}"), Duration::from_secs(10))
+        })
+        .collect();
+    eprintln!("70 replicas: even after {:?}", until_even(&replicas, Duration::from_secs(90)).await);
     assert_eq!(replicas.iter().filter(|replica| replica.writable() == 0).count(), 6);
 }
 

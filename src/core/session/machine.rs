@@ -3,33 +3,18 @@
 
 use std::time::Duration;
 
-use super::message::{Action, Answer, Given, Input, Loss, Request, Taken};
+use super::message::{Action, Answer, Given, Input, Loss, Request};
 use super::own::OwnSession;
-use super::record::{Holder, Phase, Record, SessionName, SessionRecord, ShardRecord};
+use super::record::{Phase, Record, SessionName, SessionRecord};
+use super::tenure::Tenure;
 use super::timing::Timing;
 use super::view::{Fleet, View};
-use crate::core::assignment::assign;
-use crate::core::shard::{Shard, Uid};
-
-/// What a shard is to us.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Tenure {
-    /// Nothing.
-    None,
-    /// A swap is on its way. When a list came in between, what it did not show may be lost on us: not opened then.
-    Taking { listed: bool, how: Taken },
-    /// Ours, by a swap that we made.
-    Held(Uid, u64),
-    /// Still ours, but only to end what is in flight.
-    Closing(Uid, u64),
-    /// Nothing is in flight; the Lease has to say so yet.
-    Releasing { uid: Uid, version: u64, in_flight: bool },
-}
+use crate::core::shard::Shard;
 
 /// One replica's side of the protocol.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Machine {
-    timing: Timing,
+    pub(super) timing: Timing,
     /// What the names of our sessions begin with; new for every start of a process.
     base: String,
     /// The number of our session, from 1.
@@ -37,7 +22,7 @@ pub struct Machine {
     pub(super) own: OwnSession,
     pub(super) view: View,
     pub(super) tenures: Vec<Tenure>,
-    leaving: bool,
+    pub(super) leaving: bool,
     left: bool,
 }
 
@@ -93,6 +78,7 @@ impl Machine {
         if self.left {
             return actions;
         }
+        let routine = self.is_routine(&input);
         match input {
             Input::Tick => {}
             Input::Leave => {
@@ -104,14 +90,24 @@ impl Machine {
             Input::Relisted(records) => self.relisted(now, records, &mut actions),
             Input::Seen(Record::Shard(record)) => self.shard_seen(now, record, false, &mut actions),
             Input::Seen(Record::Session(record)) => self.session_seen(now, record, false, &mut actions),
+            Input::Seen(Record::Predecessor { version, lease }) => self.view.predecessor_seen(now, version, lease),
+            Input::Gone(Record::Predecessor { .. }) => {}
             Input::Gone(Record::Shard(record)) => {
                 self.shard_gone(now, record.shard, Some(record.version), &mut actions)
             }
             Input::Gone(Record::Session(record)) => self.session_gone(now, &record, &mut actions),
             Input::Answered(request, answer) => self.answered(now, request, answer, &mut actions),
         }
-        self.decide(now, &mut actions);
+        self.decide(now, routine, &mut actions);
         actions
+    }
+
+    /// Whether this is a mere renewal of someone else's session: most of what a watch shows, and nothing follows from
+    /// it that the next tick would not do as well.
+    fn is_routine(&self, input: &Input) -> bool {
+        let Input::Seen(Record::Session(record)) = input else { return false };
+        let seen = self.view.sessions.get(&record.name);
+        record.name != self.own.name && seen.is_some_and(|seen| seen.record.phase == record.phase)
     }
 
     fn relisted(&mut self, now: Duration, records: Vec<Record>, actions: &mut Vec<Action>) {
@@ -122,6 +118,7 @@ impl Machine {
         for record in records {
             match record {
                 Record::Session(record) => sessions.push(record),
+                Record::Predecessor { version, lease } => self.view.predecessor_seen(now, version, lease),
                 Record::Shard(record) => {
                     if let Some(listed) = listed.get_mut(record.shard.index()) {
                         *listed = true;
@@ -203,50 +200,6 @@ impl Machine {
         actions.push(Action::Renamed(self.own.name.clone(), loss));
     }
 
-    fn shard_seen(&mut self, now: Duration, record: ShardRecord, listed: bool, actions: &mut Vec<Action>) {
-        let (shard, uid, version) = (record.shard, record.uid, record.version);
-        let ours = matches!(&record.holder, Holder::Named(name) if *name == self.own.name);
-        if !self.view.shard_seen(now, record) {
-            return;
-        }
-        let Some(tenure) = self.tenures.get_mut(shard.index()) else { return };
-        match tenure {
-            Tenure::None | Tenure::Taking { .. } => {}
-            // Changed by a hand, and it still names us. In a list the changes before the last one are not seen, and
-            // another may have held it in between.
-            Tenure::Held(held, at) | Tenure::Closing(held, at) if ours && !listed && *held == uid => *at = version,
-            Tenure::Held(..) | Tenure::Closing(..) => {
-                *tenure = Tenure::None;
-                actions.push(Action::Lose(shard, Given::Taken));
-            }
-            Tenure::Releasing { uid: held, version: at, .. } if ours && *held == uid => *at = version,
-            Tenure::Releasing { .. } => *tenure = Tenure::None,
-        }
-    }
-
-    fn shard_gone(&mut self, now: Duration, shard: Shard, version: Option<u64>, actions: &mut Vec<Action>) {
-        if !self.view.shard_gone(now, shard, version) {
-            return;
-        }
-        let Some(tenure) = self.tenures.get_mut(shard.index()) else { return };
-        match tenure {
-            Tenure::None | Tenure::Taking { .. } => {}
-            Tenure::Held(..) | Tenure::Closing(..) => {
-                *tenure = Tenure::None;
-                actions.push(Action::Lose(shard, Given::Taken));
-            }
-            Tenure::Releasing { .. } => *tenure = Tenure::None,
-        }
-    }
-
-    fn drained(&mut self, shard: Shard) {
-        if let Some(tenure) = self.tenures.get_mut(shard.index())
-            && let Tenure::Closing(uid, version) = *tenure
-        {
-            *tenure = Tenure::Releasing { uid, version, in_flight: false };
-        }
-    }
-
     fn answered(&mut self, now: Duration, request: Request, answer: Answer, actions: &mut Vec<Action>) {
         match &request {
             Request::CreateSession { name, .. } | Request::Renew { name, .. } | Request::LookAtSession(name)
@@ -278,50 +231,8 @@ impl Machine {
         }
     }
 
-    /// The answer to a swap of ours: the only thing that opens a shard.
-    fn taken(&mut self, now: Duration, shard: Shard, answer: &Answer, actions: &mut Vec<Action>) {
-        let index = shard.index();
-        let Tenure::Taking { listed, how } = std::mem::replace(&mut self.tenures[index], Tenure::None) else { return };
-        let Answer::Done(uid, version) = *answer else {
-            // Whether it was done is not known after a failure: the watch will show it, and then it is waited out.
-            self.view.shards[index].retry = now + self.timing.period;
-            return;
-        };
-        let record = ShardRecord {
-            shard,
-            uid,
-            version,
-            lease: Some(self.timing.lease),
-            holder: Holder::Named(self.own.name.clone()),
-        };
-        // The watch may have been faster, and may have shown more than our swap.
-        let changed_since = self.view.shards[index].highest > version;
-        self.view.shard_seen(now, record);
-        if listed || changed_since {
-            return;
-        }
-        if self.leaving {
-            self.tenures[index] = Tenure::Releasing { uid, version, in_flight: false };
-        } else {
-            self.tenures[index] = Tenure::Held(uid, version);
-            actions.push(Action::Open(shard, how));
-        }
-    }
-
-    fn released(&mut self, now: Duration, shard: Shard, answer: &Answer) {
-        let Tenure::Releasing { in_flight, .. } = &mut self.tenures[shard.index()] else { return };
-        *in_flight = false;
-        if let Answer::Done(uid, version) = *answer {
-            self.tenures[shard.index()] = Tenure::None;
-            let holder = Holder::Released(self.own.name.clone());
-            self.view.shard_seen(now, ShardRecord { shard, uid, version, lease: Some(self.timing.lease), holder });
-        } else {
-            self.view.shards[shard.index()].retry = now + self.timing.period / 4;
-        }
-    }
-
     /// What follows from all that is known.
-    fn decide(&mut self, now: Duration, actions: &mut Vec<Action>) {
+    fn decide(&mut self, now: Duration, routine: bool, actions: &mut Vec<Action>) {
         let given_up = self.leaving && self.tenures.iter().all(|tenure| *tenure == Tenure::None);
         if given_up && self.own.lease.is_none() && self.own.in_flight.is_none() {
             self.left = true;
@@ -339,28 +250,9 @@ impl Machine {
             actions.push(Action::Rewatch);
         }
         self.release_shards(now, actions);
-        if self.view.synced.is_some() && self.gate_is_open(now) {
+        if !routine && self.view.synced.is_some() && self.gate_is_open(now) {
             self.end_sessions(now, actions);
             self.move_shards(now, actions);
-        }
-    }
-
-    fn release_shards(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        for shard in Shard::all().take(self.tenures.len()) {
-            match &mut self.tenures[shard.index()] {
-                Tenure::Held(uid, version) if self.leaving => {
-                    self.tenures[shard.index()] = Tenure::Closing(*uid, *version);
-                    actions.push(Action::Close(shard, Given::Leaving));
-                }
-                Tenure::Releasing { uid, version, in_flight }
-                    if !*in_flight && now >= self.view.shards[shard.index()].retry =>
-                {
-                    *in_flight = true;
-                    let by = self.own.name.clone();
-                    actions.push(Action::Send(Request::ReleaseShard(shard, *uid, *version, by)));
-                }
-                _ => {}
-            }
         }
     }
 
@@ -381,39 +273,6 @@ impl Machine {
                     phase: Phase::Ended,
                     ..seen.record.clone()
                 })));
-            }
-        }
-    }
-
-    /// Takes what is free and meant for us, and closes what is meant for others.
-    fn move_shards(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        if self.leaving {
-            return;
-        }
-        let me = self.own.name.clone();
-        let owners = assign(&self.view.takers(now), &self.view.holders());
-        for (shard, owner) in Shard::all().zip(owners) {
-            let mine = owner.as_ref() == Some(&me);
-            match self.tenures[shard.index()] {
-                Tenure::Held(uid, version) if owner.is_some() && !mine => {
-                    self.tenures[shard.index()] = Tenure::Closing(uid, version);
-                    actions.push(Action::Close(shard, Given::Balance));
-                }
-                Tenure::None => {
-                    let seen = &self.view.shards[shard.index()];
-                    let wait = if mine { Duration::ZERO } else { self.timing.anyone };
-                    let Some((since, how)) = self.view.free_since(shard, &me) else { continue };
-                    if now < since + wait || now < seen.retry {
-                        continue;
-                    }
-                    let request = match &seen.record {
-                        None => Request::CreateShard(shard, me.clone()),
-                        Some(record) => Request::TakeShard(shard, record.uid, record.version, me.clone()),
-                    };
-                    self.tenures[shard.index()] = Tenure::Taking { listed: false, how };
-                    actions.push(Action::Send(request));
-                }
-                _ => {}
             }
         }
     }

@@ -14,7 +14,10 @@ mod message;
 mod own;
 mod record;
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod simulation;
+mod tenure;
 mod timing;
 mod view;
 

@@ -95,4 +95,11 @@ pub enum Record {
     Session(SessionRecord),
     /// A shard's.
     Shard(ShardRecord),
+    /// That of the operator which this one replaces: while it keeps changing, that one is at work.
+    Predecessor {
+        /// metadata.resourceVersion
+        version: u64,
+        /// Its duration; `None` when it says nothing sensible.
+        lease: Option<Duration>,
+    },
 }

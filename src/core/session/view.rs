@@ -46,6 +46,10 @@ pub(super) struct View {
     pub(super) shards: Vec<SeenShard>,
     /// The highest version of all that was seen.
     pub(super) highest: u64,
+    /// The version of the predecessor's Lease, once seen.
+    predecessor: Option<u64>,
+    /// Until when the predecessor is taken to be at work.
+    pub(super) preceded: Duration,
     /// When the first list was complete; nothing may be believed before.
     pub(super) synced: Option<Duration>,
 }
@@ -53,7 +57,15 @@ pub(super) struct View {
 impl View {
     pub(super) fn new(lease: Duration, shards: usize) -> Self {
         let shard = SeenShard { record: None, highest: 0, changed: Duration::ZERO, wait: lease, retry: Duration::ZERO };
-        Self { lease, sessions: BTreeMap::new(), shards: vec![shard; shards], highest: 0, synced: None }
+        Self {
+            lease,
+            sessions: BTreeMap::new(),
+            shards: vec![shard; shards],
+            highest: 0,
+            predecessor: None,
+            preceded: Duration::ZERO,
+            synced: None,
+        }
     }
 
     /// Forgets everything.
@@ -69,6 +81,13 @@ impl View {
     /// A record's duration, when it is one that a session of ours can have.
     fn believed(&self, lease: Option<Duration>) -> Duration {
         lease.filter(|lease| !lease.is_zero() && *lease <= LONGEST).unwrap_or(self.lease)
+    }
+
+    /// Takes the predecessor's Lease in. One that merely lies there, left behind, holds nothing up.
+    pub(super) fn predecessor_seen(&mut self, now: Duration, version: u64, lease: Option<Duration>) {
+        if self.predecessor.replace(version).is_some_and(|before| before != version) {
+            self.preceded = now + self.believed(lease);
+        }
     }
 
     /// Takes a session's record in, which an event or a list has shown.

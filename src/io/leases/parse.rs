@@ -11,6 +11,9 @@ use super::format::{PHASE, RELEASED_BY, RENEWAL, SESSION, SHARD, annotation, pha
 use crate::core::session::{Holder, LONGEST, Phase, Record, SessionName, SessionRecord, ShardRecord};
 use crate::core::shard::{Shard, Uid};
 
+/// The Lease of the seed's operator, which may still run when ours is started beside it.
+const PREDECESSOR: &str = "3fe4c69f.kapendra.com";
+
 /// So many complaints are remembered; then all are forgotten and may be said once more.
 const REMEMBERED: usize = 1000;
 
@@ -41,6 +44,9 @@ impl Parser {
             self.session(lease).map(Record::Session)
         } else if name.starts_with(SHARD) {
             self.shard(lease).map(Record::Shard)
+        } else if name == PREDECESSOR {
+            let (_, version) = place(lease)?;
+            Some(Record::Predecessor { version, lease: self.duration(lease) })
         } else {
             None
         }
@@ -168,6 +174,13 @@ mod tests {
     #[case("configmapsync-shard-+7")]
     fn other_leases_are_none_of_ours(#[case] name: &str) {
         assert_eq!(parsed(name, json!({}), json!({})).0, None);
+    }
+
+    #[test]
+    fn the_seed_s_operator_is_known_by_its_lease() {
+        let spec = json!({ "holderIdentity": "", "leaseDurationSeconds": 15 });
+        let lease = Some(Duration::from_secs(15));
+        assert_eq!(parsed(PREDECESSOR, json!({}), spec), (Some(Record::Predecessor { version: 7, lease }), 0));
     }
 
     #[test]

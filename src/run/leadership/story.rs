@@ -50,10 +50,10 @@ impl Story {
                 }
             }
             Request::EndSession(ended) => {
-                info!(holder = %ended.name, result = word(answer), "answer to ending a session");
+                info!(holder = %ended.name, result = word(answer), "asked for the end of a session");
             }
             Request::ReleaseShard(shard, _, _, by) => {
-                info!(%shard, holder = %by, result = word(answer), "answer to releasing a shard");
+                info!(%shard, holder = %by, result = word(answer), "asked for the release of a shard");
             }
             // A conflict is what all but one meet when several reach for one shard.
             Request::CreateShard(shard, by) | Request::TakeShard(shard, _, _, by)
