@@ -140,6 +140,8 @@ struct Replica {
     cursor: usize,
     /// The watch shows nothing before this.
     watch_stalled: u64,
+    /// Its requests do not arrive before this.
+    cut: u64,
     /// A list is on its way: what it will show, and when.
     listing: Option<(u64, usize, Vec<Record>)>,
     paused: u64,
@@ -178,7 +180,7 @@ impl World {
     }
 
     fn start(&mut self) {
-        let (epoch, rate) = (self.rng.random_range(0..1_000_000), self.rng.random_range(980..=1020));
+        let (epoch, rate) = (self.rng.random_range(0..1_000_000), self.rng.random_range(960..=1040));
         let now = Duration::from_millis(epoch + self.now * rate / 1000);
         let name = format!("r{}-{}", self.rng.random_range(0..10), self.replicas.len());
         self.replicas.push(Replica {
@@ -187,6 +189,7 @@ impl World {
             rate,
             cursor: 0,
             watch_stalled: 0,
+            cut: 0,
             listing: None,
             paused: 0,
             alive: true,
@@ -231,7 +234,9 @@ impl World {
         let lost = odd && self.rng.random_bool(0.5);
         let patience = self.now + self.timing.lease_request.as_millis() as u64;
         let back = arrives + self.rng.random_range(1..100);
-        let lost = lost || back > patience;
+        let cut = self.replicas[replica].cut > self.now;
+        let arrives = if cut { u64::MAX } else { arrives };
+        let lost = lost || cut || back > patience;
         self.flights.push(Flight { replica, arrives, answers: back.min(patience), lost, request, answer: None });
     }
 
@@ -248,7 +253,8 @@ impl World {
                 self.run(at);
             }
         }
-        self.flights.retain(|flight| flight.answers != u64::MAX || flight.answer.is_none());
+        self.flights
+            .retain(|flight| flight.answers != u64::MAX || flight.answer.is_none() && flight.arrives != u64::MAX);
     }
 
     fn run(&mut self, at: usize) {
@@ -321,7 +327,7 @@ impl World {
         let at = self.rng.random_range(0..self.replicas.len());
         let shard = Shard::new(self.rng.random_range(0..SHARDS)).unwrap();
         let pause = self.now + self.rng.random_range(0..25_000);
-        let kind = self.rng.random_range(0..13);
+        let kind = self.rng.random_range(0..15);
         if std::env::var("LEASE_TRACE").is_ok() {
             eprintln!("{:>7} fault {kind} at r{at}, shard {shard}", self.now);
         }
@@ -342,7 +348,8 @@ impl World {
                 let name = self.replicas[at].machine.session().clone();
                 self.edit_shard(shard, Holder::Named(name));
             }
-            _ => self.edit_session(at),
+            12 => self.edit_session(at),
+            _ => (self.replicas[at].watch_stalled, self.replicas[at].cut) = (pause, pause),
         }
     }
 
@@ -394,7 +401,7 @@ fn run(seed: u64) -> Result<World, String> {
     }
     world.faults = false;
     for replica in &mut world.replicas {
-        (replica.paused, replica.watch_stalled) = (0, 0);
+        (replica.paused, replica.watch_stalled, replica.cut) = (0, 0, 0);
     }
     if !world.living().iter().any(|at| !world.replicas[*at].machine.is_leaving()) {
         world.start();
