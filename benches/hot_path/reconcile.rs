@@ -1,0 +1,107 @@
+//! The reconcile path: a source changes, and its copies are written through the real queue, client and writer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use configmapsync_operator::core::records::{Namespace, Version};
+use configmapsync_operator::core::shard::Shard;
+use configmapsync_operator::io::events::Events;
+use configmapsync_operator::io::limiter::{Limiter, Rate};
+use configmapsync_operator::io::reader::Reader;
+use configmapsync_operator::io::writer::{Gate, Writer};
+use configmapsync_operator::run::follow::source_of;
+use configmapsync_operator::run::queue::{Cause, Outcome, Queue};
+use configmapsync_operator::run::sources::Sources;
+use configmapsync_operator::run::work::{Tools, work};
+use configmapsync_operator::run::world::World;
+use criterion::{BenchmarkId, Criterion, Throughput};
+use tokio::task::JoinSet;
+
+use super::server::{self, Counts};
+
+/// A runtime as the operator's.
+pub fn runtime() -> tokio::runtime::Runtime {
+    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    built.unwrap_or_else(|error| panic!("no runtime: {error}"))
+}
+
+struct Open;
+
+impl Gate for Open {
+    fn may_write(&self, _: Shard) -> bool {
+        true
+    }
+    fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+}
+
+/// `n` new syncs of one source, from the event to the last status: 1 GET, n copies, n statuses and nothing else.
+pub fn fan_out(c: &mut Criterion) {
+    let runtime = runtime();
+    let mut group = c.benchmark_group("reconcile");
+    group.sample_size(10);
+    for copies in [100u64, 1_000] {
+        group.throughput(Throughput::Elements(copies));
+        group.bench_function(BenchmarkId::new("new syncs, in-process server", copies), |b| {
+            b.iter_custom(|times| (0..times).map(|_| runtime.block_on(once(copies))).sum());
+        });
+    }
+    group.finish();
+}
+
+async fn once(copies: u64) -> Duration {
+    let counts = Arc::new(Counts::default());
+    let tools = Arc::new(tools(&counts, copies));
+    let queue = Arc::new(Queue::default());
+    Shard::all().for_each(|shard| queue.open(shard));
+    let start = Instant::now();
+    for number in 0..copies {
+        queue.push(server::uid(number), Some(server::source()), &Cause::default());
+    }
+    let mut tasks = JoinSet::new();
+    let mut resting = 0;
+    while resting < copies {
+        while let Some(outcome) = tasks.try_join_next() {
+            resting += u64::from(matches!(outcome, Ok(Outcome::Rest(_))));
+        }
+        let permit = tools.limiter.acquire().await;
+        let Ok(job) = tokio::time::timeout(Duration::from_millis(1), queue.pop()).await else { continue };
+        let (tools, queue) = (tools.clone(), queue.clone());
+        tasks.spawn(async move {
+            let uid = job.uid;
+            let (memo, fanout, outcome) = work(&tools, job).await;
+            queue.done(uid, memo, outcome, source_of(&tools.world, uid), fanout);
+            drop(permit);
+            outcome
+        });
+    }
+    let took = start.elapsed();
+    assert_eq!(counts.take(), [1, copies, 0, copies, 0], "reads, copies, finalizers, statuses, others");
+    took
+}
+
+fn tools(counts: &Arc<Counts>, copies: u64) -> Tools {
+    let world = World::default();
+    for number in 0..copies {
+        let sync = server::sync(number);
+        let namespace = Namespace { uid: server::uid((1 << 50) + number), terminating: false };
+        if let Some(place) = sync.destination() {
+            world.namespace_applied(&place.namespace, namespace, &mut Vec::new());
+        }
+        world.sync_applied(sync, &mut Vec::new());
+    }
+    let version = Version { uid: server::uid(1 << 40), rv: 1 };
+    world.configmap_applied(server::source(), super::seen(version), &mut Vec::new(), &mut Vec::new());
+    let client = server::client(counts.clone());
+    let limiter = Limiter::new(32);
+    let reader = Reader::new(client.clone());
+    Tools {
+        world: Arc::new(world),
+        sources: Sources::new(reader.clone()),
+        reader,
+        writer: Writer::new(client.clone(), Arc::new(Open), limiter.clone(), Rate::new(None), false),
+        limiter,
+        events: Events::new(client, "bench".to_owned()).0,
+    }
+}
