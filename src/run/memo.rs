@@ -28,6 +28,8 @@ pub struct Memo {
     pub verified: Option<(Version, Version)>,
     /// How many requests failed in a row.
     pub failures: u32,
+    /// How many requests in a row were not answered.
+    pub unanswered: u32,
     /// How many conflicts there were in a row.
     pub conflicts: u32,
     /// Since when the source has been missing, by a GET.

@@ -25,6 +25,9 @@ const PAPERWORK_TURN: u32 = 16;
 /// Paperwork that has waited for this long gets every other turn.
 const PAPERWORK_PATIENCE: Duration = Duration::from_secs(10);
 
+/// What failed while something urgent happened to it is tried again after this time.
+const HURRIED: Duration = Duration::from_secs(1);
+
 /// Which lane a key waits in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lane {
@@ -120,8 +123,8 @@ struct Item {
 enum Where {
     /// In a lane.
     Waiting(Lane),
-    /// With a task. `again`: something changed meanwhile.
-    AtWork { again: bool },
+    /// With a task. `again`: something changed meanwhile; `urgent`: what ends a wait after a failure.
+    AtWork { again: bool, urgent: bool },
     /// Until that time, or until something changes; `failed`: only something urgent ends it sooner.
     Until { when: Instant, failed: bool },
     /// Nowhere; only what is remembered of it is kept, until the streams have caught up with it.
@@ -233,8 +236,8 @@ impl State {
         }
         match item.place {
             Where::Waiting(Lane::Data) => false,
-            Where::AtWork { .. } => {
-                item.place = Where::AtWork { again: true };
+            Where::AtWork { urgent, .. } => {
+                item.place = Where::AtWork { again: true, urgent: urgent || cause.urgent };
                 false
             }
             Where::Until { failed: true, .. } if !cause.urgent => false,
@@ -301,7 +304,7 @@ impl State {
     /// Lanes may hold keys that have moved on since; only the item tells.
     fn start(&mut self, uid: Uid, lane: Lane) -> Option<Job> {
         let item = self.items.get_mut(&uid).filter(|item| item.place == Where::Waiting(lane))?;
-        item.place = Where::AtWork { again: false };
+        item.place = Where::AtWork { again: false, urgent: false };
         metrics::histogram!(i::WORKQUEUE_QUEUE_DURATION_SECONDS, "name" => "configmapsync")
             .record(item.since.elapsed().as_secs_f64());
         self.at_work[Shard::of(uid).index()] += 1;
@@ -312,7 +315,10 @@ impl State {
         let shard = Shard::of(uid);
         self.at_work[shard.index()] -= 1;
         let Some(item) = self.items.get_mut(&uid) else { return };
-        let again = item.place == (Where::AtWork { again: true });
+        let (again, urgent) = match item.place {
+            Where::AtWork { again, urgent } => (again, urgent),
+            _ => (false, false),
+        };
         if !self.held[shard.index()] {
             fanout.iter().chain(&item.fanout).for_each(|fanout| fanout.give_up());
             self.items.remove(&uid);
@@ -335,7 +341,7 @@ impl State {
             }
             Outcome::Retry(wait) => {
                 metrics::counter!(i::WORKQUEUE_RETRIES_TOTAL, "name" => "configmapsync").increment(1);
-                self.wait(uid, wait, true);
+                self.wait(uid, if urgent { wait.min(HURRIED) } else { wait }, true);
             }
         }
     }

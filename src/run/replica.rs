@@ -21,6 +21,7 @@ use super::leadership::{Leadership, Settings, TenureEvent, Tenures};
 use super::memo::Memo;
 use super::queue::{Cause, Outcome, Queue};
 use super::sources::Sources;
+use super::view::is_at_rest;
 use super::work::{Tools, work};
 use super::world::World;
 use crate::core::session::Timing;
@@ -313,9 +314,12 @@ async fn serve_tenures(
             TenureEvent::Opened(shards) => {
                 let opened: AHashSet<Shard> = shards.into_iter().collect();
                 opened.iter().for_each(|shard| follower.queue.open(*shard));
-                let mut uids = follower.world.uids();
-                uids.retain(|uid: &Uid| opened.contains(&Shard::of(*uid)));
-                follower.wake(&uids, &Cause { fanout: None, urgent: true });
+                for uids in follower.world.uids().chunks(1_000) {
+                    let of_these = uids.iter().copied().filter(|uid: &Uid| opened.contains(&Shard::of(*uid)));
+                    let at_work: Vec<Uid> = of_these.filter(|uid| !is_at_rest(&follower.world, *uid)).collect();
+                    follower.wake(&at_work, &Cause { fanout: None, urgent: true });
+                    tokio::task::yield_now().await;
+                }
             }
             TenureEvent::Closing(shard) => {
                 let drained = follower.queue.close(shard);

@@ -89,8 +89,13 @@ struct Entry {
     sent: Instant,
     found: Option<Found>,
     flight: Option<(Instant, Flight)>,
+    /// Earlier versions that held the same as the one that is kept, the newest last.
+    same: Vec<u64>,
     used: u64,
 }
+
+/// How many earlier versions with the same content are remembered.
+const SAME: usize = 8;
 
 impl Sources {
     /// An empty cache.
@@ -112,6 +117,16 @@ impl Sources {
         let found = entry.found.clone().filter(|found| wanted.with(found, entry.sent))?;
         entry.used = clock;
         Some((found, entry.sent))
+    }
+
+    /// Whether the version `rv` of the source at `place` is known to have held the same as `content`: then a change of
+    /// its labels need not rewrite its copies.
+    pub fn held_the_same(&self, place: &Place, rv: u64, content: &SourceContent) -> bool {
+        let state = self.lock();
+        let entry = state.entries.get(place);
+        entry.is_some_and(|entry| {
+            matches!(&entry.found, Some(Found::Content(kept)) if kept.hash == content.hash) && entry.same.contains(&rv)
+        })
     }
 
     /// The source at `place`, and when the GET that told it was sent.
@@ -145,6 +160,7 @@ impl Sources {
             sent: Instant::now(),
             found: None,
             flight: None,
+            same: Vec::new(),
             used: clock,
         });
         entry.used = clock;
@@ -184,6 +200,7 @@ impl Sources {
         let before = entry.found.as_ref().map_or(0, size);
         if let Ok(found) = answer {
             entry.sent = sent;
+            entry.note_same(found);
             entry.found = Some(found.clone());
         }
         let after = entry.found.as_ref().map_or(0, size);
@@ -196,6 +213,20 @@ fn size(found: &Found) -> usize {
     match found {
         Found::Content(content) => content.size(),
         Found::Missing => 0,
+    }
+}
+
+impl Entry {
+    fn note_same(&mut self, found: &Found) {
+        match (&self.found, found) {
+            (Some(Found::Content(before)), Found::Content(now)) if before.hash == now.hash => {
+                if before.version.rv != now.version.rv {
+                    self.same.push(before.version.rv);
+                }
+                self.same.drain(..self.same.len().saturating_sub(SAME));
+            }
+            _ => self.same.clear(),
+        }
     }
 }
 

@@ -53,11 +53,19 @@ impl Work<'_> {
         let Ok(spec) = &view.sync.spec else { return Ok(()) };
         let wanted = view.wanted(&self.memo, &self.local, last_word);
         let (found, sent) = self.tools.sources.get(&spec.source, wanted).await?;
-        match found {
+        match &found {
             Found::Missing => {
                 self.memo.missing_since.get_or_insert(sent);
             }
-            Found::Content(_) => self.memo.missing_since = None,
+            Found::Content(content) => {
+                self.memo.missing_since = None;
+                let told = view.sync.status.source.zip(view.sync.status.copy);
+                if let Some((source, copy)) = told
+                    && self.tools.sources.held_the_same(&spec.source, source.rv, content)
+                {
+                    self.memo.verified = Some((content.version, copy));
+                }
+            }
         }
         self.local.source = Some((found, sent));
         Ok(())

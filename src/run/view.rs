@@ -10,7 +10,7 @@ use super::memo::Memo;
 use super::sources::{Found, Wanted};
 use super::world::{Leftover, SourceWord, World};
 use crate::core::backoff;
-use crate::core::plan::{Facts, Home, Source, Spot, Standing};
+use crate::core::plan::{self, Facts, Home, Source, Spot, Standing, Step};
 use crate::core::records::{Name, Place, Seen, Sync};
 use crate::core::shard::Uid;
 use crate::io::reader::CopyRead;
@@ -193,6 +193,14 @@ impl View {
         };
         Wanted { word: self.word, sent_since }
     }
+}
+
+/// Whether there is nothing to do for a key, by what the streams told alone: most keys of a shard that was just taken
+/// over need no more than this look.
+pub fn is_at_rest(world: &World, uid: Uid) -> bool {
+    let memo = Memo::default();
+    let view = View::of(world, &memo, uid);
+    view.is_some_and(|view| plan::next(&view.facts(&memo, &Local::default())) == Step::Rest(None))
 }
 
 /// The facts about a copy whose sync is gone. `None` when nothing stands there any more.

@@ -26,6 +26,9 @@ use crate::io::writer::Writer;
 /// More steps than any case needs: a key that takes more is put back, so that it cannot spin.
 const MOST_STEPS: usize = 24;
 
+/// So many requests in a row may stay without an answer before that counts as a failure.
+const UNANSWERED: u32 = 3;
+
 /// What the work on a key needs.
 pub struct Tools {
     /// What the streams told.
@@ -122,7 +125,8 @@ impl Work<'_> {
         let told = &view.sync.status;
         let in_order = told.conditions[2].is_some_and(|ready| ready.is_true);
         if in_order {
-            (self.memo.failures, self.memo.conflicts, self.memo.missing_since) = (0, 0, None);
+            (self.memo.failures, self.memo.conflicts, self.memo.unanswered) = (0, 0, 0);
+            self.memo.missing_since = None;
             if self.memo.verified.is_some_and(|(source, copy)| told.source == Some(source) && told.copy == Some(copy)) {
                 self.memo.verified = None; // the status tells it now
             }
@@ -181,6 +185,12 @@ impl Work<'_> {
             // Most likely it is immutable: what stands there tells.
             (Refusal::Invalid(_), Some(place)) if about_copy && self.local.copy(&place).is_none() => {
                 return self.read_again(view, place).await;
+            }
+            // No answer is mostly an API server that comes back in a moment; only when it does not, it is a failure.
+            (Refusal::Unavailable(_), _) if self.memo.unanswered < UNANSWERED => {
+                self.memo.unanswered += 1;
+                let wait = Duration::from_secs(1 << self.memo.unanswered);
+                return Some(Outcome::Retry(backoff::jittered(wait, rand::random())));
             }
             // The sync itself changed: its event is on the way. Should it be slow, look again.
             (Refusal::Conflict | Refusal::NotFound(_), _) => {
