@@ -222,7 +222,8 @@ impl Machine {
                     self.view.session_seen(now, SessionRecord { uid, version, ..ended.clone() }, false);
                 }
             }
-            Request::CreateShard(shard, by) | Request::TakeShard(shard, _, _, by) if *by == self.own.name => {
+            Request::CreateShard(shard, by) if *by == self.own.name => self.created(now, *shard, &answer),
+            Request::TakeShard(shard, _, _, by) if *by == self.own.name => {
                 self.taken(now, *shard, &answer, actions);
             }
             Request::ReleaseShard(shard, _, _, by) if *by == self.own.name => self.released(now, *shard, &answer),

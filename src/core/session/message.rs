@@ -54,7 +54,8 @@ pub enum Request {
     EndSession(SessionRecord),
     /// Read our session's Lease, from the API server itself and not from a cache.
     LookAtSession(SessionName),
-    /// Create a shard's Lease with us as holder.
+    /// Create a shard's Lease with no holder. A creation cannot say what it replaces: a replica whose watch lags might
+    /// create what was created, held and deleted meanwhile. So it gives nothing; a swap follows when it was waited out.
     CreateShard(Shard, SessionName),
     /// Replace a shard's Lease by one with us as holder.
     TakeShard(Shard, Uid, u64, SessionName),

@@ -114,7 +114,7 @@ impl Store {
                 Some(Record::Session(record)) => Answer::Found(record.clone()),
                 _ => Answer::Missing,
             },
-            Request::CreateShard(of, by) => self.create(shard(&of, Self::uid(0), 0, Holder::Named(by))),
+            Request::CreateShard(of, _) => self.create(shard(&of, Self::uid(0), 0, Holder::Cleared)),
             Request::TakeShard(of, uid, version, by) => self.swap(shard(&of, uid, version, Holder::Named(by))),
             Request::ReleaseShard(of, uid, version, by) => self.swap(shard(&of, uid, version, Holder::Released(by))),
         }

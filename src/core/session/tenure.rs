@@ -13,6 +13,8 @@ use crate::core::shard::{Shard, Uid};
 pub(super) enum Tenure {
     /// Nothing.
     None,
+    /// The Lease is being created, for whoever may take it then.
+    Creating,
     /// A swap is on its way. When a list came in between, what it did not show may be lost on us: not opened then.
     Taking { listed: bool, how: Taken },
     /// Ours, by a swap that we made.
@@ -32,7 +34,7 @@ impl Machine {
         }
         let Some(tenure) = self.tenures.get_mut(shard.index()) else { return };
         match tenure {
-            Tenure::None | Tenure::Taking { .. } => {}
+            Tenure::None | Tenure::Creating | Tenure::Taking { .. } => {}
             // Changed by a hand, and it still names us. In a list the changes before the last one are not seen, and
             // another may have held it in between.
             Tenure::Held(held, at) | Tenure::Closing(held, at) if ours && !listed && *held == uid => *at = version,
@@ -51,7 +53,7 @@ impl Machine {
         }
         let Some(tenure) = self.tenures.get_mut(shard.index()) else { return };
         match tenure {
-            Tenure::None | Tenure::Taking { .. } => {}
+            Tenure::None | Tenure::Creating | Tenure::Taking { .. } => {}
             Tenure::Held(..) | Tenure::Closing(..) => {
                 *tenure = Tenure::None;
                 actions.push(Action::Lose(shard, Given::Taken));
@@ -65,6 +67,17 @@ impl Machine {
             && let Tenure::Closing(uid, version) = *tenure
         {
             *tenure = Tenure::Releasing { uid, version, in_flight: false };
+        }
+    }
+
+    /// The answer to a creation: the Lease is there and names nobody, and is waited out from now.
+    pub(super) fn created(&mut self, now: Duration, shard: Shard, answer: &Answer) {
+        self.tenures[shard.index()] = Tenure::None;
+        if let Answer::Done(uid, version) = *answer {
+            let lease = Some(self.timing.lease);
+            self.view.shard_seen(now, ShardRecord { shard, uid, version, lease, holder: Holder::Cleared });
+        } else {
+            self.view.shards[shard.index()].retry = now + self.timing.period;
         }
     }
 
@@ -150,11 +163,14 @@ impl Machine {
                     if now < since + wait || now < seen.retry {
                         continue;
                     }
-                    let request = match &seen.record {
-                        None => Request::CreateShard(shard, me.clone()),
-                        Some(record) => Request::TakeShard(shard, record.uid, record.version, me.clone()),
+                    let (tenure, request) = match &seen.record {
+                        None => (Tenure::Creating, Request::CreateShard(shard, me.clone())),
+                        Some(record) => (
+                            Tenure::Taking { listed: false, how },
+                            Request::TakeShard(shard, record.uid, record.version, me.clone()),
+                        ),
                     };
-                    self.tenures[shard.index()] = Tenure::Taking { listed: false, how };
+                    self.tenures[shard.index()] = tenure;
                     actions.push(Action::Send(request));
                 }
                 _ => {}

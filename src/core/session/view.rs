@@ -203,7 +203,8 @@ impl View {
     pub(super) fn free_since(&self, shard: Shard, me: &SessionName) -> Option<(Duration, Taken)> {
         let seen = self.shards.get(shard.index())?;
         let waited_out = seen.changed + seen.wait;
-        let Some(record) = &seen.record else { return Some((waited_out, Taken::Unowned)) };
+        // It can only be created, which gives it to nobody.
+        let Some(record) = &seen.record else { return Some((seen.changed, Taken::Unowned)) };
         match &record.holder {
             Holder::Released(by) => Some((seen.changed, Taken::Released(by.clone()))),
             Holder::Cleared => Some((waited_out, Taken::Unowned)),

@@ -19,6 +19,7 @@ pub(super) const SHARD: &str = "configmapsync-shard-";
 pub(super) const PHASE: &str = "phase";
 pub(super) const RENEWAL: &str = "renewal";
 pub(super) const RELEASED_BY: &str = "released-by";
+pub(super) const CREATED_BY: &str = "created-by";
 
 /// The longest identity: kube-leader-election uses it as a field manager, which may have 128 characters, and the
 /// number of the session may follow it.
@@ -72,9 +73,11 @@ pub(super) fn lease(request: &Request, lease: Duration, now: jiff::Timestamp) ->
             session(&ended.name, at, Phase::Ended, ended.renewal, ended.lease.unwrap_or(lease), now)
         }
         Request::LookAtSession(name) => session(name, None, Phase::Live, 0, lease, now),
-        Request::CreateShard(of, by) => shard(*of, None, by, false, lease, now),
-        Request::TakeShard(of, uid, version, by) => shard(*of, Some((*uid, *version)), by, false, lease, now),
-        Request::ReleaseShard(of, uid, version, by) => shard(*of, Some((*uid, *version)), by, true, lease, now),
+        Request::CreateShard(of, by) => shard(*of, None, Mark::Created(by), lease, now),
+        Request::TakeShard(of, uid, version, by) => shard(*of, Some((*uid, *version)), Mark::Held(by), lease, now),
+        Request::ReleaseShard(of, uid, version, by) => {
+            shard(*of, Some((*uid, *version)), Mark::Released(by), lease, now)
+        }
     }
 }
 
@@ -92,22 +95,24 @@ fn session(
     object(session_lease(name), at, "session", &annotations, spec)
 }
 
-fn shard(
-    of: Shard,
-    at: Option<(Uid, u64)>,
-    by: &SessionName,
-    released: bool,
-    lease: Duration,
-    now: jiff::Timestamp,
-) -> DynamicObject {
+/// What a shard's Lease says about a session.
+enum Mark<'a> {
+    Created(&'a SessionName),
+    Held(&'a SessionName),
+    Released(&'a SessionName),
+}
+
+fn shard(of: Shard, at: Option<(Uid, u64)>, mark: Mark<'_>, lease: Duration, now: jiff::Timestamp) -> DynamicObject {
     let mut spec = spec(lease, now);
-    let mut annotations = Vec::new();
-    if released {
-        annotations.push((RELEASED_BY, by.to_string()));
-    } else {
-        spec.insert("holderIdentity".to_owned(), by.as_str().into());
-        spec.insert("acquireTime".to_owned(), micro_time(now).into());
-    }
+    let annotations = match mark {
+        Mark::Created(by) => vec![(CREATED_BY, by.to_string())],
+        Mark::Released(by) => vec![(RELEASED_BY, by.to_string())],
+        Mark::Held(by) => {
+            spec.insert("holderIdentity".to_owned(), by.as_str().into());
+            spec.insert("acquireTime".to_owned(), micro_time(now).into());
+            vec![]
+        }
+    };
     object(shard_lease(of), at, "shard", &annotations, spec)
 }
 

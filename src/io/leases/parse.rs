@@ -7,7 +7,7 @@ use std::time::Duration;
 use kube::api::DynamicObject;
 use tracing::warn;
 
-use super::format::{PHASE, RELEASED_BY, RENEWAL, SESSION, SHARD, annotation, phase};
+use super::format::{CREATED_BY, PHASE, RELEASED_BY, RENEWAL, SESSION, SHARD, annotation, phase};
 use crate::core::session::{Holder, LONGEST, Phase, Record, SessionName, SessionRecord, ShardRecord};
 use crate::core::shard::{Shard, Uid};
 
@@ -86,6 +86,7 @@ impl Parser {
         let holder = match (holder(lease), mark(lease, RELEASED_BY)) {
             (Some(holder), _) => Holder::Named(SessionName::new(holder)),
             (None, Some(by)) => Holder::Released(SessionName::new(by)),
+            (None, None) if mark(lease, CREATED_BY).is_some() => Holder::Cleared,
             (None, None) => {
                 self.complain(lease, "a shard's Lease has no holder and nobody released it; waited out");
                 Holder::Cleared
