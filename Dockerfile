@@ -15,10 +15,10 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
       arm64) target=aarch64-unknown-linux-gnu ;; \
       *) echo "no build for the architecture ${TARGETARCH:-}" >&2; exit 1 ;; \
     esac; \
-    RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target "$target" \
+    RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --profile dist --target "$target" \
       --package configmapsync-operator --bin configmapsync-operator; \
     mkdir /image; \
-    cp "target/$target/release/configmapsync-operator" /image/configmapsync-operator; \
+    cp "target/$target/dist/configmapsync-operator" /image/configmapsync-operator; \
     # The name that the program had in the operator's first edition, for Deployments that call it.
     ln -s configmapsync-operator /image/manager; \
     # A program that looks for a loader would not start in an empty image: better found here.

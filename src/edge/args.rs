@@ -7,6 +7,7 @@ use clap::{ArgAction, Parser, ValueEnum, builder::BoolishValueParser};
 
 use super::seed_flags::SeedFlags;
 use super::values::{self, BindAddress};
+use crate::core::session::Timing;
 use crate::run::config::{Config, LEASE_DURATION_MAX, LEASE_DURATION_MIN};
 
 const ABOUT: &str = "\
@@ -160,7 +161,8 @@ impl Args {
 }
 
 fn lease_duration(text: &str) -> Result<Duration, String> {
-    values::duration(text, LEASE_DURATION_MIN, LEASE_DURATION_MAX)
+    let duration = values::duration(text, LEASE_DURATION_MIN, LEASE_DURATION_MAX)?;
+    Timing::new(duration).map(|timing| timing.lease)
 }
 
 fn grace_period(text: &str) -> Result<Duration, String> {
@@ -251,6 +253,7 @@ mod tests {
     #[case("--log-format=xml", "[possible values: json, text]")]
     #[case("--observe-only=perhaps", "--observe-only")]
     #[case("--no-such-flag", "unexpected argument")]
+    #[case("--lease-duration=2s500ms", "must be in whole seconds")]
     #[case("stray", "unexpected argument")]
     fn bad_values_are_refused_with_a_sentence_and_exit_code_2(#[case] flag: &str, #[case] sentence: &str) {
         let error = parse(&[flag]).unwrap_err();
