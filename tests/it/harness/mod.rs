@@ -1,0 +1,21 @@
+//! What every test stands on: beds (a cluster with the CRD, the RBAC and operators), cases (namespaces of one test and
+//! what is done in them), and waiting.
+
+mod bed;
+mod case;
+mod operator;
+mod wait;
+
+pub use bed::Bed;
+pub use case::Case;
+pub use operator::Operator;
+pub use wait::{eventually, seconds, stays};
+
+/// Names that the tests write down themselves, so that a change of one breaks a test.
+pub const PREFIX: &str = "configmapsync.apps.kapendra.com/";
+/// The finalizer on a sync.
+pub const FINALIZER: &str = "configmapsync.apps.kapendra.com/finalizer";
+/// Where the operator and its Leases live.
+pub const SYSTEM: &str = "configmapsync-system";
+/// The operator's account.
+pub const ACCOUNT: &str = "configmapsync-controller-manager";

@@ -1,0 +1,21 @@
+//! The operator against a real API server: one binary, in which tests that only need "an operator" share a control
+//! plane and one operator process, each with namespaces of its own.
+//!
+//! With `KUBECONFIG` set the shared operator works on that cluster. Tests that need a control plane of their own (to
+//! kill and restart the operator, or to count every request) are skipped then, and say so.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy excuses test functions, not their helpers")]
+
+mod harness;
+
+mod api;
+mod bad_input;
+mod content;
+mod events;
+mod leadership;
+mod lifecycle;
+mod namespaces;
+mod ownership;
+mod rivals;
+mod seed;
+mod sources;
