@@ -1,7 +1,8 @@
 //! `ConfigMapSync`: the custom resource. `crds/` is generated from the types here.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, ValidationRule};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::{CustomResource, KubeSchema};
+use kube::{CustomResource, CustomResourceExt as _, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +33,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(
-    "self.sourceNamespace != self.destinationNamespace || (has(self.destinationName) && self.destinationName != self.configMapName)"
+    "!has(self.sourceNamespace) || !has(self.destinationNamespace) || !has(self.configMapName) || self.sourceNamespace != self.destinationNamespace || (has(self.destinationName) && self.destinationName != self.configMapName)"
 ).message(
     "a ConfigMap cannot be synced onto itself: choose another destinationNamespace, or give the copy another name with destinationName"
 ))]
@@ -165,16 +166,36 @@ pub struct ObjectVersion {
     pub resource_version: String,
 }
 
+/// The CustomResourceDefinition.
+///
+/// An object that was stored under an older definition must be able to lose its finalizer, whatever it holds. The server
+/// lets unchanged fields be as they were, but not the root of an object, nor a rule that it cannot even evaluate. So
+/// that a spec must be there is said by a rule of its own, which lets an old object without one pass.
+#[must_use]
+pub fn definition() -> CustomResourceDefinition {
+    let mut definition = ConfigMapSync::crd();
+    for version in &mut definition.spec.versions {
+        let root = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
+        if let Some(root) = root {
+            root.required = None;
+            root.x_kubernetes_validations = Some(vec![ValidationRule {
+                rule: "has(self.spec) || (oldSelf.hasValue() && !has(oldSelf.value().spec))".to_owned(),
+                message: Some("spec is missing: it names the source and the destination".to_owned()),
+                optional_old_self: Some(true),
+                ..ValidationRule::default()
+            }]);
+        }
+    }
+    definition
+}
+
 /// The CustomResourceDefinition as it is shipped in `crds/`.
 ///
 /// # Errors
 /// When the definition cannot be written as YAML, which the types above rule out.
 pub fn crd_yaml() -> Result<String, serde_yaml_ng::Error> {
-    use kube::CustomResourceExt;
-    Ok(format!(
-        "# Generated from src/api/configmapsync.rs by `make generate`.\n{}",
-        serde_yaml_ng::to_string(&ConfigMapSync::crd())?
-    ))
+    let yaml = serde_yaml_ng::to_string(&definition())?;
+    Ok(format!("# Generated from src/api/configmapsync.rs by `make generate`.\n{yaml}"))
 }
 
 #[cfg(test)]

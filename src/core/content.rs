@@ -116,6 +116,12 @@ impl SourceContent {
         Ok(Self { place, version, content, hash, tail })
     }
 
+    /// Whether a copy of the one is a copy of the other.
+    pub fn holds_the_same_as(&self, other: &Self) -> bool {
+        let immutable = |source: &Self| source.content.immutable == Some(true);
+        self.hash == other.hash && immutable(self) == immutable(other)
+    }
+
     /// How many bytes it takes in memory.
     pub fn size(&self) -> usize {
         self.content.len() + self.tail.len() + 256

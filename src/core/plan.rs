@@ -208,6 +208,10 @@ pub fn next(facts: &Facts<'_>) -> Step {
         return stall(facts, Stall::DestinationConflict(owner.clone()));
     }
     match facts.source {
+        // The status tells of it, and of a last copy: one that is not seen any more has to be looked for.
+        Source::Unknown if sync.status.destination_exists && matches!(spot.copy, Standing::Unknown) => {
+            Step::ReadSource { last_word: facts.recheck }
+        }
         Source::Unknown if facts.recheck || !tells(facts, &Verdict::SourceMissing) => {
             Step::ReadSource { last_word: facts.recheck }
         }
@@ -402,6 +406,8 @@ fn clear(facts: &Facts<'_>, spot: &Spot<'_>, orphan: bool, wants: bool) -> Optio
     };
     match claim(seen, facts.sync, namespace, wants) {
         Claim::Ours | Claim::Inherited => {}
+        // Its annotations are ours to take off, its content is not.
+        Claim::Foreign if wants && seen.seed_adopted => return Some(take_away(spot, seen, true)),
         Claim::AnotherSyncs | Claim::Foreign => return None,
     }
     if seen.deleting && !(orphan || seen.adopted) {

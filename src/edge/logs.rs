@@ -12,7 +12,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt as _};
 use super::args::LogFormat;
 
 /// Libraries that say at `info` what only their authors want to know. A filter that names one of them wins.
-const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,kube_client=warn,kube_leader_election=warn,kube_runtime=warn,\
+const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,kube_client=warn,kube_client::client::builder=off,kube_leader_election=warn,kube_runtime=warn,\
                      rustls=warn,tower=warn";
 
 /// Installs the logger of the process, a bridge from the `log` crate (kube-leader-election writes there), and a panic

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::PostParams;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -17,6 +19,8 @@ use crate::core::records::Sync;
 const BURST: f64 = 25.0;
 /// The last so many are kept for Warnings.
 const FOR_WARNINGS: f64 = 10.0;
+/// Names up to this length leave the recorder room for its own end of an Event's name.
+const LONGEST_NAME: usize = 230;
 /// How many may wait to be sent.
 const BACKLOG: usize = 256;
 
@@ -28,6 +32,8 @@ pub struct Events {
 
 /// What sends them.
 pub struct EventSender {
+    client: kube::Client,
+    instance: String,
     recorder: Recorder,
     queue: mpsc::Receiver<(Event, ObjectReference)>,
 }
@@ -35,9 +41,10 @@ pub struct EventSender {
 impl Events {
     /// `instance`: the name of this replica.
     pub fn new(client: kube::Client, instance: String) -> (Self, EventSender) {
-        let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(instance) };
-        let (sender, receiver) = mpsc::channel(BACKLOG);
-        (Self { queue: sender }, EventSender { recorder: Recorder::new(client, reporter), queue: receiver })
+        let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(instance.clone()) };
+        let (sender, queue) = mpsc::channel(BACKLOG);
+        let recorder = Recorder::new(client.clone(), reporter);
+        (Self { queue: sender }, EventSender { client, instance, recorder, queue })
     }
 
     /// Something that went well.
@@ -85,12 +92,45 @@ impl EventSender {
                 metrics::counter!(instruments::EVENTS_DROPPED_TOTAL).increment(1);
                 continue;
             }
-            let sent = tokio::time::timeout(Duration::from_secs(5), self.recorder.publish(&event, &reference));
-            if let Ok(Err(error)) = sent.await {
+            let sent = async {
+                match reference.name.as_deref().and_then(|name| name.get(..LONGEST_NAME)) {
+                    Some(start) => self.publish_long(&event, &reference, start).await,
+                    None => self.recorder.publish(&event, &reference).await,
+                }
+            };
+            if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(5), sent).await {
+                metrics::counter!(instruments::EVENTS_DROPPED_TOTAL).increment(1);
                 let (namespace, name) = (reference.namespace, reference.name);
                 tracing::debug!(namespace, name, cause = %error, "an Event could not be sent");
             }
         }
+    }
+}
+
+impl EventSender {
+    /// The recorder names an Event after its object, and a name has at most 253 characters. For a longer one the Event
+    /// goes by the `start` of it; such Events are not counted up.
+    async fn publish_long(&self, event: &Event, about: &ObjectReference, start: &str) -> Result<(), kube::Error> {
+        let now = jiff::Timestamp::now();
+        let namespace = about.namespace.clone().unwrap_or_default();
+        let object = k8s_openapi::api::events::v1::Event {
+            metadata: ObjectMeta {
+                name: Some(format!("{}.{:x}", start.trim_end_matches(['.', '-']), now.as_nanosecond())),
+                namespace: Some(namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            action: Some(event.action.clone()),
+            event_time: Some(MicroTime(now)),
+            note: event.note.clone(),
+            reason: Some(event.reason.clone()),
+            regarding: Some(about.clone()),
+            reporting_controller: Some(FIELD_MANAGER.to_owned()),
+            reporting_instance: Some(self.instance.clone()),
+            type_: Some(if matches!(event.type_, EventType::Warning) { "Warning" } else { "Normal" }.to_owned()),
+            ..k8s_openapi::api::events::v1::Event::default()
+        };
+        kube::Api::namespaced(self.client.clone(), &namespace).create(&PostParams::default(), &object).await?;
+        Ok(())
     }
 }
 

@@ -119,13 +119,14 @@ impl Sources {
         Some((found, entry.sent))
     }
 
-    /// Whether the version `rv` of the source at `place` is known to have held the same as `content`: then a change of
-    /// its labels need not rewrite its copies.
+    /// Whether the version `rv` of the source at `place` is known to have held the same as `content`, and to have been as
+    /// immutable: then a change of its labels need not rewrite its copies.
     pub fn held_the_same(&self, place: &Place, rv: u64, content: &SourceContent) -> bool {
         let state = self.lock();
         let entry = state.entries.get(place);
         entry.is_some_and(|entry| {
-            matches!(&entry.found, Some(Found::Content(kept)) if kept.hash == content.hash) && entry.same.contains(&rv)
+            matches!(&entry.found, Some(Found::Content(kept)) if kept.holds_the_same_as(content))
+                && entry.same.contains(&rv)
         })
     }
 
@@ -219,7 +220,7 @@ fn size(found: &Found) -> usize {
 impl Entry {
     fn note_same(&mut self, found: &Found) {
         match (&self.found, found) {
-            (Some(Found::Content(before)), Found::Content(now)) if before.hash == now.hash => {
+            (Some(Found::Content(before)), Found::Content(now)) if before.holds_the_same_as(now) => {
                 if before.version.rv != now.version.rv {
                     self.same.push(before.version.rv);
                 }

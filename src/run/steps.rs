@@ -103,7 +103,7 @@ impl Work<'_> {
         } else if adopt {
             let note =
                 format!("the content of {place}, which stood there before, was replaced by that of {}", source.place);
-            self.tell(sync, "Adopted", note);
+            self.tools.events.warning(sync, "Adopted", note);
         } else {
             let reason = if over.is_none() { "Created" } else { "Updated" };
             self.tell(sync, reason, format!("{place} written from {}", source.place));
@@ -177,6 +177,9 @@ impl Work<'_> {
         let answered = self.tools.writer.status(self.shard, sync, &object).await?;
         self.memo.sync = Some(Arc::new(answered));
         self.memo.conflicts = 0;
+        if restores(sync, verdict) {
+            self.memo.repaired(None);
+        }
         let (namespace, name, shard) = (&*sync.key.namespace, &*sync.key.name, self.shard.index());
         match verdict {
             Verdict::InOrder { .. } => {
@@ -195,6 +198,14 @@ impl Work<'_> {
     fn tell(&self, sync: &Sync, reason: &str, note: String) {
         self.tools.events.normal(sync, reason, note);
     }
+}
+
+/// Whether the status told of these very versions already, so that somebody else must have changed the rest of it.
+pub(super) fn restores(sync: &Sync, verdict: &Verdict) -> bool {
+    let told = &sync.status;
+    matches!(verdict, Verdict::InOrder { source, copy } if told.source == Some(*source) && told.copy == Some(*copy))
+        && told.observed_generation == Some(sync.generation)
+        && told.retry_count == 0
 }
 
 fn reason(verdict: &Verdict) -> &'static str {

@@ -9,6 +9,7 @@ use super::fanout::Fanout;
 use super::memo::Memo;
 use super::queue::{Job, Lane, Outcome};
 use super::sources::Sources;
+use super::steps::restores;
 use super::view::{Local, View, leftover};
 use super::world::{Leftover, World};
 use crate::core::backoff::{self, Failure};
@@ -97,6 +98,11 @@ impl Work<'_> {
                     Some(outcome) => return outcome,
                     None => continue,
                 }
+            }
+            if let (Step::Report(verdict, _), Some((left, _))) = (&step, self.memo.held_back())
+                && restores(&view.sync, verdict)
+            {
+                return Outcome::Rest(Some(left)); // somebody keeps changing the status
             }
             if lane == Lane::Data && step.is_paperwork() && self.is_paperwork_by_itself(&view) {
                 // The copy is there: who waits for the change has it.
