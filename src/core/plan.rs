@@ -402,7 +402,11 @@ fn clear(facts: &Facts<'_>, spot: &Spot<'_>, orphan: bool, wants: bool) -> Optio
     };
     match claim(seen, facts.sync, namespace, wants) {
         Claim::Ours | Claim::Inherited => {}
-        Claim::AnotherSyncs | Claim::Foreign => return None,
+        Claim::AnotherSyncs | Claim::Foreign => {
+            // A stream that lags may show what stood there before the copy was made.
+            let unread = matches!(spot.copy, Standing::Seen(_));
+            return (wants && facts.sync.deleting && unread).then(|| Step::ReadCopy(spot.place.clone()));
+        }
     }
     if seen.deleting && !(orphan || seen.adopted) {
         return Some(report(facts, Verdict::CopyHeld(spot.place.clone())));

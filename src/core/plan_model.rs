@@ -44,22 +44,25 @@ pub(super) enum Event {
 }
 
 pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
-    let (at, slot) = (0..6_usize, 0..SLOTS);
+    // Mostly about the same few, so that things come to a head.
+    let at = prop_oneof![2 => 0..2_usize, 1 => 0..6_usize];
+    let slot = prop_oneof![2 => 0..1_usize, 1 => 0..SLOTS];
+    let to = prop_oneof![2 => 1..2_usize, 1 => 0..PLACES.len()];
     let event = prop_oneof![
         60 => slot.clone().prop_map(Event::Act),
         20 => (0..2_usize, 0..3_usize, 0..4_u8).prop_map(|(replica, stream, part)| Event::Hear(replica, stream, part)),
-        3 => slot.clone().prop_map(Event::HandOver),
+        5 => slot.clone().prop_map(Event::HandOver),
         2 => slot.clone().prop_map(Event::Forget),
         1 => (0..2_usize).prop_map(Event::Restart),
         3 => slot.clone().prop_map(Event::TimePasses),
-        10 => (at.clone(), 0..4_u8).prop_map(|(at, hash)| Event::Edit(at, hash)),
+        12 => (at.clone(), 0..3_u8).prop_map(|(at, hash)| Event::Edit(at, hash)),
         2 => (at.clone(), 0..4_u8).prop_map(|(at, hash)| Event::Strip(at, hash)),
         3 => (at.clone(), 0..4_u8).prop_map(|(at, flag)| Event::Flag(at, flag)),
         4 => at.clone().prop_map(Event::Delete),
         2 => at.clone().prop_map(Event::LetGo),
         2 => (at.clone(), at.clone()).prop_map(|(from, to)| Event::Duplicate(from, to)),
         1 => (at.clone(), slot.clone()).prop_map(|(at, slot)| Event::Seed(at, slot)),
-        10 => (slot.clone(), at, 0..PLACES.len(), any::<u8>()).prop_map(|(slot, from, to, policy)| Event::Want(slot, from, to, policy)),
+        6 => (slot.clone(), at.clone(), to, any::<u8>()).prop_map(|(slot, from, to, policy)| Event::Want(slot, from, to, policy)),
         3 => slot.prop_map(Event::DeleteSync),
         3 => (0..3_u8, 0..3_u8).prop_map(|(space, what)| Event::Namespace(space, what)),
     ];
