@@ -20,6 +20,8 @@ type At = usize;
 pub(super) enum Event {
     /// A replica decides on a step of a sync, or carries out the one that it decided on.
     Act(usize),
+    /// A replica takes so many steps of a sync, with nothing in between.
+    Run(usize, u8),
     /// A stream of a replica tells what happened, up to some moment.
     Hear(usize, usize, u8),
     /// A sync moves to the other replica, which remembers nothing of it.
@@ -49,7 +51,8 @@ pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
     let slot = prop_oneof![2 => 0..1_usize, 1 => 0..SLOTS];
     let to = prop_oneof![2 => 1..2_usize, 1 => 0..PLACES.len()];
     let event = prop_oneof![
-        60 => slot.clone().prop_map(Event::Act),
+        40 => slot.clone().prop_map(Event::Act),
+        25 => (slot.clone(), 1..12_u8).prop_map(|(slot, steps)| Event::Run(slot, steps)),
         20 => (0..2_usize, 0..3_usize, 0..4_u8).prop_map(|(replica, stream, part)| Event::Hear(replica, stream, part)),
         5 => slot.clone().prop_map(Event::HandOver),
         2 => slot.clone().prop_map(Event::Forget),
@@ -66,7 +69,12 @@ pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
         3 => slot.prop_map(Event::DeleteSync),
         3 => (0..3_u8, 0..3_u8).prop_map(|(space, what)| Event::Namespace(space, what)),
     ];
-    prop::collection::vec(event, 1..160)
+    let beginning = |policy| {
+        let hear = [Event::Hear(0, 0, 3), Event::Hear(0, 1, 3), Event::Hear(0, 2, 3)];
+        [Event::Edit(0, 1), Event::Want(0, 0, 1, policy)].into_iter().chain(hear)
+    };
+    (any::<u8>(), prop::collection::vec(event, 1..120))
+        .prop_map(move |(policy, events)| beginning(policy).chain(events).collect())
 }
 
 pub(super) struct Model {
@@ -125,6 +133,12 @@ impl Model {
                 Some(decided) => self.carry_out(slot, decided),
                 None => self.decided[slot] = self.decide(slot),
             },
+            Event::Run(slot, steps) => {
+                for _ in 0..steps {
+                    let Some(decided) = self.decided[slot].take().or_else(|| self.decide(slot)) else { break };
+                    self.carry_out(slot, decided);
+                }
+            }
             Event::Hear(replica, stream, part) => {
                 let now = self.now();
                 let replica = &mut self.replicas[replica];
@@ -193,6 +207,7 @@ impl Model {
                         map.read.hash = [*hash; 32];
                         if matches!(event, Event::Strip(..)) {
                             map.read.seen = Seen { mark: None, adopted: false, ..map.read.seen.clone() };
+                            map.high = None; // nothing tells any more that it was a copy
                         }
                     }
                     None if live(at) => _ = maps.insert(there(at), plain(*hash)),
