@@ -209,9 +209,7 @@ pub fn next(facts: &Facts<'_>) -> Step {
     }
     match facts.source {
         // The status tells of it, and of a last copy: one that is not seen any more has to be looked for.
-        Source::Unknown if sync.status.destination_exists && matches!(spot.copy, Standing::Unknown) => {
-            Step::ReadSource { last_word: facts.recheck }
-        }
+        Source::Unknown if misses_copy(facts, spot) => Step::ReadSource { last_word: facts.recheck },
         Source::Unknown if facts.recheck || !tells(facts, &Verdict::SourceMissing) => {
             Step::ReadSource { last_word: facts.recheck }
         }
@@ -225,6 +223,11 @@ pub fn next(facts: &Facts<'_>) -> Step {
             Home::Live(namespace) => with_source(facts, spec, spot, namespace),
         },
     }
+}
+
+/// Whether the status tells of a copy that the stream does not show.
+fn misses_copy(facts: &Facts<'_>, spot: &Spot<'_>) -> bool {
+    facts.sync.status.destination_exists && matches!((spot.copy, spot.namespace), (Standing::Unknown, Home::Live(_)))
 }
 
 /// The source is there, and so is the destination's namespace.
@@ -408,7 +411,11 @@ fn clear(facts: &Facts<'_>, spot: &Spot<'_>, orphan: bool, wants: bool) -> Optio
         Claim::Ours | Claim::Inherited => {}
         // Its annotations are ours to take off, its content is not.
         Claim::Foreign if wants && seen.seed_adopted => return Some(take_away(spot, seen, true)),
-        Claim::AnotherSyncs | Claim::Foreign => return None,
+        Claim::AnotherSyncs | Claim::Foreign => {
+            // A stream that lags may show what stood there before the copy was made.
+            let unread = matches!(spot.copy, Standing::Seen(_));
+            return (wants && facts.sync.deleting && unread).then(|| Step::ReadCopy(spot.place.clone()));
+        }
     }
     if seen.deleting && !(orphan || seen.adopted) {
         return Some(report(facts, Verdict::CopyHeld(spot.place.clone())));

@@ -253,9 +253,12 @@ fn when_it_moves(#[case] given: Given, #[case] edit: fn(&mut Given), #[case] ste
 #[case::its_namespace_is_going(settled(), |g: &mut Given| g.here().home = Home::Terminating, "release")]
 #[case::its_namespace_is_gone(
     settled(), |g: &mut Given| { g.here().home = Home::Unknown; g.here().home_truth = Home::Absent; g.here().copy = Copy::Unknown; }, "read b, release")]
-#[case::its_namespace_is_another_now(settled(), |g: &mut Given| g.here().home = Home::Live(uid(LIVE + 1)), "release")]
-#[case::what_stands_there_is_not_its(standing(foreign()), |g: &mut Given| g.sync.finalizer = true, "release")]
-#[case::another_took_its_copy_over(standing(copy_of("n/t", 7, LIVE)), |g: &mut Given| g.sync.finalizer = true, "release")]
+#[case::its_namespace_is_another_now(
+    settled(), |g: &mut Given| g.here().home = Home::Live(uid(LIVE + 1)), "read b/x, release")]
+#[case::what_stands_there_is_not_its(
+    standing(foreign()), |g: &mut Given| g.sync.finalizer = true, "read b/x, release")]
+#[case::another_took_its_copy_over(
+    standing(copy_of("n/t", 7, LIVE)), |g: &mut Given| g.sync.finalizer = true, "read b/x, release")]
 #[case::its_copy_is_the_seeds(standing(seeds_copy(1)), |g: &mut Given| g.sync.finalizer = true, "remove b/x, release")]
 #[case::it_is_suspended(settled(), |g: &mut Given| g.spec().suspend = true, "remove b/x, release")]
 #[case::its_source_is_gone(settled(), Given::source_gone, "remove b/x, release")]

@@ -20,6 +20,8 @@ type At = usize;
 pub(super) enum Event {
     /// A replica decides on a step of a sync, or carries out the one that it decided on.
     Act(usize),
+    /// A replica takes so many steps of a sync, with nothing in between.
+    Run(usize, u8),
     /// A stream of a replica tells what happened, up to some moment.
     Hear(usize, usize, u8),
     /// A sync moves to the other replica, which remembers nothing of it.
@@ -44,26 +46,35 @@ pub(super) enum Event {
 }
 
 pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
-    let (at, slot) = (0..6_usize, 0..SLOTS);
+    // Mostly about the same few, so that things come to a head.
+    let at = prop_oneof![2 => 0..2_usize, 1 => 0..6_usize];
+    let slot = prop_oneof![2 => 0..1_usize, 1 => 0..SLOTS];
+    let to = prop_oneof![2 => 1..2_usize, 1 => 0..PLACES.len()];
     let event = prop_oneof![
-        60 => slot.clone().prop_map(Event::Act),
+        40 => slot.clone().prop_map(Event::Act),
+        25 => (slot.clone(), 1..12_u8).prop_map(|(slot, steps)| Event::Run(slot, steps)),
         20 => (0..2_usize, 0..3_usize, 0..4_u8).prop_map(|(replica, stream, part)| Event::Hear(replica, stream, part)),
-        3 => slot.clone().prop_map(Event::HandOver),
+        5 => slot.clone().prop_map(Event::HandOver),
         2 => slot.clone().prop_map(Event::Forget),
         1 => (0..2_usize).prop_map(Event::Restart),
         3 => slot.clone().prop_map(Event::TimePasses),
-        10 => (at.clone(), 0..4_u8).prop_map(|(at, hash)| Event::Edit(at, hash)),
+        12 => (at.clone(), 0..3_u8).prop_map(|(at, hash)| Event::Edit(at, hash)),
         2 => (at.clone(), 0..4_u8).prop_map(|(at, hash)| Event::Strip(at, hash)),
         3 => (at.clone(), 0..4_u8).prop_map(|(at, flag)| Event::Flag(at, flag)),
         4 => at.clone().prop_map(Event::Delete),
         2 => at.clone().prop_map(Event::LetGo),
         2 => (at.clone(), at.clone()).prop_map(|(from, to)| Event::Duplicate(from, to)),
         1 => (at.clone(), slot.clone()).prop_map(|(at, slot)| Event::Seed(at, slot)),
-        10 => (slot.clone(), at, 0..PLACES.len(), any::<u8>()).prop_map(|(slot, from, to, policy)| Event::Want(slot, from, to, policy)),
+        6 => (slot.clone(), at.clone(), to, any::<u8>()).prop_map(|(slot, from, to, policy)| Event::Want(slot, from, to, policy)),
         3 => slot.prop_map(Event::DeleteSync),
         3 => (0..3_u8, 0..3_u8).prop_map(|(space, what)| Event::Namespace(space, what)),
     ];
-    prop::collection::vec(event, 1..160)
+    let beginning = |policy| {
+        let hear = [Event::Hear(0, 0, 3), Event::Hear(0, 1, 3), Event::Hear(0, 2, 3)];
+        [Event::Edit(0, 1), Event::Want(0, 0, 1, policy)].into_iter().chain(hear)
+    };
+    (any::<u8>(), prop::collection::vec(event, 1..120))
+        .prop_map(move |(policy, events)| beginning(policy).chain(events).collect())
 }
 
 pub(super) struct Model {
@@ -122,6 +133,12 @@ impl Model {
                 Some(decided) => self.carry_out(slot, decided),
                 None => self.decided[slot] = self.decide(slot),
             },
+            Event::Run(slot, steps) => {
+                for _ in 0..steps {
+                    let Some(decided) = self.decided[slot].take().or_else(|| self.decide(slot)) else { break };
+                    self.carry_out(slot, decided);
+                }
+            }
             Event::Hear(replica, stream, part) => {
                 let now = self.now();
                 let replica = &mut self.replicas[replica];
@@ -190,6 +207,7 @@ impl Model {
                         map.read.hash = [*hash; 32];
                         if matches!(event, Event::Strip(..)) {
                             map.read.seen = Seen { mark: None, adopted: false, ..map.read.seen.clone() };
+                            map.high = None; // nothing tells any more that it was a copy
                         }
                     }
                     None if live(at) => _ = maps.insert(there(at), plain(*hash)),

@@ -253,7 +253,7 @@ impl Given {
                     version: Version { rv, ..truth.seen.version },
                     ..truth.seen.clone()
                 };
-                found.copy = Copy::Seen;
+                found.copy = Copy::Read; // the answer tells all of it
             }
             Step::AddFinalizer { .. } => self.sync.finalizer = true,
             Step::Report(_, text) => self.sync.status = told(&text),

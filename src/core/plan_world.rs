@@ -48,12 +48,15 @@ pub(super) struct Replica {
     pub(super) cache: BTreeMap<Place, (Version, Hash, usize)>,
 }
 
+/// A source that a GET told of, by its place; no version where it is missing. With the time of the answer.
+pub(super) type Told = (Place, Option<(Version, Hash)>, usize);
+
 /// What is remembered of a sync between two looks at it, with the time of the answer.
 #[derive(Default)]
 pub(super) struct Memo {
     /// What stands at a place, and whether its content is known.
     pub(super) copies: BTreeMap<Place, (Option<Read>, bool, usize)>,
-    pub(super) source: Option<(Place, Option<(Version, Hash)>, usize)>,
+    pub(super) source: Option<Told>,
     pub(super) spaces: BTreeMap<Name, (Home, usize)>,
     pub(super) sync: Option<(Rc<Sync>, usize)>,
     pub(super) verified: Option<(Version, Version)>,
