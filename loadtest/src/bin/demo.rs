@@ -1,0 +1,7 @@
+//! `make demo`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    loadtest::demo::main()
+}

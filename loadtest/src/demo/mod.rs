@@ -1,0 +1,99 @@
+//! The demo: the main job on a real control plane, told as a story that ends with an error when a part of it did not
+//! happen.
+
+mod many;
+mod stage;
+mod story;
+mod takeover;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser;
+use clap::builder::BoolishValueParser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use stage::Stage;
+
+/// Shows the operator at work on a real Kubernetes control plane, in under a minute.
+///
+/// A control plane is started for it and removed at the end; with KUBECONFIG set, that cluster is used instead, and what
+/// the demo made there is deleted again.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "demo", version)]
+struct Arguments {
+    /// How many replicas of the operator run
+    #[arg(long, default_value_t = 3, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(2..=9))]
+    replicas: u8,
+    /// How many namespaces one source is copied into
+    #[arg(long, default_value_t = 1000, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=9999))]
+    namespaces: u16,
+    /// How long shards outlive a dead replica, in seconds; 10 as shipped
+    #[arg(long, default_value_t = 4, value_name = "SECONDS", value_parser = clap::value_parser!(u8).range(2..=60))]
+    lease_duration: u8,
+    /// Leaves all of it standing until Ctrl-C, and says how to talk to it; KEEP=1 does the same
+    #[arg(long, env = "KEEP", num_args = 0..=1, require_equals = true, default_value = "false")]
+    #[arg(default_missing_value = "true", action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
+    #[arg(hide_default_value = true, hide_possible_values = true, hide_env = true)]
+    keep: bool,
+}
+
+impl Arguments {
+    fn lease_duration(&self) -> Duration {
+        Duration::from_secs(u64::from(self.lease_duration))
+    }
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let run = || -> anyhow::Result<()> {
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(until_end(&arguments))
+    };
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\ndemo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn until_end(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut stop = Box::pin(interrupted()?);
+    let mut stage = tokio::select! {
+        stage = Stage::set(arguments.clone(), logs()?) => stage?,
+        () = &mut stop => anyhow::bail!("interrupted"),
+    };
+    let told = tokio::select! {
+        told = story::tell(&mut stage) => told,
+        () = &mut stop => Err(anyhow::anyhow!("interrupted")),
+    };
+    if told.is_ok() && arguments.keep {
+        stage.explain();
+        stop.await;
+        stage.screen.say("Ending.");
+    }
+    let cleared = stage.clear().await;
+    told.and(cleared)
+}
+
+/// Ends with Ctrl-C or SIGTERM.
+fn interrupted() -> anyhow::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Beside the build's own files, so that logs outlive the control plane and are in nobody's way.
+fn logs() -> anyhow::Result<PathBuf> {
+    let here = std::env::current_exe().context("this program cannot tell where it is")?;
+    let target = here.parent().and_then(|profile| profile.parent());
+    Ok(target.context("this program is not where cargo builds it")?.join("demo-logs"))
+}

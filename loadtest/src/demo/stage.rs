@@ -1,0 +1,215 @@
+//! What the story is played on: the cluster, the fleet, and what was made in the cluster and has to go again.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use configmapsync_operator::api::configmapsync::ConfigMapSync;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{DeleteParams, ListParams};
+use kube::{Api, Client, ResourceExt as _};
+use testbed::{Cluster, Options};
+
+use super::Arguments;
+use crate::fleet::{Fleet, Settings};
+use crate::screen::{Screen, time};
+use crate::{objects, writers};
+
+/// The namespace of the source that everyone gets, and of its syncs.
+pub(super) const SOURCE_NAMESPACE: &str = "demo";
+/// Tells our namespaces from others.
+const OWNER: &str = "configmapsync-demo";
+/// The issue's own example.
+pub(super) const SAMPLE: &str = "deploy/samples/01-quick-start.yaml";
+
+/// The stage.
+pub(super) struct Stage {
+    pub(super) arguments: Arguments,
+    pub(super) screen: Screen,
+    pub(super) client: Client,
+    pub(super) fleet: Fleet,
+    // After the fleet, which talks to it: fields are dropped in this order.
+    pub(super) cluster: Cluster,
+}
+
+impl Stage {
+    /// Brings the cluster up and installs what the operator needs. No replica runs yet.
+    pub(super) async fn set(arguments: Arguments, logs: PathBuf) -> anyhow::Result<Self> {
+        let screen = Screen::new();
+        screen.chapter("A control plane");
+        screen.progress("starting etcd, kube-apiserver and kube-controller-manager");
+        let cluster = Cluster::connect_or_start(Options::default()).await?;
+        let client = writers::client(cluster.config())?;
+        let version = client.apiserver_version().await.context("the API server does not answer")?.git_version;
+        match &cluster {
+            Cluster::Own(_) => screen.fact(&format!(
+                "Kubernetes {version} is up after {}: etcd, kube-apiserver and kube-controller-manager, the real ones, \
+                 as plain processes.",
+                time(screen.elapsed())
+            )),
+            Cluster::Given(_) => {
+                screen.fact(&format!("Kubernetes {version} at {}, as KUBECONFIG says.", cluster.config().cluster_url));
+            }
+        }
+        let settings = Settings { lease_duration: arguments.lease_duration(), logs, arguments: Vec::new() };
+        let fleet = Fleet::install(&cluster, client.clone(), settings).await?;
+        let stage = Self { arguments, screen, client, fleet, cluster };
+        stage.nothing_of_ours_there().await?;
+        stage.screen.fact(
+            "ConfigMapSync is defined there, and the operator's ServiceAccount has the rights that are shipped, no more.",
+        );
+        Ok(stage)
+    }
+
+    /// The story would tell of someone else's objects, and delete them.
+    async fn nothing_of_ours_there(&self) -> anyhow::Result<()> {
+        let syncs = self.syncs().list(&ListParams::default()).await?.items.len();
+        let namespaces = self.our_namespaces().await?.len();
+        if syncs + namespaces > 0 {
+            bail!(
+                "the cluster has {syncs} ConfigMapSyncs and {namespaces} namespaces of an earlier demo: \
+                 the demo wants a cluster without them (unset KUBECONFIG to have one started)"
+            );
+        }
+        Ok(())
+    }
+
+    /// ConfigMapSyncs of all namespaces.
+    pub(super) fn syncs(&self) -> Api<ConfigMapSync> {
+        Api::all(self.client.clone())
+    }
+
+    /// The names of the namespaces that the one source is copied into.
+    pub(super) fn destinations(&self) -> Vec<String> {
+        (1..=self.arguments.namespaces).map(|number| format!("demo-{number:04}")).collect()
+    }
+
+    /// A namespace of ours.
+    pub(super) fn namespace(&self, name: &str) -> Namespace {
+        objects::namespace(name, OWNER)
+    }
+
+    async fn our_namespaces(&self) -> anyhow::Result<Vec<String>> {
+        let ours = ListParams::default().labels(&format!("{}={OWNER}", objects::MADE_BY));
+        let found = Api::<Namespace>::all(self.client.clone()).list_metadata(&ours).await?;
+        Ok(found.items.iter().map(|namespace| namespace.name_any()).collect())
+    }
+
+    /// Runs kubectl as the administrator, the way the command line shows it, and returns what it prints.
+    pub(super) async fn kubectl(&self, arguments: &str) -> anyhow::Result<String> {
+        let mut command = self.cluster.kubectl();
+        command.args(arguments.split_whitespace()).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+        let output = tokio::task::spawn_blocking(move || command.output()).await??;
+        if !output.status.success() {
+            bail!("`kubectl {arguments}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs kubectl, and shows what is typed and what comes back.
+    pub(super) async fn show_kubectl(&self, arguments: &str) -> anyhow::Result<()> {
+        self.screen.command(&format!("kubectl {arguments}"));
+        let output = self.kubectl(arguments).await?;
+        self.screen.block(&narrow(&output));
+        Ok(())
+    }
+
+    /// Says how to talk to what is left standing.
+    pub(super) fn explain(&self) {
+        let screen = &self.screen;
+        screen.chapter("Yours until Ctrl-C");
+        screen.say("In another terminal:");
+        screen.block("");
+        let mut lines = format!("export KUBECONFIG={}\n", self.cluster.kubeconfig().display());
+        if let Cluster::Own(own) = &self.cluster {
+            lines.push_str(&format!("export PATH={}:$PATH\n", own.bin_dir().display()));
+        }
+        lines.push_str(&format!(
+            "kubectl get configmapsyncs -A\n\
+             kubectl get leases -n {lease_namespace}\n\
+             kubectl edit configmap shared-settings -n {SOURCE_NAMESPACE}\n\
+             kubectl get configmap shared-settings -n demo-0001 -o yaml\n\
+             kubectl delete configmapsyncs --all -n {SOURCE_NAMESPACE}\n",
+            lease_namespace = crate::fleet::NAMESPACE,
+        ));
+        for replica in self.fleet.replicas() {
+            lines.push_str(&format!(
+                "curl -s localhost:{}/metrics | grep ^configmapsync   # {}\n",
+                replica.metrics_port(),
+                replica.name()
+            ));
+        }
+        lines.push_str(&format!("tail -f {}/*.log\n", self.fleet.logs().display()));
+        // As they are: a path that is cut is of no use.
+        for line in lines.lines() {
+            screen.verbatim(line);
+        }
+    }
+
+    /// Ends the replicas; in someone else's cluster also what the demo made there, but for the definition and the RBAC rules.
+    pub(super) async fn clear(&mut self) -> anyhow::Result<()> {
+        if matches!(self.cluster, Cluster::Own(_)) {
+            return Ok(());
+        }
+        self.screen.progress("deleting what the demo made in this cluster");
+        if !self.fleet.replicas().is_empty() {
+            self.delete_all_syncs().await?;
+        }
+        let _ = self.kubectl(&format!("delete --ignore-not-found -f {SAMPLE}")).await;
+        self.fleet.terminate().await?;
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        for name in self.our_namespaces().await? {
+            namespaces.delete(&name, &DeleteParams::background()).await?;
+        }
+        self.screen.say(
+            "What the demo made is deleted, but for the definition and the operator's account: \
+             `make undeploy uninstall` removes those.",
+        );
+        Ok(())
+    }
+
+    /// Deletes every sync of the demo's namespace and waits until the operator has let them go.
+    async fn delete_all_syncs(&self) -> anyhow::Result<()> {
+        let syncs = Api::<ConfigMapSync>::namespaced(self.client.clone(), SOURCE_NAMESPACE);
+        syncs.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
+        for _ in 0..600 {
+            if syncs.list_metadata(&ListParams::default().limit(1)).await?.items.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("syncs of the demo are still there after a minute: `kubectl get configmapsyncs -n {SOURCE_NAMESPACE}`")
+    }
+}
+
+/// Tables of kubectl have three spaces between columns; with two they fit.
+fn narrow(output: &str) -> String {
+    if !output.starts_with("NAME ") {
+        return output.to_owned();
+    }
+    let rows: Vec<Vec<&str>> = output.lines().map(|line| split_columns(line)).collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> =
+        (0..columns).map(|c| rows.iter().filter_map(|row| row.get(c)).map(|cell| cell.len()).max().unwrap_or(0)).collect();
+    let pad = |row: &Vec<&str>| -> String {
+        row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}  ")).collect::<String>().trim_end().to_owned()
+    };
+    rows.iter().map(pad).collect::<Vec<_>>().join("\n")
+}
+
+/// Cells are separated by at least two spaces: a column's title may have one in it.
+fn split_columns(line: &str) -> Vec<&str> {
+    line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_become_narrow() {
+        let table = "NAME            READY   LAST SYNC\nmy-first-sync   True    1s\n";
+        assert_eq!(narrow(table), "NAME           READY  LAST SYNC\nmy-first-sync  True   1s");
+        assert_eq!(narrow("a   b\n"), "a   b\n");
+    }
+}

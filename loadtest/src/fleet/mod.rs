@@ -1,0 +1,160 @@
+//! A fleet of operator replicas, each a process of its own on this machine under the ServiceAccount and the RBAC rules
+//! that are shipped.
+//!
+//! They are children of this process and never outlive it, see [`testbed::process`].
+
+mod install;
+mod page;
+mod replica;
+mod shards;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use testbed::Cluster;
+
+pub use install::{NAMESPACE, SERVICE_ACCOUNT};
+pub use page::Page;
+pub use replica::{Replica, Usage, usage};
+pub use shards::Shards;
+
+/// How the replicas are to run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `--lease-duration` of the operator.
+    pub lease_duration: Duration,
+    /// Where each replica's log goes; what stood there before is replaced.
+    pub logs: PathBuf,
+    /// More arguments for each replica.
+    pub arguments: Vec<String>,
+}
+
+/// The fleet.
+#[derive(Debug)]
+pub struct Fleet {
+    settings: Settings,
+    operator: PathBuf,
+    kubeconfig: PathBuf,
+    leases: Api<Lease>,
+    replicas: Vec<Replica>,
+}
+
+impl Fleet {
+    /// Installs definition and RBAC rules, and is ready to start replicas; none runs yet.
+    ///
+    /// # Errors
+    /// When the operator is not built, another one is at work in the cluster, or the cluster refuses.
+    pub async fn install(cluster: &Cluster, client: Client, settings: Settings) -> anyhow::Result<Self> {
+        let operator = operator()?;
+        install::no_other_operator(&client).await?;
+        install::manifests(cluster).await?;
+        let kubeconfig = cluster.service_account_kubeconfig(NAMESPACE, SERVICE_ACCOUNT).await?;
+        std::fs::create_dir_all(&settings.logs)
+            .with_context(|| format!("no directory for logs at {}", settings.logs.display()))?;
+        let leases = Api::namespaced(client, NAMESPACE);
+        Ok(Self { settings, operator, kubeconfig, leases, replicas: Vec::new() })
+    }
+
+    /// Starts replicas `replica-1` to `replica-{count}`; those that run already are left alone.
+    ///
+    /// # Errors
+    /// When one cannot be started.
+    pub fn start(&mut self, count: usize) -> anyhow::Result<()> {
+        for number in 1..=count {
+            let name = format!("replica-{number}");
+            if self.replicas.iter().any(|replica| replica.name() == name) {
+                continue;
+            }
+            self.replicas.push(Replica::start(name, &self.operator, &self.kubeconfig, &self.settings)?);
+        }
+        Ok(())
+    }
+
+    /// The replicas that run.
+    pub fn replicas(&self) -> &[Replica] {
+        &self.replicas
+    }
+
+    /// Kills the replica with SIGKILL. Its Leases stay as they are.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn kill(&mut self, name: &str) -> anyhow::Result<()> {
+        let at = self.replicas.iter().position(|replica| replica.name() == name);
+        let at = at.with_context(|| format!("no {name} runs that could be killed"))?;
+        self.replicas.remove(at).kill()
+    }
+
+    /// Ends all replicas with SIGTERM, at once, as a Deployment that is scaled to 0 does.
+    ///
+    /// # Errors
+    /// When one had to be killed, or did not end with exit code 0.
+    pub async fn terminate(&mut self) -> anyhow::Result<()> {
+        let replicas = std::mem::take(&mut self.replicas);
+        futures::future::try_join_all(replicas.iter().map(Replica::terminate)).await?;
+        Ok(())
+    }
+
+    /// Waits until `/readyz` of every replica answers 200.
+    ///
+    /// # Errors
+    /// When one ends, or after `within`; the message has what it said last.
+    pub async fn until_ready(&self, within: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + within;
+        for replica in &self.replicas {
+            replica.until_ready(deadline).await?;
+        }
+        Ok(())
+    }
+
+    /// Who holds which shard, as the Leases say.
+    ///
+    /// # Errors
+    /// When the Leases cannot be listed.
+    pub async fn shards(&self) -> anyhow::Result<Shards> {
+        let leases = self.leases.list(&ListParams::default()).await.context("cannot list the Leases")?;
+        Ok(Shards::of(&leases.items))
+    }
+
+    /// Whether every shard has a holder among the replicas that run, and none among `former`, the names of sessions.
+    pub fn all_held(&self, shards: &Shards, former: &[String]) -> bool {
+        shards.holders().all(|holder| {
+            holder.is_some_and(|holder| {
+                self.replicas.iter().any(|replica| shards::is_session_of(holder, replica.name()))
+                    && !former.iter().any(|name| name == holder)
+            })
+        })
+    }
+
+    /// Fails when a replica that should run has ended.
+    ///
+    /// # Errors
+    /// As said; the message has the end of its log.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.replicas.iter().try_for_each(Replica::check)
+    }
+
+    /// The directory of the logs.
+    pub fn logs(&self) -> &Path {
+        &self.settings.logs
+    }
+}
+
+/// The operator beside this program.
+fn operator() -> anyhow::Result<PathBuf> {
+    let here = std::env::current_exe().context("this program cannot tell where it is")?;
+    let operator = here.with_file_name("configmapsync-operator");
+    if !operator.is_file() {
+        let release = if here.parent().is_some_and(|dir| dir.ends_with("release")) { " --release" } else { "" };
+        bail!(
+            "the operator is not built: run `cargo build{release} -p configmapsync-operator` first, or use make \
+             ({} is missing)",
+            operator.display()
+        );
+    }
+    Ok(operator)
+}

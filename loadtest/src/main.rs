@@ -1,2 +1,0 @@
-//! The load test.
-fn main() {}
