@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{self, Event, metadata_watcher, watcher};
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use tokio::task::JoinHandle;
 
@@ -42,7 +42,8 @@ pub struct Copies {
 #[derive(Debug, Default)]
 struct State {
     seen: HashMap<Place, Sighting>,
-    last_gone: Option<Instant>,
+    /// When those that are not there any more were seen going.
+    gone: HashMap<Place, Instant>,
     listed: bool,
     /// Why the watch had to begin anew, the last time that it had to.
     trouble: Option<String>,
@@ -59,7 +60,7 @@ impl Copies {
         edition: impl Fn(&PartialObjectMeta<ConfigMap>) -> Option<u64> + Send + 'static,
     ) -> anyhow::Result<Self> {
         let config = watcher::Config::default().labels(selector);
-        Self::follow(metadata_watcher(Api::<ConfigMap>::all(client), config), edition).await
+        Self::follow(watcher(Api::<PartialObjectMeta<ConfigMap>>::all(client), config), edition).await
     }
 
     /// Watches ConfigMaps with this label, with all that is in them.
@@ -100,21 +101,6 @@ impl Copies {
             tokio::time::sleep(LOOK).await;
         }
         Ok(copies)
-    }
-
-    /// How many copies there are.
-    pub fn len(&self) -> usize {
-        lock(&self.state).seen.len()
-    }
-
-    /// Whether there is no copy.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// When the last copy to go was seen going.
-    pub fn last_gone(&self) -> Option<Instant> {
-        lock(&self.state).last_gone
     }
 
     /// How many of these copies have at least this edition.
@@ -161,24 +147,32 @@ impl Copies {
         wanted.iter().map(at).collect::<Option<_>>().context("a copy went while the others were waited for")
     }
 
-    /// Waits until no copy is left and returns when the last one was seen going.
+    /// Waits until none of these copies is left, and returns when each was seen going, in the order of `places`. `look` is
+    /// called now and then with how many are left; its error ends the wait.
     ///
     /// # Errors
     /// When some are left after `within`; the message names one of them.
     pub async fn all_gone(
         &self,
+        places: &[Place],
         within: Duration,
         mut look: impl FnMut(usize) -> anyhow::Result<()>,
-    ) -> anyhow::Result<Instant> {
+    ) -> anyhow::Result<Vec<Instant>> {
         let deadline = Instant::now() + within;
         loop {
-            let left = self.len();
+            let left = {
+                let state = lock(&self.state);
+                places.iter().filter(|place| state.seen.contains_key(*place)).count()
+            };
             if left == 0 {
-                return Ok(self.last_gone().unwrap_or_else(Instant::now));
+                let state = lock(&self.state);
+                let gone = places.iter().map(|place| state.gone.get(place).copied());
+                return gone.collect::<Option<_>>().context("a copy whose end was waited for was never there");
             }
             look(left)?;
             if Instant::now() > deadline {
-                let one = lock(&self.state).seen.keys().next().cloned().unwrap_or_default();
+                let state = lock(&self.state);
+                let one = places.iter().find(|place| state.seen.contains_key(*place)).cloned().unwrap_or_default();
                 bail!("after {} s {left} copies are still there; {}/{} is one", within.as_secs(), one.0, one.1);
             }
             tokio::time::sleep(LOOK).await;
@@ -230,6 +224,7 @@ impl State {
             // Seen before with the same edition: the time of the first sighting stands.
             Some(edition) if self.seen.get(&place).is_some_and(|seen| seen.edition == edition) => {}
             Some(edition) => {
+                self.gone.remove(&place);
                 self.seen.insert(place, Sighting { edition, at: Instant::now() });
             }
             None => self.remove(&place),
@@ -238,7 +233,7 @@ impl State {
 
     fn remove(&mut self, place: &Place) {
         if self.seen.remove(place).is_some() {
-            self.last_gone = Some(Instant::now());
+            self.gone.insert(place.clone(), Instant::now());
         }
     }
 }
@@ -272,7 +267,7 @@ mod tests {
         send(&mut state, Event::Init, None);
         send(&mut state, Event::InitApply(copy("a")), Some(1));
         send(&mut state, Event::InitDone, None);
-        assert!(!state.seen.contains_key(&b) && state.last_gone.is_some());
+        assert!(!state.seen.contains_key(&b) && state.gone.contains_key(&b));
         assert_eq!(state.seen[&a].at, first);
         send(&mut state, Event::Apply(copy("a")), Some(2));
         assert!(has(&state, &a, 2));

@@ -5,6 +5,32 @@
 pub mod copies;
 pub mod demo;
 pub mod fleet;
+pub mod measure;
 pub mod objects;
+pub mod report;
 pub mod screen;
+pub mod stats;
 pub mod writers;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Ends with Ctrl-C or SIGTERM.
+fn interrupted() -> anyhow::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Beside the build's own files, so that logs outlive the control plane and are in nobody's way.
+fn logs(name: &str) -> anyhow::Result<PathBuf> {
+    let here = std::env::current_exe().context("this program cannot tell where it is")?;
+    let target = here.parent().and_then(|profile| profile.parent());
+    Ok(target.context("this program is not where cargo builds it")?.join(name))
+}

@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const WIDTH: usize = 80;
+/// How wide a line of a block can be.
+pub const BLOCK: usize = WIDTH - 4;
 /// Without a terminal progress becomes a line only so often, so that a log stays a log.
 const SELDOM: Duration = Duration::from_secs(10);
 /// Back to the beginning of the line, and nothing on it.
@@ -69,11 +71,17 @@ impl Screen {
         self.line(&format!("  {}", self.paint("36", &format!("$ {text}"))));
     }
 
-    /// What a command answers, or a table: line by line as it is, so far as it fits.
+    /// What a command answers, or a table: line by line as it is. What does not fit goes on in the next line.
     pub fn block(&self, text: &str) {
         for line in text.lines() {
-            let cut: String = line.trim_end().chars().take(WIDTH - 4).collect();
-            self.line(&format!("    {cut}"));
+            let characters: Vec<char> = line.trim_end().chars().collect();
+            for (number, part) in characters.chunks(BLOCK).enumerate() {
+                let indent = if number == 0 { "    " } else { "      " };
+                self.line(&format!("{indent}{}", part.iter().collect::<String>()));
+            }
+            if characters.is_empty() {
+                self.line("");
+            }
         }
     }
 
@@ -112,19 +120,18 @@ fn write(text: &str) {
 
 /// Words in lines of at most `width` characters; a longer word has a line of its own.
 fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
+    let mut lines = Vec::new();
+    let mut line = String::new();
     for word in text.split_whitespace() {
-        let last = lines.last_mut().filter(|line| line.chars().count() + 1 + word.chars().count() <= width);
-        match last {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            None if lines.last().is_some_and(String::is_empty) => lines[0].push_str(word),
-            None => lines.push(word.to_owned()),
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::take(&mut line));
         }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
     }
+    lines.push(line);
     lines
 }
 

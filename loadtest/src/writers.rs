@@ -58,10 +58,10 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn answers_come_in_the_order_of_the_items() {
         let work = |n: u64| async move {
-            tokio::time::sleep(Duration::from_secs(100 - n)).await;
+            tokio::time::sleep(Duration::from_millis(100 - n)).await;
             Ok(n)
         };
         let mut told = Vec::new();

@@ -93,9 +93,10 @@ impl Many {
         writers::each(destinations, create, done).await.context("the syncs cannot be made").map(drop)
     }
 
-    /// The watch of the copies.
-    pub(super) fn copies(&self) -> &Copies {
-        &self.copies
+    /// Waits until all copies are gone; when the last one was seen going.
+    pub(super) async fn gone(&self, look: impl FnMut(usize) -> anyhow::Result<()>) -> anyhow::Result<Instant> {
+        let gone = self.copies.all_gone(&self.places, WITHIN, look).await?;
+        Ok(gone.into_iter().max().unwrap_or_else(Instant::now))
     }
 
     /// How many copies hold the newest edition.

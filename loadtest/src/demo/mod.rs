@@ -6,15 +6,13 @@ mod stage;
 mod story;
 mod takeover;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Parser;
 use clap::builder::BoolishValueParser;
-use tokio::signal::unix::{SignalKind, signal};
 
+use crate::{interrupted, logs};
 use stage::Stage;
 
 /// Shows the operator at work on a real Kubernetes control plane, in under a minute.
@@ -64,7 +62,7 @@ pub fn main() -> ExitCode {
 async fn until_end(arguments: &Arguments) -> anyhow::Result<()> {
     let mut stop = Box::pin(interrupted()?);
     let mut stage = tokio::select! {
-        stage = Stage::set(arguments.clone(), logs()?) => stage?,
+        stage = Stage::set(arguments.clone(), logs("demo-logs")?) => stage?,
         () = &mut stop => anyhow::bail!("interrupted"),
     };
     let told = tokio::select! {
@@ -78,22 +76,4 @@ async fn until_end(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let cleared = stage.clear().await;
     told.and(cleared)
-}
-
-/// Ends with Ctrl-C or SIGTERM.
-fn interrupted() -> anyhow::Result<impl Future<Output = ()>> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
-/// Beside the build's own files, so that logs outlive the control plane and are in nobody's way.
-fn logs() -> anyhow::Result<PathBuf> {
-    let here = std::env::current_exe().context("this program cannot tell where it is")?;
-    let target = here.parent().and_then(|profile| profile.parent());
-    Ok(target.context("this program is not where cargo builds it")?.join("demo-logs"))
 }

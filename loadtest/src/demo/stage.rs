@@ -12,7 +12,7 @@ use testbed::{Cluster, Options};
 
 use super::Arguments;
 use crate::fleet::{Fleet, Settings};
-use crate::screen::{Screen, time};
+use crate::screen::{BLOCK, Screen, time};
 use crate::{objects, writers};
 
 /// The namespace of the source that everyone gets, and of its syncs.
@@ -182,19 +182,19 @@ impl Stage {
     }
 }
 
-/// Tables of kubectl have three spaces between columns; with two they fit.
+/// Tables of kubectl have three spaces between columns; with two, or one, they may fit.
 fn narrow(output: &str) -> String {
     if !output.starts_with("NAME ") {
         return output.to_owned();
     }
-    let rows: Vec<Vec<&str>> = output.lines().map(|line| split_columns(line)).collect();
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> =
-        (0..columns).map(|c| rows.iter().filter_map(|row| row.get(c)).map(|cell| cell.len()).max().unwrap_or(0)).collect();
-    let pad = |row: &Vec<&str>| -> String {
-        row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}  ")).collect::<String>().trim_end().to_owned()
+    let rows: Vec<Vec<&str>> = output.lines().map(split_columns).collect();
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.len()).max();
+    let widths: Vec<usize> = (0..).map_while(width).collect();
+    let gap = if widths.iter().map(|width| width + 2).sum::<usize>() <= BLOCK + 2 { 2 } else { 1 };
+    let line = |row: &Vec<&str>| {
+        row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<0$}", width + gap)).collect::<String>()
     };
-    rows.iter().map(pad).collect::<Vec<_>>().join("\n")
+    rows.iter().map(|row| line(row).trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
 /// Cells are separated by at least two spaces: a column's title may have one in it.

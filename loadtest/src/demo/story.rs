@@ -120,7 +120,7 @@ async fn everything_goes(stage: &mut Stage, many: &Many) -> anyhow::Result<()> {
         screen.progress(&format!("{} copies left", thousands(left)));
         stage.fleet.check()
     };
-    let last = many.copies().all_gone(Duration::from_secs(60), look).await?;
+    let last = many.gone(look).await?;
     deletion.await?.context("the syncs cannot be deleted")?;
     screen.fact(&format!(
         "The last of {} copies went {} after the command.",

@@ -15,7 +15,8 @@ const LINE: Duration = Duration::from_secs(1);
 
 /// Tells it.
 pub(super) async fn happens(stage: &mut Stage, many: &mut Many) -> anyhow::Result<()> {
-    let victim = stage.fleet.replicas().get(1).context("one replica alone cannot be taken over from")?.name().to_owned();
+    let victim =
+        stage.fleet.replicas().get(1).context("one replica alone cannot be taken over from")?.name().to_owned();
     stage.screen.chapter(&format!("{victim} is killed, and the source changes at that moment"));
     let before = stage.fleet.shards().await?;
     show_shards(stage, &before);

@@ -2,9 +2,12 @@
 
 use std::io::Write as _;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use configmapsync_operator::api::configmapsync::ConfigMapSync;
 use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::ListParams;
 use kube::{Api, Client};
 use testbed::Cluster;
 
@@ -12,6 +15,8 @@ use testbed::Cluster;
 pub const NAMESPACE: &str = "configmapsync-system";
 /// The account that the operator runs under.
 pub const SERVICE_ACCOUNT: &str = "configmapsync-controller-manager";
+/// From the definition's coming in to its being served.
+const SERVED_WITHIN: Duration = Duration::from_secs(30);
 const DEPLOYMENT: &str = "configmapsync-controller-manager";
 
 const MANIFESTS: &str = include_str!("../../../deploy/install.yaml");
@@ -46,14 +51,21 @@ pub(super) async fn manifests(cluster: &Cluster) -> anyhow::Result<()> {
         Ok(())
     };
     tokio::task::spawn_blocking(apply).await?.context("the manifests cannot be applied")?;
-    let mut kubectl = cluster.kubectl();
-    kubectl.args(["wait", "--for=condition=Established", "--timeout=30s"]);
-    kubectl.arg("customresourcedefinition/configmapsyncs.apps.kapendra.com");
-    let output = tokio::task::spawn_blocking(move || kubectl.output()).await??;
-    if !output.status.success() {
-        bail!("the definition is not served: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
     Ok(())
+}
+
+/// Waits until ConfigMapSyncs can be listed: for some moments after its definition is established, the API server answers
+/// that it is still making its store ready.
+pub(super) async fn until_served(client: &Client) -> anyhow::Result<()> {
+    let syncs = Api::<ConfigMapSync>::all(client.clone());
+    let deadline = Instant::now() + SERVED_WITHIN;
+    loop {
+        match syncs.list_metadata(&ListParams::default().limit(1)).await {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error).context("ConfigMapSyncs are not served"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
 }
 
 /// The manifests but for the Deployment and what counts its pods.

@@ -52,6 +52,7 @@ impl Fleet {
         let operator = operator()?;
         install::no_other_operator(&client).await?;
         install::manifests(cluster).await?;
+        install::until_served(&client).await?;
         let kubeconfig = cluster.service_account_kubeconfig(NAMESPACE, SERVICE_ACCOUNT).await?;
         std::fs::create_dir_all(&settings.logs)
             .with_context(|| format!("no directory for logs at {}", settings.logs.display()))?;

@@ -16,7 +16,8 @@ impl Shards {
     pub(super) fn of(leases: &[Lease]) -> Self {
         let mut holders = vec![None; SHARDS];
         for lease in leases {
-            let number = lease.metadata.name.as_deref().and_then(|name| name.strip_prefix(LEASE)?.parse::<usize>().ok());
+            let number =
+                lease.metadata.name.as_deref().and_then(|name| name.strip_prefix(LEASE)?.parse::<usize>().ok());
             if let Some(place) = number.and_then(|number| holders.get_mut(number)) {
                 let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone());
                 *place = holder.filter(|holder| !holder.is_empty());

@@ -1,0 +1,7 @@
+//! `make loadtest`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    loadtest::measure::main()
+}

@@ -1,0 +1,183 @@
+//! What every measurement needs: the cluster, the fleet, quiet before it begins, and the account of what was used.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use kube::Client;
+use testbed::audit::Mark;
+use testbed::{AuditEvent, Cluster, Component};
+
+use super::arguments::Arguments;
+use crate::fleet::{self, Fleet, Usage};
+use crate::screen::Screen;
+
+/// The beginning of the operator's user agent, and of ours.
+pub(super) const OPERATOR: &str = "configmapsync-operator";
+pub(super) const OURSELVES: &str = "configmapsync-loadtest";
+
+/// Nothing was written for this long: what was set going has come to its end.
+const QUIET: Duration = Duration::from_secs(2);
+/// Nobody is waited for longer than this before a measurement.
+const QUIET_WITHIN: Duration = Duration::from_secs(120);
+
+/// The bench.
+pub(super) struct Bench {
+    pub(super) arguments: Arguments,
+    pub(super) screen: Screen,
+    pub(super) client: Client,
+    pub(super) fleet: Fleet,
+    // After the fleet, which talks to it: fields are dropped in this order.
+    pub(super) cluster: Cluster,
+}
+
+/// The state of the accounts when a measurement began.
+pub(super) struct Account {
+    began: Instant,
+    began_at: Timestamp,
+    mark: Option<Mark>,
+    usage: BTreeMap<String, Usage>,
+}
+
+/// What came of it.
+pub(super) struct Used {
+    /// The requests since, if there is an audit log.
+    pub(super) events: Vec<AuditEvent>,
+    pub(super) processes: BTreeMap<String, Usage>,
+}
+
+impl Bench {
+    /// Opens the account of a measurement that begins now.
+    pub(super) fn open(&self) -> anyhow::Result<Account> {
+        let mark = self.cluster.audit().ok().map(testbed::AuditLog::mark).transpose()?;
+        Ok(Account { usage: self.usage()?, mark, began: Instant::now(), began_at: Timestamp::now() })
+    }
+
+    /// Every process that can be looked at: replicas, control plane, ourselves.
+    pub(super) fn usage(&self) -> anyhow::Result<BTreeMap<String, Usage>> {
+        let mut all = self.replicas()?;
+        all.insert("load test".to_owned(), fleet::usage(std::process::id())?);
+        if let Ok(own) = self.cluster.control_plane() {
+            for component in [Component::ApiServer, Component::Etcd, Component::ControllerManager] {
+                if let Some(pid) = own.pid(component) {
+                    all.insert(component.program().to_owned(), fleet::usage(pid)?);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Every replica.
+    pub(super) fn replicas(&self) -> anyhow::Result<BTreeMap<String, Usage>> {
+        self.fleet.replicas().iter().map(|replica| Ok((replica.name().to_owned(), replica.usage()?))).collect()
+    }
+
+    /// Waits until nothing is written any more but Leases; so what comes next is not disturbed by what was before.
+    pub(super) async fn quiet(&self, why: &str) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let (mut mark, mut writes) = (self.open()?.mark, self.writes_by_metrics().await?);
+        let mut since = begun;
+        while since.elapsed() < QUIET && begun.elapsed() < QUIET_WITHIN {
+            self.screen.progress(&format!("{why}: waiting for quiet ({:.0} s)", begun.elapsed().as_secs_f64()));
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            self.fleet.check()?;
+            let now = self.writes_by_metrics().await?;
+            let mut written = now > writes;
+            writes = now;
+            if let (Ok(audit), Some(from)) = (self.cluster.audit(), mark) {
+                let (events, next) = audit.read(from)?;
+                written |= events.iter().any(|event| event.is_write() && event.resource != "leases");
+                mark = Some(next);
+            }
+            if written {
+                since = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    /// Where there is no audit log, the replicas' own word is all there is.
+    async fn writes_by_metrics(&self) -> anyhow::Result<f64> {
+        if self.cluster.audit().is_ok() {
+            return Ok(0.0);
+        }
+        let mut sum = 0.0;
+        for replica in self.fleet.replicas() {
+            sum += replica.metrics().await?.sum("configmapsync_writes_total", &[]);
+        }
+        Ok(sum)
+    }
+
+    /// Starts the replicas; returns how long it took until they were ready, and until they held every shard.
+    pub(super) async fn start(&mut self) -> anyhow::Result<(Duration, Duration)> {
+        let former = self.fleet.shards().await?.sessions();
+        let begun = Instant::now();
+        self.fleet.start(usize::from(self.arguments.replicas))?;
+        self.screen.progress("starting the replicas");
+        self.fleet.until_ready(Duration::from_secs(120)).await?;
+        let ready = begun.elapsed();
+        let within = self.arguments.lease_duration * 3 + Duration::from_secs(60);
+        loop {
+            let shards = self.fleet.shards().await?;
+            if self.fleet.all_held(&shards, &former) {
+                return Ok((ready, begun.elapsed()));
+            }
+            self.screen.progress(&format!("{} shards without a holder", shards.unheld()));
+            self.fleet.check()?;
+            anyhow::ensure!(begun.elapsed() < within, "shards are still held like this: {}", shards.map());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Account {
+    /// When it began.
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Closes it.
+    pub(super) fn close(&self, bench: &Bench) -> anyhow::Result<Used> {
+        let events = match (bench.cluster.audit(), self.mark) {
+            (Ok(audit), Some(mark)) => audit.since(mark)?,
+            _ => Vec::new(),
+        };
+        let processes = bench.usage()?.into_iter().map(|(name, mut usage)| {
+            usage.cpu_seconds -= self.usage.get(&name).map_or(0.0, |before| before.cpu_seconds);
+            usage.cpu_seconds = (usage.cpu_seconds * 100.0).round() / 100.0;
+            (name, usage)
+        });
+        Ok(Used { events, processes: processes.collect() })
+    }
+
+    /// How long after the beginning the last of these requests was over.
+    pub(super) fn last<'a>(&self, events: impl Iterator<Item = &'a AuditEvent>) -> Option<f64> {
+        let over =
+            |event: &AuditEvent| event.time.duration_since(self.began_at).as_secs_f64() + event.latency.as_secs_f64();
+        events.map(over).max_by(f64::total_cmp)
+    }
+}
+
+impl Used {
+    /// The requests of a program, Leases aside.
+    pub(super) fn of<'a>(&'a self, agent: &'a str) -> impl Iterator<Item = &'a AuditEvent> {
+        self.events.iter().filter(move |event| event.agent() == agent && event.resource != "leases")
+    }
+}
+
+/// Requests by verb and resource; those that were refused also by the answer's code.
+pub(super) fn count<'a>(events: impl Iterator<Item = &'a AuditEvent>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for event in events {
+        let refused = if event.code >= 400 { format!(" ({})", event.code) } else { String::new() };
+        *counts.entry(format!("{} {}{refused}", event.verb, event.what())).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// The version of an object as a number.
+pub(super) fn version(object: &impl kube::Resource) -> anyhow::Result<u64> {
+    let version = object.meta().resource_version.as_deref();
+    version.and_then(|version| version.parse().ok()).context("an object came back without a version")
+}

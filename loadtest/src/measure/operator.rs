@@ -1,0 +1,203 @@
+//! What the operator is given to do, and how long it takes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use configmapsync_operator::api::configmapsync::ConfigMapSync;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+
+use super::bench::{self, Account, Bench, OPERATOR, Used};
+use super::set::{HOME, Set, Wanted};
+use super::verify;
+use crate::copies::{Copies, Place};
+use crate::report::{Measurement, Who};
+use crate::screen::thousands;
+use crate::stats::Latency;
+use crate::writers;
+
+/// For what takes a few seconds: longer than this and something hangs.
+const WITHIN: Duration = Duration::from_secs(300);
+
+/// A set in the operator's hands.
+pub(super) struct Served {
+    set: Set,
+    /// The edition and the version of each source.
+    sources: Vec<(u64, u64)>,
+    copies: Arc<Copies>,
+}
+
+impl Served {
+    /// Creates sources and syncs, and waits for the copies.
+    pub(super) async fn create(bench: &Bench, set: Set, copies: Arc<Copies>) -> anyhow::Result<(Self, Measurement)> {
+        let scenario = new_syncs(&set);
+        bench.quiet(&scenario).await?;
+        let config_maps = Api::<ConfigMap>::namespaced(bench.client.clone(), HOME);
+        let mut sources = Vec::new();
+        for source in 0..set.sources {
+            let made = config_maps.create(&PostParams::default(), &set.source(source, 1)).await;
+            sources.push((1, bench::version(&made.context("a source cannot be made")?)?));
+        }
+        let served = Self { set, sources, copies };
+
+        let account = bench.open()?;
+        let syncs = Api::<ConfigMapSync>::namespaced(bench.client.clone(), HOME);
+        let create = |wanted| {
+            let (syncs, sync) = (syncs.clone(), served.set.sync(wanted));
+            async move {
+                let sent = Instant::now();
+                syncs.create(&PostParams::default(), &sync).await?;
+                Ok(sent)
+            }
+        };
+        let done = |done| bench.screen.progress(&format!("{scenario}: {} created", thousands(done)));
+        let sent = writers::each(&served.set.copies, create, done).await.context("the syncs cannot be made")?;
+        let all: Vec<usize> = (0..served.sources.len()).collect();
+        let seen = served.arrive(bench, &scenario, &all).await?;
+        let measurement = served.settle(bench, scenario, &account, &sent, &seen).await?;
+        Ok((served, measurement))
+    }
+
+    /// Changes some sources at once and waits for their copies.
+    pub(super) async fn change(&mut self, bench: &Bench, sources: &[usize]) -> anyhow::Result<Measurement> {
+        let scenario = change(&self.set, sources);
+        bench.quiet(&scenario).await?;
+        let config_maps = Api::<ConfigMap>::namespaced(bench.client.clone(), HOME);
+        let account = bench.open()?;
+        let sent = account.began();
+        let replace = |source: &usize| {
+            let (config_maps, edition) = (config_maps.clone(), self.sources[*source].0 + 1);
+            let object = self.set.source(*source, edition);
+            async move {
+                let name = object.metadata.name.clone().unwrap_or_default();
+                let version = bench::version(&config_maps.replace(&name, &PostParams::default(), &object).await?)?;
+                Ok((edition, version))
+            }
+        };
+        let now = writers::each(sources, replace, |_| {}).await.context("a source cannot be changed")?;
+        for (source, now) in sources.iter().zip(now) {
+            self.sources[*source] = now;
+        }
+        let seen = self.arrive(bench, &scenario, sources).await?;
+        self.settle(bench, scenario, &account, &vec![sent; seen.len()], &seen).await
+    }
+
+    /// Deletes all syncs and waits until the copies and the syncs are gone.
+    pub(super) async fn delete(self, bench: &Bench) -> anyhow::Result<Measurement> {
+        let scenario = deletion(&self.set);
+        bench.quiet(&scenario).await?;
+        let syncs = Api::<ConfigMapSync>::namespaced(bench.client.clone(), HOME);
+        let account = bench.open()?;
+        let delete = |wanted: &Wanted| {
+            let (syncs, name) = (syncs.clone(), wanted.name.clone());
+            async move {
+                let sent = Instant::now();
+                syncs.delete(&name, &DeleteParams::default()).await?;
+                Ok(sent)
+            }
+        };
+        let done = |done| bench.screen.progress(&format!("{scenario}: {} deleted", thousands(done)));
+        let sent = writers::each(&self.set.copies, delete, done).await.context("the syncs cannot be deleted")?;
+        let places: Vec<Place> = self.set.copies.iter().map(|copy| copy.place.clone()).collect();
+        let look = |left: usize| {
+            bench.screen.progress(&format!("{scenario}: {} copies left", thousands(left)));
+            bench.fleet.check()
+        };
+        let gone = self.copies.all_gone(&places, WITHIN, look).await?;
+        bench.quiet(&scenario).await?;
+        let used = account.close(bench)?;
+        verify::all_gone(bench, &self.set).await?;
+        let delete_sources = |source: usize| {
+            let config_maps = Api::<ConfigMap>::namespaced(bench.client.clone(), HOME);
+            let name = self.set.source_name(source);
+            async move { Ok(config_maps.delete(&name, &DeleteParams::default()).await.map(drop)?) }
+        };
+        writers::each(0..self.set.sources, delete_sources, |_| {}).await?;
+        Ok(made(scenario, &account, &sent, &gone, used))
+    }
+
+    /// The set.
+    pub(super) fn set(&self) -> &Set {
+        &self.set
+    }
+
+    /// Goes on with another watch.
+    pub(super) fn watch(&mut self, copies: Arc<Copies>) {
+        self.copies = copies;
+    }
+
+    /// How many syncs there are.
+    pub(super) fn len(&self) -> usize {
+        self.set.copies.len()
+    }
+
+    /// Fails unless every copy holds what its source holds and every sync says so.
+    pub(super) async fn verify(&self, bench: &Bench) -> anyhow::Result<()> {
+        verify::all_in_order(bench, &self.set, &self.sources).await
+    }
+
+    async fn arrive(&self, bench: &Bench, scenario: &str, sources: &[usize]) -> anyhow::Result<Vec<Instant>> {
+        let copies = self.set.of_sources(sources);
+        let wanted: Vec<(Place, u64)> =
+            copies.map(|(_, copy)| (copy.place.clone(), self.sources[copy.source].1)).collect();
+        let all = thousands(wanted.len());
+        let look = |arrived| {
+            bench.screen.progress(&format!("{scenario}: {} of {all} copies", thousands(arrived)));
+            bench.fleet.check()
+        };
+        self.copies.all_arrived(&wanted, WITHIN, look).await.with_context(|| scenario.to_owned())
+    }
+
+    /// Waits for the statuses, checks everything, and makes the measurement of it. `sent` and `seen`: of each copy.
+    async fn settle(
+        &self,
+        bench: &Bench,
+        scenario: String,
+        account: &Account,
+        sent: &[Instant],
+        seen: &[Instant],
+    ) -> anyhow::Result<Measurement> {
+        bench.quiet(&scenario).await?;
+        let used = account.close(bench)?;
+        self.verify(bench).await.with_context(|| scenario.clone())?;
+        Ok(made(scenario, account, sent, seen, used))
+    }
+}
+
+/// The measurement of it. `sent` and `seen`: of each copy.
+fn made(scenario: String, account: &Account, sent: &[Instant], seen: &[Instant], used: Used) -> Measurement {
+    let since = |at: Option<&Instant>| at.map_or(0.0, |at| at.duration_since(account.began()).as_secs_f64());
+    let paperwork = used.of(OPERATOR).filter(|event| event.is_write() && event.resource == "configmapsyncs");
+    Measurement {
+        copies: seen.len(),
+        who: Who::Operator,
+        first_seconds: since(seen.iter().min()),
+        last_seconds: since(seen.iter().max()),
+        settled_seconds: account.last(paperwork),
+        latency: Latency::of(seen.iter().zip(sent).map(|(seen, sent)| seen.duration_since(*sent))),
+        requests: bench::count(used.of(OPERATOR)),
+        processes: used.processes,
+        scenario,
+    }
+}
+
+/// The scenario's words, for operator and bare writers alike.
+pub(super) fn new_syncs(set: &Set) -> String {
+    format!("{} new syncs", set.title)
+}
+
+/// The scenario's words, for operator and bare writers alike.
+pub(super) fn change(set: &Set, sources: &[usize]) -> String {
+    let copies = thousands(set.of_sources(sources).count());
+    match sources.len() {
+        1 => format!("a change of one source with {copies} copies"),
+        several => format!("a change of {several} sources with {copies} copies in all"),
+    }
+}
+
+/// The scenario's words, for operator and bare writers alike.
+pub(super) fn deletion(set: &Set) -> String {
+    format!("{} syncs deleted", set.title)
+}

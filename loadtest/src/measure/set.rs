@@ -1,0 +1,115 @@
+//! Syncs that are made together, and what their sources hold.
+
+use std::collections::BTreeMap;
+
+use configmapsync_operator::api::configmapsync::ConfigMapSync;
+use k8s_openapi::api::core::v1::ConfigMap;
+
+use crate::copies::Place;
+use crate::objects;
+
+/// Sources and syncs stand here.
+pub(super) const HOME: &str = "loadtest";
+
+/// One copy, and the sync that asks for it.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    /// The sync's name; also that of the copy.
+    pub(super) name: String,
+    /// Which of the sources.
+    pub(super) source: usize,
+    /// Where the copy is to stand.
+    pub(super) place: Place,
+}
+
+/// A set.
+#[derive(Clone, Debug)]
+pub(super) struct Set {
+    /// What it is called in the report.
+    pub(super) title: String,
+    /// The names of its objects begin so.
+    prefix: String,
+    size: usize,
+    pub(super) sources: usize,
+    pub(super) copies: Vec<Wanted>,
+}
+
+impl Set {
+    /// `count` syncs, spread evenly over sources and namespaces.
+    pub(super) fn new(prefix: &str, count: usize, sources: usize, namespaces: usize, size: usize) -> Self {
+        let copies = (0..count).map(|number| {
+            let name = format!("{prefix}-{number:06}");
+            let place = (namespace(number % namespaces), name.clone());
+            // By blocks, not by turns: else all copies of a source would stand in the same few namespaces.
+            Wanted { name, source: number * sources / count.max(1), place }
+        });
+        let title = crate::screen::thousands(count);
+        Self { title, prefix: prefix.to_owned(), size, sources, copies: copies.collect() }
+    }
+
+    /// The same under other names.
+    pub(super) fn renamed(&self, prefix: &str) -> Self {
+        let mut set = self.clone();
+        for wanted in &mut set.copies {
+            wanted.name = format!("{prefix}{}", &wanted.name[self.prefix.len()..]);
+            wanted.place.1.clone_from(&wanted.name);
+        }
+        prefix.clone_into(&mut set.prefix);
+        set
+    }
+
+    /// The name of a source.
+    pub(super) fn source_name(&self, source: usize) -> String {
+        format!("{}-source-{source}", self.prefix)
+    }
+
+    /// A source, in some edition.
+    pub(super) fn source(&self, source: usize, edition: u64) -> ConfigMap {
+        objects::config_map(HOME, &self.source_name(source), self.content(source, edition))
+    }
+
+    /// What a source holds in some edition.
+    pub(super) fn content(&self, source: usize, edition: u64) -> BTreeMap<String, String> {
+        let line = format!("source {source} of {} in edition {edition}\n", self.prefix);
+        let text: String = line.chars().cycle().take(self.size).collect();
+        [("content".to_owned(), text)].into()
+    }
+
+    /// The sync for a copy.
+    pub(super) fn sync(&self, wanted: &Wanted) -> ConfigMapSync {
+        let source = self.source_name(wanted.source);
+        objects::sync(&wanted.name, (HOME, &source), (&wanted.place.0, &wanted.place.1))
+    }
+
+    /// The copies of these sources, with their numbers.
+    pub(super) fn of_sources<'a>(&'a self, sources: &'a [usize]) -> impl Iterator<Item = (usize, &'a Wanted)> {
+        self.copies.iter().enumerate().filter(|(_, wanted)| sources.contains(&wanted.source))
+    }
+}
+
+/// The name of a namespace that copies stand in.
+pub(super) fn namespace(number: usize) -> String {
+    format!("load-{number:05}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn syncs_are_spread_evenly() {
+        let set = Set::new("load", 5000, 5, 500, 1024);
+        let places: HashSet<&Place> = set.copies.iter().map(|wanted| &wanted.place).collect();
+        let namespaces: HashSet<&str> = places.iter().map(|place| place.0.as_str()).collect();
+        assert_eq!((places.len(), namespaces.len()), (5000, 500));
+        for source in 0..5 {
+            assert_eq!(set.of_sources(&[source]).count(), 1000);
+        }
+        assert_eq!(set.content(1, 2)["content"].len(), 1024);
+        let bare = set.renamed("bare");
+        assert_eq!((bare.copies[7].name.as_str(), bare.source_name(1).as_str()), ("bare-000007", "bare-source-1"));
+        assert_eq!(bare.copies[7].place, ("load-00007".to_owned(), "bare-000007".to_owned()));
+    }
+}

@@ -1,0 +1,198 @@
+//! The report as a page in Markdown.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::{Measurement, Report, Who};
+use crate::fleet::Usage;
+use crate::screen::thousands;
+
+impl Report {
+    /// The page.
+    pub fn page(&self) -> String {
+        let mut page = self.head();
+        page.push_str(&self.ratios());
+        page.push_str(&self.all_measurements());
+        page.push_str(&self.costs());
+        page.push_str(&self.quiet_times());
+        page
+    }
+
+    /// The ratios, as a table.
+    pub fn ratios(&self) -> String {
+        let row = |one: &super::Comparison| {
+            vec![
+                one.scenario.clone(),
+                format!("{:.2}", one.operator_seconds),
+                format!("{:.2}", one.bare_seconds),
+                format!("{:.2}", one.ratio),
+                format!("{}, {}", one.rounds.0, one.rounds.1),
+            ]
+        };
+        table(
+            "Beside bare writers",
+            &["until the last copy", "operator, s", "bare writers, s", "ratio", "rounds"],
+            self.comparisons.iter().map(row),
+        )
+    }
+
+    fn head(&self) -> String {
+        let around = &self.surroundings;
+        let mut text = format!("# Load test of {}\n\n", around.started);
+        if let Some(error) = &self.error {
+            let _ = writeln!(text, "**It ended early:** {}\n", error.lines().next().unwrap_or_default());
+        }
+        let build = if around.optimized { "" } else { ", built without optimizations" };
+        let rows = [
+            ("command", format!("`{}`", around.command)),
+            ("commit", format!("{}, version {}{build}", around.commit, around.version)),
+            ("control plane", around.kubernetes.clone()),
+            (
+                "machine",
+                format!("{}, {} cores, {} MiB", around.processor, around.cores, thousands_of(around.memory_mib)),
+            ),
+            ("kernel", around.kernel.clone()),
+            ("took", format!("{:.0} s", self.seconds)),
+        ];
+        let settings = self.settings.iter().map(|(name, value)| format!("{name} {value}"));
+        text.push_str("| | |\n| --- | --- |\n");
+        for (name, value) in rows {
+            let _ = writeln!(text, "| {name} | {value} |");
+        }
+        let _ = writeln!(text, "| settings | {} |", settings.collect::<Vec<_>>().join(", ").replace('"', ""));
+        text.push_str(
+            "\nOperator, API server, etcd, bare writers and the watch that takes the times share the cores of one machine.\n",
+        );
+        text
+    }
+
+    fn all_measurements(&self) -> String {
+        let row = |one: &Measurement| {
+            let latency = &one.latency;
+            let mut row = vec![one.scenario.clone(), who(one.who).to_owned()];
+            row.extend([one.first_seconds, one.last_seconds].map(|seconds| format!("{seconds:.3}")));
+            row.push(one.settled_seconds.map_or(String::new(), |seconds| format!("{seconds:.2}")));
+            row.extend([latency.p50, latency.p90, latency.p99, latency.max].map(|seconds| format!("{seconds:.3}")));
+            row
+        };
+        let titles = ["", "by", "first copy, s", "last copy, s", "last status, s", "copy p50, s", "p90", "p99", "max"];
+        table("Every measurement, in the order of the run", &titles, self.measurements.iter().map(row))
+    }
+
+    fn costs(&self) -> String {
+        let by_operator = self.measurements.iter().filter(|one| one.who == Who::Operator);
+        let requests = by_operator.clone().map(|one| {
+            let total: usize = one.requests.values().sum();
+            let each = total as f64 / one.copies.max(1) as f64;
+            vec![one.scenario.clone(), counts(&one.requests), format!("{each:.2}")]
+        });
+        let requests = table(
+            "The operator's requests, by the API server's audit log, Leases aside",
+            &["", "requests", "a copy"],
+            requests,
+        );
+        let processors = self.measurements.iter().map(|one| {
+            let seconds = |(name, usage): (&String, &Usage)| format!("{name} {:.2}", usage.cpu_seconds);
+            let each: Vec<String> = one.processes.iter().map(seconds).collect();
+            vec![one.scenario.clone(), who(one.who).to_owned(), each.join(", ")]
+        });
+        requests + &table("Processor seconds", &["", "by", "seconds"], processors) + &self.memory_table()
+    }
+
+    fn memory_table(&self) -> String {
+        let row = |(name, usage): (&String, &Usage)| {
+            vec![name.clone(), format!("{:.1}", usage.resident_mib), format!("{:.1}", usage.peak_mib)]
+        };
+        table("Memory with all syncs in order", &["", "resident, MiB", "peak, MiB"], self.memory.iter().map(row))
+    }
+
+    fn quiet_times(&self) -> String {
+        let mut text = String::new();
+        if let Some(rest) = &self.rest {
+            let _ = writeln!(
+                text,
+                "\n## {:.0} s of rest with {} syncs in order\n\nRequests of all replicas: {}. Out of place: {}.",
+                rest.seconds,
+                thousands(rest.syncs),
+                counts(&rest.requests),
+                if rest.out_of_place.is_empty() { "none".to_owned() } else { counts(&rest.out_of_place) }
+            );
+        }
+        if let Some(restart) = &self.warm_restart {
+            let _ = writeln!(
+                text,
+                "\n## Warm restart of all replicas with {} syncs in order\n\nEnded {:.2} s after SIGTERM; ready {:.2} s and \
+                 all shards held {:.2} s after the start. In {:.0} s: {} writes and {} GETs, Leases aside. All requests: {}.",
+                thousands(restart.syncs),
+                restart.end_seconds,
+                restart.ready_seconds,
+                restart.held_seconds,
+                restart.counted_seconds,
+                restart.writes,
+                restart.gets,
+                counts(&restart.requests)
+            );
+        }
+        text
+    }
+}
+
+fn who(who: Who) -> &'static str {
+    match who {
+        Who::Operator => "operator",
+        Who::BareWriters => "bare writers",
+    }
+}
+
+fn counts(requests: &BTreeMap<String, usize>) -> String {
+    let each: Vec<String> = requests.iter().map(|(what, number)| format!("{} {what}", thousands(*number))).collect();
+    if each.is_empty() { "none".to_owned() } else { each.join(", ") }
+}
+
+fn thousands_of(number: u64) -> String {
+    thousands(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+/// A section with one table; nothing when there are no rows.
+fn table(title: &str, columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let rows: Vec<String> = rows.map(|row| format!("| {} |\n", row.join(" | "))).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = columns.join(" | ");
+    format!("\n## {title}\n\n| {head} |\n|{}\n{}", " --- |".repeat(columns.len()), rows.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Surroundings;
+    use crate::stats::Latency;
+
+    fn measurement(who: Who, last_seconds: f64) -> Measurement {
+        Measurement {
+            scenario: "change, 1,000 copies".to_owned(),
+            who,
+            copies: 1000,
+            first_seconds: 0.01,
+            last_seconds,
+            settled_seconds: None,
+            latency: Latency::default(),
+            requests: [("update configmaps".to_owned(), 1000)].into(),
+            processes: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn medians_are_set_beside_each_other() {
+        let mut report = Report::new(Surroundings::default(), BTreeMap::new());
+        report.measurements = [1.0, 1.2, 5.0].map(|seconds| measurement(Who::Operator, seconds)).to_vec();
+        report.measurements.push(measurement(Who::BareWriters, 0.8));
+        report.compare();
+        assert_eq!(report.comparisons.len(), 1);
+        assert!((report.comparisons[0].ratio - 1.5).abs() < 1e-9);
+        let page = report.page();
+        assert!(page.contains("| change, 1,000 copies | 1.20 | 0.80 | 1.50 | 3, 1 |"), "{page}");
+        assert!(page.contains("| 1,000 update configmaps | 1.00 |"), "{page}");
+    }
+}
