@@ -55,6 +55,8 @@ pub enum Source {
         version: Version,
         /// The hash of its content.
         hash: Hash,
+        /// Whether it is immutable: then its copy is to be.
+        immutable: bool,
         /// Whether the GET was sent after the copy had been read: then it is what the source is now, whatever its version.
         last_word: bool,
     },
@@ -267,10 +269,10 @@ fn renew(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>, seen: &Seen) -> Step {
             _ => Step::ReadSource { last_word: false },
         };
     };
-    let Source::InHand { version, hash, last_word } = facts.source else {
+    let Source::InHand { version, hash, immutable, last_word } = facts.source else {
         return Step::ReadSource { last_word: false };
     };
-    if hash == read.hash && !marks_are_anothers(facts, seen) {
+    if hash == read.hash && (read.immutable || !immutable) && !marks_are_anothers(facts, seen) {
         return wind_up(facts, Verdict::InOrder { source: version, copy: seen.version });
     }
     // A copy never goes back: what is not newer than what stands there is written only if it is the last word.

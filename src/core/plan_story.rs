@@ -207,6 +207,7 @@ impl Given {
             Step::ReadSource { last_word } => {
                 let answer = self.cached.filter(|_| !last_word).or(self.source_truth);
                 self.source = answer.map_or(Source::Missing, |(rv, hash)| Source::InHand {
+                    immutable: false,
                     version: version(2, rv),
                     hash: [hash; 32],
                     last_word,

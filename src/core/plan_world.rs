@@ -142,7 +142,7 @@ impl View<'_> {
             (Some((of, Some((version, hash)), at)), rv)
                 if *of == spec.source && rv.map_or(lagging(*at), |rv| version.rv >= rv) =>
             {
-                Source::InHand { version: *version, hash: *hash, last_word: *at > read_at }
+                Source::InHand { version: *version, hash: *hash, immutable: false, last_word: *at > read_at }
             }
             (Some((of, None, at)), rv) if *of == spec.source && (lagging(*at) || rv.is_none()) => Source::Missing,
             (_, Some(rv)) => Source::Seen(rv),

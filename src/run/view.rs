@@ -160,7 +160,8 @@ impl View {
             Some((Found::Missing, _)) => return Source::Missing,
             Some((Found::Content(content), sent)) if !self.outdated(content.version.rv) => {
                 let last_word = local.copies_read_at.is_some_and(|read| *sent >= read);
-                return Source::InHand { version: content.version, hash: content.hash, last_word };
+                let immutable = content.content.immutable == Some(true);
+                return Source::InHand { version: content.version, hash: content.hash, immutable, last_word };
             }
             _ => {}
         }

@@ -60,7 +60,7 @@ async fn events_are_few_and_hold_nothing_up() {
 }
 
 #[tokio::test]
-#[ignore = "bug: the Event's name is the object's and a suffix, more than 253 characters, and is refused"]
+
 async fn a_sync_with_a_long_name_has_events_too() {
     let Some(bed) = Bed::own("a_sync_with_a_long_name_has_events_too").await else { return };
     let case = Case::on(&bed, "long").await;

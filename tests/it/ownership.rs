@@ -262,7 +262,7 @@ async fn our_immutable_copy_of_an_immutable_source_is_replaced_with_it() {
 }
 
 #[tokio::test]
-#[ignore = "bug: versions of a source that differ in immutable alone count as the same, and the copy stays mutable"]
+
 async fn a_source_that_is_made_immutable_makes_its_copy_so_whatever_labels_others_put_on_it() {
     let case = Case::shared("made-fixed").await;
     case.source(json!({ "k": "v" })).await;

@@ -83,7 +83,7 @@ async fn a_writer_that_never_gives_up_is_named() {
 }
 
 #[tokio::test]
-#[ignore = "bug: repairs of a status are neither counted nor held back"]
+
 async fn a_status_that_somebody_keeps_changing_is_not_fought_over_for_ever() {
     let case = Case::shared("status-war").await;
     case.source(json!({ "k": "v" })).await;

@@ -59,7 +59,7 @@ async fn a_kept_copy_goes_with_its_sync() {
 }
 
 #[tokio::test]
-#[ignore = "bug: while the source is missing, that the copy went is seen only at the next look, after 5 minutes"]
+
 async fn a_copy_that_goes_while_there_is_no_source_is_told_of() {
     let case = Case::shared("neither").await;
     case.source(json!({ "k": "v" })).await;
