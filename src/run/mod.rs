@@ -7,6 +7,7 @@ pub mod follow;
 pub mod health;
 pub mod leadership;
 pub mod memo;
+mod names;
 mod passed;
 pub mod queue;
 pub mod replica;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::{AHashSet, RandomState};
-use dashmap::{DashMap, DashSet};
+use dashmap::DashMap;
 
+use super::names::Names;
 use super::passed::Passed;
 use crate::core::cycle;
 use crate::core::ownership;
@@ -37,7 +38,7 @@ pub struct World {
     /// Versions of ConfigMaps that concerned nobody when they came.
     passed: Passed,
     /// Each name once, however many records mention it.
-    names: DashSet<Name, RandomState>,
+    names: Names,
     /// The newest version that the stream of syncs told.
     syncs_rv: AtomicU64,
     /// The newest version that the stream of ConfigMaps told.
@@ -95,7 +96,7 @@ impl World {
         if before.as_ref().is_some_and(|before| before.version.rv >= sync.version.rv) {
             return Change::Nothing;
         }
-        self.intern_sync(&mut sync);
+        self.names.intern_sync(&mut sync);
         let predecessor = self.keys.insert(sync.key.clone(), uid).filter(|other| *other != uid);
         if let Some(other) = predecessor {
             self.forget(other, woken); // deleted and created again: the stream left out the end of the first
@@ -248,10 +249,10 @@ impl World {
             }
             return;
         }
-        let place = self.intern(&place);
+        let place = self.names.intern(&place);
         let mut seen = seen;
         if let Some(mark) = &mut seen.mark {
-            mark.sync = self.intern(&mark.sync);
+            mark.sync = self.names.intern(&mark.sync);
         }
         let before = self.configmaps.insert(place.clone(), Arc::new(seen));
         if let Some(before) = &before
@@ -319,7 +320,7 @@ impl World {
 
     /// A namespace came or changed.
     pub fn namespace_applied(&self, name: &str, namespace: Namespace, woken: &mut Vec<Uid>) {
-        let name = self.intern_name(name);
+        let name = self.names.intern_name(name);
         if self.namespaces.insert(name.clone(), namespace) != Some(namespace) {
             self.at_home(&name, woken);
         }
@@ -443,32 +444,9 @@ impl World {
         self.configmaps_rv.load(Ordering::Acquire)
     }
 
-    // --- names ---------------------------------------------------------------------------------------------------
-
-    fn intern_sync(&self, sync: &mut Sync) {
-        sync.key = self.intern(&sync.key);
-        if let Ok(spec) = &mut sync.spec {
-            spec.source = self.intern(&spec.source);
-            spec.destination = self.intern(&spec.destination);
-        }
-    }
-
-    fn intern(&self, place: &Place) -> Place {
-        Place { namespace: self.intern_name(&place.namespace), name: self.intern_name(&place.name) }
-    }
-
-    fn intern_name(&self, name: &str) -> Name {
-        if let Some(known) = self.names.get(name) {
-            return known.key().clone();
-        }
-        let name: Name = name.into();
-        self.names.insert(name.clone());
-        name
-    }
-
     /// Lets go of names that no record mentions any more. To be called now and then.
     pub fn tidy(&self) {
-        self.names.retain(|name| Arc::strong_count(name) > 1);
+        self.names.tidy();
     }
 }
 

@@ -1,0 +1,45 @@
+//! Each name once: a namespace that ten thousand records mention takes its bytes one time.
+
+use std::sync::Arc;
+
+use ahash::RandomState;
+use dashmap::DashSet;
+
+use crate::core::records::{Name, Place, Sync};
+
+/// The pool of names.
+#[derive(Default)]
+pub(super) struct Names {
+    pool: DashSet<Name, RandomState>,
+}
+
+impl Names {
+    /// The one copy of a name.
+    pub(super) fn intern_name(&self, name: &str) -> Name {
+        if let Some(known) = self.pool.get(name) {
+            return known.key().clone();
+        }
+        let name: Name = name.into();
+        self.pool.insert(name.clone());
+        name
+    }
+
+    /// A place by pooled names.
+    pub(super) fn intern(&self, place: &Place) -> Place {
+        Place { namespace: self.intern_name(&place.namespace), name: self.intern_name(&place.name) }
+    }
+
+    /// A sync whose names are pooled.
+    pub(super) fn intern_sync(&self, sync: &mut Sync) {
+        sync.key = self.intern(&sync.key);
+        if let Ok(spec) = &mut sync.spec {
+            spec.source = self.intern(&spec.source);
+            spec.destination = self.intern(&spec.destination);
+        }
+    }
+
+    /// Lets go of names that nobody mentions any more.
+    pub(super) fn tidy(&self) {
+        self.pool.retain(|name| Arc::strong_count(name) > 1);
+    }
+}
