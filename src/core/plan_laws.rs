@@ -32,16 +32,14 @@ impl Model {
                 };
                 self.memos[slot].spaces.insert(name, (home, now));
             }
-            Step::Create => {
-                let Some((Home::Terminating | Home::Absent, _)) = self.space(here) else {
-                    if self.state().maps.contains_key(here) {
-                        return self.read_copy(slot, here); // AlreadyExists
-                    }
-                    return self.write(slot, &sync, source.unwrap(), home, None);
-                };
-                let (home, at) = (self.space(here).unwrap().0, self.change(|_, rv| rv as usize));
-                self.memos[slot].spaces.insert(here.namespace.clone(), (home, at));
-            }
+            Step::Create => match self.closed(here) {
+                Some(home) => {
+                    let at = self.change(|_, rv| rv as usize);
+                    self.memos[slot].spaces.insert(here.namespace.clone(), (home, at));
+                }
+                None if self.state().maps.contains_key(here) => self.read_copy(slot, here), // AlreadyExists
+                None => self.write(slot, &sync, source.unwrap(), home, None),
+            },
             Step::Replace { over, adopt } => {
                 let source = source.unwrap();
                 let Some(map) = self.state().maps.get(here).filter(|map| map.read.seen.version == over).cloned() else {
@@ -105,6 +103,7 @@ impl Model {
                 let state = Rc::make_mut(self.history.last_mut().unwrap());
                 if let (Verdict::InOrder { source, copy }, Some(map)) = (&verdict, state.maps.get_mut(here))
                     && map.read.seen.version == *copy
+                    && map.read.seen.mark.as_ref().is_some_and(|mark| mark.uid.is_some())
                 {
                     map.high = newer(map.high.take(), (spec.source.clone(), source.rv));
                 }
@@ -113,10 +112,11 @@ impl Model {
         }
     }
 
-    fn space(&self, place: &Place) -> Option<(Home, ())> {
+    /// Why nothing can be created at a place.
+    fn closed(&self, place: &Place) -> Option<Home> {
         match self.state().spaces.get(&place.namespace) {
-            None => Some((Home::Absent, ())),
-            Some((_, true)) => Some((Home::Terminating, ())),
+            None => Some(Home::Absent),
+            Some((_, true)) => Some(Home::Terminating),
             Some((_, false)) => None,
         }
     }
@@ -190,8 +190,10 @@ impl Model {
         done
     }
 
-    /// Nothing happens any more: all is seen, and all is done that there is to do.
+    /// Nothing happens any more: all is seen, all is done that there is to do, and missing sources are looked for once
+    /// more.
     fn settle(&mut self) {
+        let mut looked_again = false;
         for round in 0.. {
             assert!(round < 60, "no end");
             let (now, mut acted) = (self.now(), false);
@@ -217,8 +219,16 @@ impl Model {
                     self.carry_out(slot, decided);
                 }
             }
-            if !acted && !self.sweep() {
+            if acted || self.sweep() {
+                continue;
+            }
+            if std::mem::replace(&mut looked_again, true) {
                 return;
+            }
+            for slot in 0..SLOTS {
+                if self.decide(slot).is_some_and(|decided| matches!(decided.step, Step::Rest(Some(_)))) {
+                    (self.memos[slot].source, self.memos[slot].recheck) = (None, true);
+                }
             }
         }
     }
