@@ -35,6 +35,7 @@ pub enum LogFormat {
 /// The arguments, checked; [`Args::into_config`] makes the run layer's settings of them.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "configmapsync-operator", version, about = ABOUT, after_help = AFTER, next_line_help = true)]
+#[command(args_override_self = true)]
 pub struct Args {
     /// For /healthz and /readyz: :PORT, HOST:PORT, or 0 for nowhere
     #[arg(long, env = "CONFIGMAPSYNC_HEALTH_PROBE_BIND_ADDRESS", hide_env = true, value_name = "ADDRESS")]

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use testbed::process::{self, Child, Command};
+use testbed::process::{self, Child, Command, Signal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -82,6 +82,11 @@ impl Operator {
     pub fn said(&self, words: &[&str]) -> Vec<String> {
         let said = fs::read_to_string(&self.log).unwrap_or_default();
         said.lines().filter(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned).collect()
+    }
+
+    /// SIGSTOP, or SIGCONT.
+    pub fn signal(&self, signal: Signal) {
+        self.child.signal(signal).unwrap();
     }
 
     /// SIGKILL.
