@@ -22,8 +22,8 @@ pub struct Memo {
     pub sync: Option<Arc<Sync>>,
     /// The copy, as an answer to a write of ours told it, and where it stands.
     pub copy: Option<(Place, Arc<Seen>)>,
-    /// A copy that we removed, though the stream may still show it.
-    pub gone: Option<Uid>,
+    /// A copy that we removed, and where it stood, though the stream may still show it.
+    pub gone: Option<(Place, Uid)>,
     /// The copy with the second version holds the content of the source with the first.
     pub verified: Option<(Version, Version)>,
     /// How many requests failed in a row.
@@ -51,9 +51,8 @@ impl Memo {
     pub fn catch_up(&mut self, world: &World) {
         self.sync.take_if(|sync| sync.version.rv <= world.syncs_rv());
         let told = world.configmaps_rv();
-        if self.copy.take_if(|(_, seen)| seen.version.rv <= told).is_some() {
-            self.gone = None;
-        }
+        self.copy.take_if(|(_, seen)| seen.version.rv <= told);
+        self.gone.take_if(|(place, uid)| world.configmap(place).is_none_or(|seen| seen.version.uid != *uid));
         self.repairs.retain(|at| at.elapsed() < CONTESTED_WITHIN);
     }
 

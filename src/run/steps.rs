@@ -138,9 +138,9 @@ impl Work<'_> {
                 Removed::Gone => {
                     let read = self.local.copy(&place).and_then(Option::as_ref);
                     self.local.carried = read.and_then(|read| read.object["metadata"].as_object().cloned());
+                    self.memo.copy.take_if(|(at, _)| *at == place);
+                    self.memo.gone = Some((place.clone(), version.uid));
                     self.local.put_copy(place, None);
-                    self.memo.gone = Some(version.uid);
-                    self.memo.copy = None;
                 }
                 Removed::Held(seen) => {
                     self.local.forget_copy(&place);
@@ -148,11 +148,11 @@ impl Work<'_> {
                 }
             },
             Step::Unmark(place) => {
-                let Some(read) = self.local.copy(&place).and_then(Option::as_ref) else { return Ok(()) };
+                let Some(mut read) = self.local.take_copy(&place) else { return Ok(()) };
                 let body = serde_json::to_vec(&content::unmarked(read.object.clone())).unwrap_or_default();
-                let seen = self.tools.writer.replace_copy(self.shard, &place, body).await?;
-                self.local.forget_copy(&place);
-                self.memo.copy = Some((place, Arc::new(seen)));
+                read.read.seen = self.tools.writer.replace_copy(self.shard, &place, body).await?;
+                self.memo.copy = Some((place.clone(), Arc::new(read.read.seen.clone())));
+                self.local.put_copy(place, Some(read));
             }
             Step::ReadCopy(place) => {
                 let read = self.tools.reader.copy(&place).await?;

@@ -48,6 +48,12 @@ impl Local {
         self.copies_read_at = Some(Instant::now());
     }
 
+    /// Takes out what was read at a place.
+    pub fn take_copy(&mut self, place: &Place) -> Option<CopyRead> {
+        let at = self.copies.iter().position(|(at, _)| at == place)?;
+        self.copies.swap_remove(at).1
+    }
+
     /// What was read at a place has been written over.
     pub fn forget_copy(&mut self, place: &Place) {
         self.copies.retain(|(at, _)| at != place);
@@ -89,7 +95,8 @@ impl Corner {
             (None, answered) => answered,
             (told, _) => told,
         };
-        let gone = newest.as_ref().map_or(memo.gone.is_some(), |seen| memo.gone == Some(seen.version.uid));
+        let removed = memo.gone.as_ref().filter(|(at, _)| at == place).map(|(_, uid)| *uid);
+        let gone = removed.is_some_and(|uid| newest.as_ref().is_none_or(|seen| seen.version.uid == uid));
         let home = match world.namespace(&place.namespace) {
             None => Home::Unknown,
             Some(namespace) if namespace.terminating => Home::Terminating,
