@@ -16,3 +16,5 @@ mod steps;
 mod view;
 pub mod work;
 pub mod world;
+#[cfg(test)]
+mod world_tests;

@@ -377,3 +377,110 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::{place, uid};
+
+    fn open_queue() -> Queue {
+        let queue = Queue::default();
+        Shard::all().for_each(|shard| queue.open(shard));
+        queue
+    }
+
+    fn push(queue: &Queue, number: u64, source: &str) {
+        queue.push(uid(number), Some(place(source)), &Cause { fanout: None, urgent: true });
+    }
+
+    /// The next key, if there is one now.
+    async fn pop(queue: &Queue) -> Option<Job> {
+        tokio::time::timeout(Duration::from_millis(1), queue.pop()).await.ok()
+    }
+
+    fn done(queue: &Queue, job: Job, outcome: Outcome) {
+        queue.done(job.uid, job.memo, outcome, None, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_waits_once_and_works_alone_and_a_change_meanwhile_runs_it_again() {
+        let queue = open_queue();
+        push(&queue, 1, "a/x");
+        push(&queue, 1, "a/x");
+        let job = pop(&queue).await.unwrap();
+        push(&queue, 1, "a/x");
+        assert!(pop(&queue).await.is_none(), "it is at work");
+        done(&queue, job, Outcome::Rest(None));
+        let job = pop(&queue).await.unwrap();
+        done(&queue, job, Outcome::Rest(None));
+        assert!(pop(&queue).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_small_source_does_not_wait_for_a_big_one() {
+        let queue = open_queue();
+        (0..100).for_each(|number| push(&queue, number, "big/x"));
+        push(&queue, 100, "small/x");
+        pop(&queue).await.unwrap();
+        assert_eq!(pop(&queue).await.unwrap().uid, uid(100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn paperwork_gets_one_turn_in_sixteen_and_more_when_it_has_waited_long() {
+        let queue = open_queue();
+        (0..50).for_each(|number| push(&queue, number, "a/x"));
+        let mut jobs = Vec::new();
+        while let Some(job) = pop(&queue).await {
+            jobs.push(job);
+        }
+        jobs.into_iter().for_each(|job| done(&queue, job, Outcome::Paperwork));
+        (100..400).for_each(|number| push(&queue, number, "a/x"));
+        let paperwork = async |turns: usize| {
+            let mut count = 0;
+            for _ in 0..turns {
+                count += usize::from(queue.pop().await.lane == Lane::Paperwork);
+            }
+            count
+        };
+        assert_eq!(paperwork(64).await, 4);
+        tokio::time::advance(PAPERWORK_PATIENCE).await;
+        assert_eq!(paperwork(64).await, 32);
+        let rest = paperwork(300 + 50 - 128).await;
+        assert_eq!(rest, 50 - 36, "alone, it gets every turn");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_after_a_failure_is_ended_by_what_is_urgent_alone() {
+        let queue = open_queue();
+        push(&queue, 1, "a/x");
+        let job = pop(&queue).await.unwrap();
+        done(&queue, job, Outcome::Retry(Duration::from_secs(60)));
+        queue.push(uid(1), None, &Cause::default());
+        assert!(pop(&queue).await.is_none(), "its own status came back");
+        push(&queue, 1, "a/x");
+        let job = pop(&queue).await.unwrap();
+        done(&queue, job, Outcome::Retry(Duration::from_secs(60)));
+        let start = Instant::now();
+        queue.pop().await;
+        assert_eq!(start.elapsed(), Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_shard_drops_what_waits_and_tells_when_its_work_has_ended() {
+        let queue = open_queue();
+        let shard = Shard::of(uid(1));
+        let other = (2..).find(|number| Shard::of(uid(*number)) != shard).unwrap();
+        push(&queue, 1, "a/x");
+        let job = pop(&queue).await.unwrap();
+        push(&queue, other, "a/x");
+        let mut drained = queue.close(shard);
+        assert!(drained.try_recv().is_err(), "one is at work");
+        push(&queue, 1, "a/x");
+        done(&queue, job, Outcome::Paperwork);
+        assert!(drained.await.is_ok());
+        assert_eq!(pop(&queue).await.map(|job| job.uid), Some(uid(other)));
+        push(&queue, 1, "a/x");
+        assert!(pop(&queue).await.is_none(), "it is not held");
+        assert!(queue.close(shard).await.is_ok(), "nothing is at work");
+    }
+}
