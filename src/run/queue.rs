@@ -1,9 +1,10 @@
 //! The queue of a replica: keys of syncs in shards that it holds, each at most once, one task per key at a time.
 //!
 //! Two lanes. Data (copies) goes round-robin by source, so that a small source need not wait for a big one.
-//! Paperwork (finalizers and statuses) waits while data does, but gets one turn in [`PAPERWORK_TURN`], and more when
-//! its oldest has waited for [`PAPERWORK_PATIENCE`]. One queue for all shards, since a turn is a turn of the
-//! replica's writers, whichever shard it is for.
+//! Paperwork (finalizers and statuses) waits while data does, but gets one turn in [`PAPERWORK_TURN`]. For a moment
+//! after the last copy it goes on at that pace, [`PAPERWORK_AT_ONCE`] at a time: more copies may be on their way, here or
+//! in another replica, and the API server is the same. Paperwork that has waited for [`PAPERWORK_PATIENCE`] gets every
+//! other turn. One queue for all shards, since a turn is a turn of the replica's writers, whichever shard it is for.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -22,6 +23,9 @@ use crate::io::instruments as i;
 
 /// While data waits, paperwork gets one turn in this many.
 const PAPERWORK_TURN: u32 = 16;
+/// For this long after a copy was written, so much paperwork at most is at work.
+const DATA_FLOWS: Duration = Duration::from_millis(250);
+const PAPERWORK_AT_ONCE: usize = 2;
 /// Paperwork that has waited for this long gets every other turn.
 const PAPERWORK_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -88,6 +92,9 @@ struct State {
     turns: VecDeque<Option<Place>>,
     data: usize,
     paperwork: VecDeque<(Instant, Uid)>,
+    paperwork_at_work: usize,
+    /// When a copy was last written.
+    data_done: Option<Instant>,
     waits: BinaryHeap<Reverse<(Instant, Uid)>>,
     turn: u32,
     /// Whoever waits for a shard's work to end.
@@ -104,6 +111,8 @@ impl Default for State {
             turns: VecDeque::new(),
             data: 0,
             paperwork: VecDeque::new(),
+            paperwork_at_work: 0,
+            data_done: None,
             waits: BinaryHeap::new(),
             turn: 0,
             drains: Vec::new(),
@@ -124,7 +133,7 @@ enum Where {
     /// In a lane.
     Waiting(Lane),
     /// With a task. `again`: something changed meanwhile; `urgent`: what ends a wait after a failure.
-    AtWork { again: bool, urgent: bool },
+    AtWork { lane: Lane, again: bool, urgent: bool },
     /// Until that time, or until something changes; `failed`: only something urgent ends it sooner.
     Until { when: Instant, failed: bool },
     /// Nowhere; only what is remembered of it is kept, until the streams have caught up with it.
@@ -153,15 +162,15 @@ impl Queue {
     pub async fn pop(&self) -> Job {
         loop {
             let more = self.more.notified();
-            let next_wait = {
+            let next_look = {
                 let mut state = self.lock();
                 state.end_waits(Instant::now());
                 if let Some(job) = state.pop() {
                     return job;
                 }
-                state.waits.peek().map(|Reverse((when, _))| *when)
+                state.next_look()
             };
-            match next_wait {
+            match next_look {
                 Some(when) => {
                     let _ = tokio::time::timeout_at(when, more).await;
                 }
@@ -236,8 +245,8 @@ impl State {
         }
         match item.place {
             Where::Waiting(Lane::Data) => false,
-            Where::AtWork { urgent, .. } => {
-                item.place = Where::AtWork { again: true, urgent: urgent || cause.urgent };
+            Where::AtWork { lane, urgent, .. } => {
+                item.place = Where::AtWork { lane, again: true, urgent: urgent || cause.urgent };
                 false
             }
             Where::Until { failed: true, .. } if !cause.urgent => false,
@@ -270,8 +279,24 @@ impl State {
         if paperwork_first {
             self.pop_paperwork().or_else(|| self.pop_data())
         } else {
-            self.pop_data().or_else(|| self.pop_paperwork())
+            self.pop_data().or_else(|| if patience_ends || !self.holds_back() { self.pop_paperwork() } else { None })
         }
+    }
+
+    /// Whether paperwork holds back though no copy waits.
+    fn holds_back(&self) -> bool {
+        self.paperwork_at_work >= PAPERWORK_AT_ONCE && self.data_flows_until() > Some(Instant::now())
+    }
+
+    fn data_flows_until(&self) -> Option<Instant> {
+        self.data_done.map(|at| at + DATA_FLOWS)
+    }
+
+    /// When to look again though nobody says so.
+    fn next_look(&self) -> Option<Instant> {
+        let wait = self.waits.peek().map(|Reverse((when, _))| *when);
+        let held_back = self.data_flows_until().filter(|_| !self.paperwork.is_empty());
+        [wait, held_back].into_iter().flatten().min()
     }
 
     fn pop_data(&mut self) -> Option<Job> {
@@ -304,7 +329,8 @@ impl State {
     /// Lanes may hold keys that have moved on since; only the item tells.
     fn start(&mut self, uid: Uid, lane: Lane) -> Option<Job> {
         let item = self.items.get_mut(&uid).filter(|item| item.place == Where::Waiting(lane))?;
-        item.place = Where::AtWork { again: false, urgent: false };
+        item.place = Where::AtWork { lane, again: false, urgent: false };
+        self.paperwork_at_work += usize::from(lane == Lane::Paperwork);
         metrics::histogram!(i::WORKQUEUE_QUEUE_DURATION_SECONDS, "name" => "configmapsync")
             .record(item.since.elapsed().as_secs_f64());
         self.at_work[Shard::of(uid).index()] += 1;
@@ -315,10 +341,15 @@ impl State {
         let shard = Shard::of(uid);
         self.at_work[shard.index()] -= 1;
         let Some(item) = self.items.get_mut(&uid) else { return };
-        let (again, urgent) = match item.place {
-            Where::AtWork { again, urgent } => (again, urgent),
-            _ => (false, false),
+        let (lane, again, urgent) = match item.place {
+            Where::AtWork { lane, again, urgent } => (lane, again, urgent),
+            _ => (Lane::Data, false, false),
         };
+        match (lane, outcome) {
+            (Lane::Paperwork, _) => self.paperwork_at_work -= 1,
+            (Lane::Data, Outcome::Paperwork) => self.data_done = Some(Instant::now()),
+            (Lane::Data, _) => {}
+        }
         if !self.held[shard.index()] {
             fanout.iter().chain(&item.fanout).for_each(|fanout| fanout.give_up());
             self.items.remove(&uid);
@@ -447,6 +478,23 @@ mod tests {
         assert_eq!(paperwork(64).await, 32);
         let rest = paperwork(300 + 50 - 128).await;
         assert_eq!(rest, 50 - 36, "alone, it gets every turn");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn right_after_a_copy_little_paperwork_is_at_work_and_soon_all_of_it() {
+        let queue = open_queue();
+        (0..10).for_each(|number| push(&queue, number, "a/x"));
+        let mut jobs = Vec::new();
+        for _ in 0..10 {
+            jobs.push(queue.pop().await);
+        }
+        jobs.into_iter().for_each(|job| done(&queue, job, Outcome::Paperwork));
+        let start = Instant::now();
+        for at in 0..10 {
+            queue.pop().await;
+            assert_eq!(start.elapsed() < DATA_FLOWS, at < PAPERWORK_AT_ONCE, "number {at}");
+        }
+        assert_eq!(start.elapsed(), DATA_FLOWS);
     }
 
     #[tokio::test(start_paused = true)]
