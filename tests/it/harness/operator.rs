@@ -24,6 +24,13 @@ pub struct Operator {
 impl Operator {
     /// Starts one and waits until it is ready, which needs no shards.
     pub async fn start(kubeconfig: &Path, dir: &Path, name: &str, flags: &[&str]) -> Self {
+        let operator = Self::launch(kubeconfig, dir, name, flags).await;
+        eventually(format!("operator {name} is ready"), async || operator.get("/readyz").await).await;
+        operator
+    }
+
+    /// Starts one and waits only until it listens.
+    pub async fn launch(kubeconfig: &Path, dir: &Path, name: &str, flags: &[&str]) -> Self {
         let log = dir.join(format!("operator-{name}.log"));
         let said_before = fs::read_to_string(&log).unwrap_or_default().len();
         // One listener for probes and metrics, on a port that the kernel gives and the log tells.
@@ -45,9 +52,7 @@ impl Operator {
             Ok(line["address"].as_str().ok_or("no address in the log")?.to_owned())
         })
         .await;
-        let operator = Self { child, log, address };
-        eventually(format!("operator {name} is ready"), async || operator.get("/readyz").await).await;
-        operator
+        Self { child, log, address }
     }
 
     /// A page of its HTTP server; an answer other than 200 is an error.
@@ -82,6 +87,11 @@ impl Operator {
     pub fn said(&self, words: &[&str]) -> Vec<String> {
         let said = fs::read_to_string(&self.log).unwrap_or_default();
         said.lines().filter(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned).collect()
+    }
+
+    /// Whether it still is the process that was started.
+    pub fn is_running(&self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// SIGSTOP, or SIGCONT.
