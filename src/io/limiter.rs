@@ -54,7 +54,6 @@ impl Limiter {
                 let mut state = self.shared.lock();
                 if state.in_flight < state.limit as usize {
                     state.in_flight += 1;
-                    metrics::gauge!(instruments::WRITERS_IN_FLIGHT).set(state.in_flight as f64);
                     return Permit { shared: self.shared.clone() };
                 }
             }
@@ -106,7 +105,6 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.in_flight -= 1;
-        metrics::gauge!(instruments::WRITERS_IN_FLIGHT).set(state.in_flight as f64);
         drop(state);
         self.shared.freed.notify_one();
     }

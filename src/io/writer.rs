@@ -153,7 +153,8 @@ impl Writer {
         let inner = &*self.inner;
         let verb = verb(&method);
         if inner.observe_only {
-            tracing::info!(namespace = &*place.namespace, name = &*place.name, verb, resource, "would write");
+            let (namespace, name) = (&*place.namespace, &*place.name);
+            tracing::info!(namespace, name, shard = shard.index(), verb, resource, "would write");
             return Err(Refusal::ObserveOnly);
         }
         inner.rate.turn().await;
@@ -164,6 +165,7 @@ impl Writer {
             metrics::counter!(instruments::GATE_CLOSED_TOTAL).increment(1);
             return Err(Refusal::GateClosed);
         }
+        let _in_flight = InFlight::one();
         let answer = match tokio::time::timeout(timeout, inner.client.request::<T>(request)).await {
             Ok(answer) => answer.map_err(Refusal::from),
             Err(_) => Err(Refusal::Unavailable(format!("no answer within {timeout:?}"))),
@@ -177,6 +179,22 @@ impl Writer {
         metrics::counter!(instruments::WRITES_TOTAL, "verb" => verb, "resource" => resource, "result" => result)
             .increment(1);
         answer
+    }
+}
+
+/// One more on the gauge of writes in flight, until it is dropped.
+struct InFlight;
+
+impl InFlight {
+    fn one() -> Self {
+        metrics::gauge!(instruments::WRITERS_IN_FLIGHT).increment(1);
+        Self
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        metrics::gauge!(instruments::WRITERS_IN_FLIGHT).decrement(1);
     }
 }
 

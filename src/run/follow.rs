@@ -12,7 +12,7 @@ use super::fanout::Fanout;
 use super::queue::{Cause, Queue};
 use super::world::{Change, World};
 use crate::core::records::Place;
-use crate::core::shard::Uid;
+use crate::core::shard::{Shard, Uid};
 use crate::io::decode::{ConfigMapObject, NamespaceObject, Object, SyncObject};
 use crate::io::events::Events;
 use crate::io::instruments;
@@ -98,8 +98,8 @@ impl Follower {
         if let Err(why) = &sync.spec
             && self.world.sync(uid).is_none_or(|before| before.generation != sync.generation)
         {
-            let (namespace, name) = (&*sync.key.namespace, &*sync.key.name);
-            tracing::warn!(namespace, name, cause = %why, "a ConfigMapSync makes no sense; it is skipped until it is mended");
+            let (namespace, name, shard) = (&*sync.key.namespace, &*sync.key.name, Shard::of(uid).index());
+            tracing::warn!(namespace, name, shard, cause = %why, "a ConfigMapSync makes no sense; it is skipped until it is mended");
             metrics::counter!(instruments::UNPARSABLE_OBJECTS_TOTAL, "resource" => "configmapsyncs").increment(1);
         }
         match self.world.sync_applied(sync, woken) {

@@ -48,12 +48,25 @@ pub struct Memo {
 
 impl Memo {
     /// Drops what the streams have told by now, and what they have overtaken.
-    pub fn catch_up(&mut self, world: &World) {
-        self.sync.take_if(|sync| sync.version.rv <= world.syncs_rv());
+    pub fn catch_up(&mut self, world: &World, uid: Uid) {
+        // Taking off the last finalizer leaves the version as it was: only the end of the sync is news then.
+        let told = world.sync(uid);
+        self.sync.take_if(|sync| {
+            told.as_ref().is_none_or(|told| {
+                told.version.rv > sync.version.rv
+                    || (told.version.rv == sync.version.rv && told.finalizer == sync.finalizer)
+            })
+        });
         let told = world.configmaps_rv();
         self.copy.take_if(|(_, seen)| seen.version.rv <= told);
-        self.gone.take_if(|(place, uid)| world.configmap(place).is_none_or(|seen| seen.version.uid != *uid));
+        // While nothing stands there, that we removed it is still worth knowing: it need not be looked for.
+        self.gone.take_if(|(place, uid)| world.configmap(place).is_some_and(|seen| seen.version.uid != *uid));
         self.repairs.retain(|at| at.elapsed() < CONTESTED_WITHIN);
+    }
+
+    /// The sync is gone: nothing that was known of it counts any more.
+    pub fn let_go(&mut self) {
+        *self = Self { sweep_since: self.sweep_since, failures: self.failures, ..Self::default() };
     }
 
     /// Whether there is nothing in it that is worth keeping while nothing happens.

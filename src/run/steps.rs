@@ -115,7 +115,7 @@ impl Work<'_> {
         tracing::debug!(
             namespace = &*sync.key.namespace,
             name = &*sync.key.name,
-            shard = %self.shard,
+            shard = self.shard.index(),
             copy = %place,
             source_version = source.version.rv,
             "copy written"

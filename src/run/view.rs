@@ -129,7 +129,7 @@ impl View {
     pub fn of(world: &World, memo: &Memo, uid: Uid) -> Option<Self> {
         let told = world.sync(uid)?;
         let sync = match &memo.sync {
-            Some(answered) if answered.version.rv > told.version.rv => answered.clone(),
+            Some(answered) if answered.version.rv >= told.version.rv => answered.clone(),
             _ => told,
         };
         let spec = sync.spec.as_ref().ok();

@@ -66,7 +66,7 @@ pub async fn work(tools: &Tools, job: Job) -> (Memo, Option<Arc<Fanout>>, Outcom
     let start = Instant::now();
     let Job { uid, lane, memo, fanout } = job;
     let mut work = Work { tools, shard: Shard::of(uid), memo, local: Local::default(), fanout };
-    work.memo.catch_up(&tools.world);
+    work.memo.catch_up(&tools.world, uid);
     let outcome = work.run(uid, lane).await;
     let (name, result) = match outcome {
         Outcome::Rest(None) => ("rest", "success"),
@@ -115,8 +115,10 @@ impl Work<'_> {
                 return outcome;
             }
         }
-        let key = &self.tools.world.sync(uid).map(|sync| sync.key.clone());
-        tracing::warn!(sync = ?key, "the work on a sync took too many steps; it goes on in a moment");
+        if let Some(sync) = self.tools.world.sync(uid) {
+            let (namespace, name, shard) = (&*sync.key.namespace, &*sync.key.name, self.shard.index());
+            tracing::warn!(namespace, name, shard, "the work on a sync took too many steps; it goes on in a moment");
+        }
         self.memo.conflicts += 1;
         Outcome::Retry(backoff::after_conflict(self.memo.conflicts))
     }
@@ -228,7 +230,7 @@ impl Work<'_> {
         let wait = backoff::jittered(backoff::after(kind, attempt), rand::random());
         let message = format!("cannot {what}: {refusal}");
         let (namespace, name) = (&*sync.key.namespace, &*sync.key.name);
-        tracing::warn!(namespace, name, shard = %self.shard, attempt, retry_in = ?wait, cause = %refusal, "cannot {what}");
+        tracing::warn!(namespace, name, shard = self.shard.index(), attempt, retry_in = ?wait, cause = %refusal, "cannot {what}");
         self.tools.events.warning(sync, reason, message.clone());
         let about_sync = matches!(during, Step::Report(..) | Step::AddFinalizer { .. } | Step::RemoveFinalizer);
         if !about_sync {
@@ -246,9 +248,11 @@ impl Work<'_> {
 
     /// The sync is gone: what stands somewhere with its mark goes too, once a GET has said that it is.
     async fn sweep(&mut self, uid: Uid) -> Outcome {
+        self.memo.let_go();
         for _ in 0..MOST_STEPS {
             let Some(next) = self.tools.world.leftovers(uid).into_iter().find(|next| self.is_to_be_swept(next, uid))
             else {
+                self.memo = Memo::default();
                 return Outcome::Rest(None);
             };
             match self.sweep_one(&next, uid).await {
@@ -290,7 +294,7 @@ impl Work<'_> {
         }
         let spot = leftover(&self.tools.world, &self.local, next, uid);
         let step = spot.map_or(Step::Rest(None), |(_, spot)| plan::sweep(&spot.spot(), next.orphan));
-        tracing::info!(copy = %next.place, sync = %sync, shard = %self.shard, "sweeping a copy whose sync is gone");
+        tracing::info!(copy = %next.place, sync = %sync, shard = self.shard.index(), "sweeping a copy whose sync is gone");
         self.take_away(step).await?;
         Ok(None)
     }

@@ -39,8 +39,6 @@ pub struct World {
     passed: Passed,
     /// Each name once, however many records mention it.
     names: Names,
-    /// The newest version that the stream of syncs told.
-    syncs_rv: AtomicU64,
     /// The newest version that the stream of ConfigMaps told.
     configmaps_rv: AtomicU64,
 }
@@ -90,7 +88,6 @@ impl World {
 
     /// A sync came or changed. Adds to `woken` everyone else whose case depends on it.
     pub fn sync_applied(&self, mut sync: Sync, woken: &mut Vec<Uid>) -> Change {
-        self.syncs_rv.fetch_max(sync.version.rv, Ordering::AcqRel);
         let uid = sync.uid();
         let before = self.syncs.get(&uid).map(|entry| entry.value().clone());
         if before.as_ref().is_some_and(|before| before.version.rv >= sync.version.rv) {
@@ -124,7 +121,6 @@ impl World {
 
     /// A sync went.
     pub fn sync_deleted(&self, sync: &Sync, woken: &mut Vec<Uid>) {
-        self.syncs_rv.fetch_max(sync.version.rv, Ordering::AcqRel);
         self.forget(sync.uid(), woken);
     }
 
@@ -432,11 +428,6 @@ impl World {
     /// The ring that `sync` is part of.
     pub fn ring(&self, sync: &Sync) -> Option<Vec<Place>> {
         cycle::ring(sync, |place| self.owner(place))
-    }
-
-    /// The newest version that the stream of syncs told: what we know of our own answers up to it is outdated.
-    pub fn syncs_rv(&self) -> u64 {
-        self.syncs_rv.load(Ordering::Acquire)
     }
 
     /// The newest version that the stream of ConfigMaps told.

@@ -311,7 +311,6 @@ async fn sigterm_ends_it_with_code_0_and_no_shard_has_a_holder_then() {
 }
 
 #[tokio::test]
-#[ignore = "bug: the dispatcher holds a permit while it waits for a key, and the gauge counts it: 1 at rest"]
 async fn at_rest_no_write_is_in_flight() {
     let Some(bed) = Bed::own("at_rest_no_write_is_in_flight").await else { return };
     let operator = bed.holder("in-flight").await;
@@ -323,7 +322,6 @@ async fn at_rest_no_write_is_in_flight() {
 }
 
 #[tokio::test]
-#[ignore = "bug: `copy written` has the shard as text (\"07\"), `in order` as a number, `would write` not at all"]
 async fn a_log_line_about_a_sync_has_its_shard_as_a_number() {
     let Some(bed) = Bed::own("a_log_line_about_a_sync_has_its_shard").await else { return };
     let case = Case::on(&bed, "shard").await;

@@ -118,6 +118,18 @@ async fn a_new_sync_costs_three_requests_and_a_change_one_read_and_two_writes_a_
     let counts = counted(&asked(&bed, mark));
     assert!(counts["update configmaps"] < 10 * names.len(), "ten changes in a row: {counts:?}");
     assert!(counts["get configmaps"] <= 10, "{counts:?}");
+
+    let mark = case.mark().unwrap();
+    futures::future::join_all(names.iter().map(|name| case.delete_sync(name))).await;
+    for name in &names {
+        case.until_sync_gone(name).await;
+    }
+    tokio::time::sleep(seconds(1)).await;
+    assert_eq!(
+        counted(&asked(&bed, mark)),
+        expected([("delete configmaps", 20), ("patch configmapsyncs", 20)]),
+        "20 syncs deleted"
+    );
 }
 
 #[tokio::test]

@@ -53,13 +53,13 @@ impl Story {
                 info!(holder = %ended.name, result = word(answer), "asked for the end of a session");
             }
             Request::ReleaseShard(shard, _, _, by) => {
-                info!(%shard, holder = %by, result = word(answer), "asked for the release of a shard");
+                info!(shard = shard.index(), holder = %by, result = word(answer), "asked for the release of a shard");
             }
             // A conflict is what all but one meet when several reach for one shard.
             Request::CreateShard(shard, by) | Request::TakeShard(shard, _, _, by)
                 if !matches!(answer, Answer::Done(..)) =>
             {
-                info!(%shard, holder = %by, result = word(answer), "a shard was not to be had");
+                info!(shard = shard.index(), holder = %by, result = word(answer), "a shard was not to be had");
             }
             _ => {}
         }
@@ -69,15 +69,24 @@ impl Story {
         match action {
             Action::Open(shard, how) => {
                 counter!(SHARD_HANDOVERS_TOTAL, "reason" => how.word()).increment(1);
-                info!(%shard, holder = before(how).map(SessionName::as_str), cause = how.word(), "took a shard");
+                info!(
+                    shard = shard.index(),
+                    holder = before(how).map(SessionName::as_str),
+                    cause = how.word(),
+                    "took a shard"
+                );
             }
             Action::Close(shard, why) => {
                 counter!(SHARD_HANDOVERS_TOTAL, "reason" => why.word()).increment(1);
-                info!(%shard, cause = why.word(), "giving a shard up: no new work, what is in flight ends");
+                info!(
+                    shard = shard.index(),
+                    cause = why.word(),
+                    "giving a shard up: no new work, what is in flight ends"
+                );
             }
             Action::Lose(shard, why) => {
                 counter!(SHARD_HANDOVERS_TOTAL, "reason" => why.word()).increment(1);
-                warn!(%shard, cause = why.word(), "lost a shard");
+                warn!(shard = shard.index(), cause = why.word(), "lost a shard");
             }
             Action::Renamed(name, loss) => {
                 warn!(session = %name, cause = %loss, "lost the session; beginning a new one")
