@@ -72,7 +72,7 @@ async fn an_api_server_that_restarts_in_the_middle_of_a_fan_out_loses_no_copy_an
     let control_plane = bed.cluster().control_plane().unwrap();
     in_the_middle_of_a_fan_out(&bed, async |operator| {
         control_plane.stop(Component::ApiServer).unwrap();
-        is_alive_for(operator, seconds(4)).await; // longer than its lease
+        is_alive_for(operator, seconds(6)).await; // longer than its lease
         control_plane.start_again(Component::ApiServer).await.unwrap();
     })
     .await;

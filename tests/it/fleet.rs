@@ -11,7 +11,7 @@ use serde_json::json;
 use testbed::process::Signal;
 
 use crate::harness::{Bed, Case, Operator, SYSTEM, eventually, seconds};
-use crate::requests::asked;
+use crate::requests::{SHIPPED_LEASE, asked};
 
 /// How many shards each replica holds, by the Leases; shards without a holder under "".
 async fn shards(bed: &Bed) -> BTreeMap<String, usize> {
@@ -40,10 +40,10 @@ async fn until_even(bed: &Bed, replicas: &[&str]) {
     .await;
 }
 
-async fn operators(bed: &Bed, names: &[&str]) -> Vec<Operator> {
+async fn operators(bed: &Bed, names: &[&str], flags: &[&str]) -> Vec<Operator> {
     let mut operators = Vec::new();
     for name in names {
-        operators.push(bed.operator(name).await);
+        operators.push(bed.operator_with(name, flags).await);
     }
     until_even(bed, names).await;
     operators
@@ -74,6 +74,26 @@ async fn until_all(case: &Case<'_>, copies: usize, value: &str) {
     .await;
 }
 
+/// Waits until every status tells of the source as it is now: what is left undone costs whoever takes over a read.
+async fn until_all_told(case: &Case<'_>) {
+    let source = case.get(&case.src, "cm").await.unwrap().metadata.resource_version.unwrap();
+    eventually("all statuses tell of the newest source", async || {
+        let list = case.syncs().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let told = |sync: &&configmapsync_operator::api::ConfigMapSync| {
+            sync.status
+                .as_ref()
+                .and_then(|status| status.source.as_ref())
+                .is_some_and(|told| told.resource_version == source)
+        };
+        match list.items.iter().filter(told).count() {
+            n if n == list.items.len() => Ok(()),
+            n => Err(format!("{n} of {} do", list.items.len())),
+        }
+    })
+    .await;
+    tokio::time::sleep(seconds(1)).await; // all streams have it
+}
+
 async fn change(case: &Case<'_>, value: u32) {
     case.patch(&case.src, "cm", json!({ "data": { "k": value.to_string() } })).await;
 }
@@ -83,14 +103,14 @@ async fn three_replicas_share_the_work_and_shards_move_without_touching_a_sync_o
     let Some(bed) = Bed::own("three_replicas_share_the_work").await else { return };
     let case = Case::on(&bed, "share").await;
     case.source(json!({ "k": "0" })).await;
-    let first = operators(&bed, &["a"]).await;
+    let first = operators(&bed, &["a"], &[SHIPPED_LEASE]).await;
     many(&case, 200).await;
-    tokio::time::sleep(seconds(1)).await;
+    until_all_told(&case).await;
 
     let mark = case.mark().unwrap();
     let mut more = Vec::new();
     for name in ["b", "c"] {
-        more.push(bed.operator(name).await);
+        more.push(bed.operator_with(name, &[SHIPPED_LEASE]).await);
     }
     until_even(&bed, &["a", "b", "c"]).await;
     let by_replica = |events: &[testbed::AuditEvent], verb: &str| {
@@ -118,7 +138,7 @@ async fn three_replicas_share_the_work_and_shards_move_without_touching_a_sync_o
     let (reads, writes) = (by_replica(&events, "get"), by_replica(&events, "update"));
     assert_eq!(reads, [1, 1, 1], "one GET a replica");
     assert!(writes.iter().all(|writes| *writes > 20) && writes.iter().sum::<usize>() == 200, "{writes:?}");
-    tokio::time::sleep(seconds(2)).await;
+    until_all_told(&case).await;
 
     let mark = case.mark().unwrap();
     for operator in more {
@@ -141,7 +161,7 @@ async fn one_of_three_replicas_is_killed_in_the_middle_of_a_fan_out_and_nothing_
     let Some(bed) = Bed::own("one_of_three_replicas_is_killed").await else { return };
     let case = Case::on(&bed, "killed").await;
     case.source(json!({ "k": "0" })).await;
-    let mut replicas = operators(&bed, &["a", "b", "c"]).await;
+    let mut replicas = operators(&bed, &["a", "b", "c"], &[]).await;
     many(&case, 300).await;
     change(&case, 1).await;
     tokio::time::sleep(Duration::from_millis(60)).await;
@@ -160,7 +180,7 @@ async fn a_replica_that_was_paused_for_longer_than_its_lease_takes_nothing_back(
     let Some(bed) = Bed::own("a_replica_that_was_paused").await else { return };
     let case = Case::on(&bed, "paused").await;
     case.source(json!({ "k": "0" })).await;
-    let replicas = operators(&bed, &["a", "b"]).await;
+    let replicas = operators(&bed, &["a", "b"], &[]).await;
     many(&case, 200).await;
     for round in 1..=3u32 {
         change(&case, 10 * round).await;
@@ -180,7 +200,7 @@ async fn a_replica_that_was_paused_for_longer_than_its_lease_takes_nothing_back(
 #[tokio::test]
 async fn one_replica_leads_the_fleet_and_another_follows_it() {
     let Some(bed) = Bed::own("one_replica_leads_the_fleet").await else { return };
-    let mut replicas = operators(&bed, &["a", "b", "c"]).await;
+    let mut replicas = operators(&bed, &["a", "b", "c"], &[]).await;
     let leads = async |operator: &Operator| operator.metric("leader_election_master_status", &[]).await == 1.0;
     let leader = eventually("one of them leads", async || {
         let mut leaders = Vec::new();
