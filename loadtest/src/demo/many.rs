@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use configmapsync_operator::api::configmapsync::ConfigMapSync;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Api;
-use kube::api::{ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 
 use super::stage::{SOURCE_NAMESPACE, Stage};
 use crate::copies::{Copies, Place};
@@ -30,6 +30,10 @@ pub(super) struct Many {
 fn content(edition: u64) -> BTreeMap<String, String> {
     let line = format!("setting-of-edition-{edition}: on\n");
     [("edition".to_owned(), edition.to_string()), ("settings.yaml".to_owned(), line.repeat(1000 / line.len()))].into()
+}
+
+fn sync_name(destination: &str) -> String {
+    format!("to-{destination}")
 }
 
 /// The edition of a copy, if it holds that edition to the byte.
@@ -85,12 +89,23 @@ impl Many {
     async fn create_syncs(&self, stage: &Stage, destinations: &[String]) -> anyhow::Result<()> {
         let syncs = Api::<ConfigMapSync>::namespaced(stage.client.clone(), SOURCE_NAMESPACE);
         let create = |destination: &String| {
-            let sync = objects::sync(&format!("to-{destination}"), (SOURCE_NAMESPACE, SOURCE), (destination, SOURCE));
+            let sync = objects::sync(&sync_name(destination), (SOURCE_NAMESPACE, SOURCE), (destination, SOURCE));
             let syncs = syncs.clone();
             async move { Ok(syncs.create(&PostParams::default(), &sync).await?) }
         };
         let done = |done| stage.screen.progress(&format!("{} syncs created", thousands(done)));
         writers::each(destinations, create, done).await.context("the syncs cannot be made").map(drop)
+    }
+
+    /// Deletes all syncs; the copies go with them.
+    pub(super) async fn delete_syncs(&self, stage: &Stage) -> anyhow::Result<()> {
+        let syncs = Api::<ConfigMapSync>::namespaced(stage.client.clone(), SOURCE_NAMESPACE);
+        let delete = |(destination, _): &Place| {
+            let (syncs, name) = (syncs.clone(), sync_name(destination));
+            async move { Ok(syncs.delete(&name, &DeleteParams::default()).await.map(drop)?) }
+        };
+        let done = |done| stage.screen.progress(&format!("{} syncs deleted", thousands(done)));
+        writers::each(&self.places, delete, done).await.context("the syncs cannot be deleted").map(drop)
     }
 
     /// Waits until all copies are gone; when the last one was seen going.

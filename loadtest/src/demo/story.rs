@@ -6,14 +6,14 @@ use anyhow::{Context as _, bail};
 use configmapsync_operator::core::shard::SHARDS;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::ListParams;
 
 use super::many::Many;
-use super::stage::{SAMPLE, SOURCE_NAMESPACE, Stage};
+use super::stage::{SAMPLE, Stage};
 use super::takeover;
 use crate::fleet::Shards;
-use crate::objects;
 use crate::screen::{thousands, time};
+use crate::{objects, writers};
 
 /// Tells it all. With `--keep` it ends before everything is deleted.
 pub(super) async fn tell(stage: &mut Stage) -> anyhow::Result<()> {
@@ -106,25 +106,17 @@ async fn sample(stage: &Stage) -> anyhow::Result<()> {
 async fn everything_goes(stage: &mut Stage, many: &Many) -> anyhow::Result<()> {
     stage.screen.chapter("Everything is deleted");
     let screen = &stage.screen;
-    screen.command(&format!("kubectl delete configmapsyncs --all -n {SOURCE_NAMESPACE}"));
+    screen.say(&format!("All {} syncs are deleted, {} at a time:", thousands(many.total()), writers::IN_FLIGHT));
     let begun = Instant::now();
-    let syncs = Api::<configmapsync_operator::api::configmapsync::ConfigMapSync>::namespaced(
-        stage.client.clone(),
-        SOURCE_NAMESPACE,
-    );
-    // In the background, since the answer comes only when all of them are marked, and copies go meanwhile.
-    let deletion = tokio::spawn(async move {
-        syncs.delete_collection(&DeleteParams::default(), &ListParams::default()).await.map(drop)
-    });
+    many.delete_syncs(stage).await?;
     let look = |left: usize| {
         screen.progress(&format!("{} copies left", thousands(left)));
         stage.fleet.check()
     };
     let last = many.gone(look).await?;
-    deletion.await?.context("the syncs cannot be deleted")?;
     screen.fact(&format!(
-        "The last of {} copies went {} after the command.",
-        thousands(stage.destinations().len()),
+        "The last of {} copies went {} after the first was deleted.",
+        thousands(many.total()),
         time(last.duration_since(begun))
     ));
     stage.show_kubectl(&format!("delete -f {SAMPLE}")).await?;

@@ -24,7 +24,7 @@ use testbed::{Cluster, Options};
 
 use crate::copies::Copies;
 use crate::fleet::{Fleet, Settings};
-use crate::report::{Measurement, Report, Surroundings, Who, masked};
+use crate::report::{Measurement, Report, Surroundings, Who, counts, masked};
 use crate::screen::{Screen, thousands, time};
 use crate::{interrupted, logs, objects, writers};
 use arguments::Arguments;
@@ -74,7 +74,7 @@ async fn until_end(arguments: Arguments) -> anyhow::Result<()> {
     report.compare();
     let directory = report.write(&bench.arguments.runs(), &bench.arguments.name)?;
     bench.screen.chapter("Beside bare writers");
-    bench.screen.block(report.ratios().trim_start_matches("\n## Beside bare writers\n\n"));
+    bench.screen.block(&report.ratios());
     bench.screen.fact(&format!("Everything is in {}", directory.display()));
     let cleared = clear(&mut bench).await;
     run.and(cleared)
@@ -165,10 +165,10 @@ async fn run(bench: &mut Bench, report: &mut Report) -> anyhow::Result<()> {
     if bench.arguments.rest > Duration::ZERO {
         let rest = idle::rest(bench, syncs).await?;
         bench.screen.fact(&format!(
-            "{} s of rest: {:?}; out of place: {:?}.",
+            "{} s of rest: {}; out of place: {}.",
             bench.arguments.rest.as_secs(),
-            rest.requests,
-            rest.out_of_place
+            counts(&rest.requests),
+            counts(&rest.out_of_place)
         ));
         report.rest = Some(rest);
     }
@@ -263,7 +263,7 @@ fn changes(bench: &Bench, set: &Set) -> Vec<Vec<usize>> {
 fn tell(bench: &Bench, report: &mut Report, measurement: Measurement) {
     let settled = measurement.settled_seconds.map(|seconds| format!(", statuses {seconds:.2} s")).unwrap_or_default();
     bench.screen.fact(&format!(
-        "{}{}: first copy {:.3} s, last {:.2} s{settled}.",
+        "{}{}: first {:.3} s, last {:.2} s{settled}.",
         if measurement.who == Who::BareWriters { "bare writers, " } else { "" },
         measurement.scenario,
         measurement.first_seconds,

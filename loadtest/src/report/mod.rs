@@ -14,6 +14,7 @@ use crate::fleet::Usage;
 use crate::stats::{Latency, median};
 
 pub use machine::{Surroundings, masked};
+pub use page::counts;
 
 /// Who did the work that was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

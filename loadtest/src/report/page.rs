@@ -11,15 +11,24 @@ impl Report {
     /// The page.
     pub fn page(&self) -> String {
         let mut page = self.head();
-        page.push_str(&self.ratios());
+        page.push_str(&self.ratio_table());
         page.push_str(&self.all_measurements());
         page.push_str(&self.costs());
         page.push_str(&self.quiet_times());
         page
     }
 
-    /// The ratios, as a table.
+    /// The ratios, for a screen.
     pub fn ratios(&self) -> String {
+        let head = format!("{:46} {:>9} {:>8} {:>6}", "until the last copy, s", "operator", "bare", "ratio");
+        let row = |one: &super::Comparison| {
+            format!("{:46} {:9.2} {:8.2} {:6.2}", one.scenario, one.operator_seconds, one.bare_seconds, one.ratio)
+        };
+        let rows = std::iter::once(head).chain(self.comparisons.iter().map(row));
+        rows.collect::<Vec<_>>().join("\n")
+    }
+
+    fn ratio_table(&self) -> String {
         let row = |one: &super::Comparison| {
             vec![
                 one.scenario.clone(),
@@ -144,7 +153,8 @@ fn who(who: Who) -> &'static str {
     }
 }
 
-fn counts(requests: &BTreeMap<String, usize>) -> String {
+/// `1,000 update configmaps, 3 get configmaps`, or `none`.
+pub fn counts(requests: &BTreeMap<String, usize>) -> String {
     let each: Vec<String> = requests.iter().map(|(what, number)| format!("{} {what}", thousands(*number))).collect();
     if each.is_empty() { "none".to_owned() } else { each.join(", ") }
 }
