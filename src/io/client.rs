@@ -21,8 +21,10 @@ use super::instruments;
 
 /// Asks for metadata only: contents of ConfigMaps are not even sent.
 pub const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
-const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-const METADATA_WATCH: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+// With plain JSON as the second choice: without it the API server prints a refusal over 13 lines, and kube takes each
+// line of what a watch is answered for an event, of which it cannot make sense, and waits after each.
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+const METADATA_WATCH: &str = METADATA_ONLY;
 
 /// A watch that says nothing for this long is broken: the server sends a bookmark about every minute.
 const SILENCE: Duration = Duration::from_secs(100);

@@ -14,7 +14,7 @@ use crate::harness::{Bed, Case, Operator, SYSTEM, eventually, seconds};
 use crate::requests::{SHIPPED_LEASE, asked};
 
 /// How many shards each replica holds, by the Leases; shards without a holder under "".
-async fn shards(bed: &Bed) -> BTreeMap<String, usize> {
+pub async fn shards(bed: &Bed) -> BTreeMap<String, usize> {
     let leases = Api::<Lease>::namespaced(bed.cluster().client().unwrap(), SYSTEM);
     let list = leases.list(&ListParams::default()).await.unwrap();
     let mut counts = BTreeMap::new();
@@ -30,7 +30,7 @@ async fn shards(bed: &Bed) -> BTreeMap<String, usize> {
 }
 
 /// Waits until these replicas, and nobody else, hold all shards, even within one.
-async fn until_even(bed: &Bed, replicas: &[&str]) {
+pub async fn until_even(bed: &Bed, replicas: &[&str]) {
     eventually(format!("{replicas:?} hold all shards, even within one"), async || {
         let counts = shards(bed).await;
         let even = counts.values().all(|held| held.abs_diff(64 / replicas.len()) <= 1);
@@ -40,7 +40,7 @@ async fn until_even(bed: &Bed, replicas: &[&str]) {
     .await;
 }
 
-async fn operators(bed: &Bed, names: &[&str], flags: &[&str]) -> Vec<Operator> {
+pub async fn operators(bed: &Bed, names: &[&str], flags: &[&str]) -> Vec<Operator> {
     let mut operators = Vec::new();
     for name in names {
         operators.push(bed.operator_with(name, flags).await);
@@ -50,7 +50,7 @@ async fn operators(bed: &Bed, names: &[&str], flags: &[&str]) -> Vec<Operator> {
 }
 
 /// `count` syncs of one source, each into a copy of its own name.
-async fn many(case: &Case<'_>, count: usize) -> Vec<String> {
+pub async fn many(case: &Case<'_>, count: usize) -> Vec<String> {
     let names: Vec<String> = (0..count).map(|number| format!("s{number}")).collect();
     for chunk in names.chunks(16) {
         futures::future::join_all(chunk.iter().map(|name| case.sync(name, json!({ "destinationName": name })))).await;
@@ -62,7 +62,7 @@ async fn many(case: &Case<'_>, count: usize) -> Vec<String> {
 }
 
 /// Waits until every copy holds this.
-async fn until_all(case: &Case<'_>, copies: usize, value: &str) {
+pub async fn until_all(case: &Case<'_>, copies: usize, value: &str) {
     eventually(format!("all {copies} copies hold {value}"), async || {
         let list = case.maps(&case.dst).list(&ListParams::default()).await.map_err(|error| error.to_string())?;
         let holds = |map: &&ConfigMap| map.data.as_ref().and_then(|data| data.get("k")).is_some_and(|k| k == value);
@@ -75,7 +75,7 @@ async fn until_all(case: &Case<'_>, copies: usize, value: &str) {
 }
 
 /// Waits until every status tells of the source as it is now: what is left undone costs whoever takes over a read.
-async fn until_all_told(case: &Case<'_>) {
+pub async fn until_all_told(case: &Case<'_>) {
     let source = case.get(&case.src, "cm").await.unwrap().metadata.resource_version.unwrap();
     eventually("all statuses tell of the newest source", async || {
         let list = case.syncs().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
@@ -94,7 +94,7 @@ async fn until_all_told(case: &Case<'_>) {
     tokio::time::sleep(seconds(1)).await; // all streams have it
 }
 
-async fn change(case: &Case<'_>, value: u32) {
+pub async fn change(case: &Case<'_>, value: u32) {
     case.patch(&case.src, "cm", json!({ "data": { "k": value.to_string() } })).await;
 }
 

@@ -23,3 +23,4 @@ mod requests;
 mod rivals;
 mod seed;
 mod sources;
+mod store;

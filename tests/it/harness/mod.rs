@@ -5,11 +5,13 @@ mod bed;
 mod case;
 mod operator;
 mod wait;
+mod witness;
 
 pub use bed::Bed;
 pub use case::Case;
 pub use operator::Operator;
 pub use wait::{eventually, seconds, stays};
+pub use witness::Witness;
 
 /// Names that the tests write down themselves, so that a change of one breaks a test.
 pub const PREFIX: &str = "configmapsync.apps.kapendra.com/";
