@@ -10,7 +10,7 @@ use kube::api::ListParams;
 use serde_json::json;
 use testbed::process::Signal;
 
-use crate::harness::{Bed, Case, Operator, SYSTEM, eventually, seconds};
+use crate::harness::{Bed, Case, Operator, SYSTEM, Witness, eventually, seconds};
 use crate::requests::{SHIPPED_LEASE, asked};
 
 /// How many shards each replica holds, by the Leases; shards without a holder under "".
@@ -163,6 +163,7 @@ async fn one_of_three_replicas_is_killed_in_the_middle_of_a_fan_out_and_nothing_
     case.source(json!({ "k": "0" })).await;
     let mut replicas = operators(&bed, &["a", "b", "c"], &[]).await;
     many(&case, 300).await;
+    let witness = Witness::of(case.maps(&case.dst)).await;
     change(&case, 1).await;
     tokio::time::sleep(Duration::from_millis(60)).await;
     replicas.pop().expect("three were started").kill();
@@ -170,9 +171,8 @@ async fn one_of_three_replicas_is_killed_in_the_middle_of_a_fan_out_and_nothing_
     until_even(&bed, &["a", "b"]).await;
     change(&case, 2).await;
     until_all(&case, 300, "2").await;
-    for number in [0, 150, 299] {
-        case.until_ready(&format!("s{number}")).await;
-    }
+    until_all_told(&case).await;
+    witness.no_copy_went_back();
 }
 
 #[tokio::test]
@@ -182,6 +182,7 @@ async fn a_replica_that_was_paused_for_longer_than_its_lease_takes_nothing_back(
     case.source(json!({ "k": "0" })).await;
     let replicas = operators(&bed, &["a", "b"], &[]).await;
     many(&case, 200).await;
+    let witness = Witness::of(case.maps(&case.dst)).await;
     for round in 1..=3u32 {
         change(&case, 10 * round).await;
         tokio::time::sleep(Duration::from_millis(40)).await;
@@ -195,6 +196,10 @@ async fn a_replica_that_was_paused_for_longer_than_its_lease_takes_nothing_back(
         tokio::time::sleep(seconds(1)).await; // what was still on its way has landed
         until_all(&case, 200, &(10 * round + 1).to_string()).await;
     }
+    witness.no_copy_went_back();
+    let anew = replicas[1].said(&["lost the session; beginning a new one"]).len();
+    assert_eq!(anew, 3, "one that was taken for dead takes a new identity each time");
+    assert!(replicas[0].said(&["lost the session"]).is_empty());
 }
 
 #[tokio::test]
@@ -217,6 +222,11 @@ async fn one_replica_leads_the_fleet_and_another_follows_it() {
         if unheld == 0.0 { Ok(()) } else { Err(format!("{unheld}")) }
     })
     .await;
+    for (at, replica) in replicas.iter().enumerate() {
+        let page = replica.get("/metrics").await.unwrap();
+        let says = page.lines().any(|line| line.starts_with("configmapsync_shards_unheld ") && !line.ends_with("NaN"));
+        assert_eq!(says, at == leader, "the leader alone says how many shards are unheld");
+    }
     replicas.remove(leader).kill();
     eventually("another one leads", async || {
         for operator in &replicas {
@@ -227,4 +237,34 @@ async fn one_replica_leads_the_fleet_and_another_follows_it() {
         Err("nobody does".to_owned())
     })
     .await;
+}
+
+#[tokio::test]
+async fn all_replicas_are_replaced_one_by_one_while_the_source_keeps_changing() {
+    const COPIES: usize = 100;
+    let Some(bed) = Bed::own("all_replicas_are_replaced_one_by_one").await else { return };
+    let case = Case::on(&bed, "rolling").await;
+    case.source(json!({ "k": "0" })).await;
+    let mut replicas = operators(&bed, &["a", "b", "c"], &[]).await;
+    many(&case, COPIES).await;
+    let witness = Witness::of(case.maps(&case.dst)).await;
+    let mut value = 0;
+    for name in ["d", "e", "f"] {
+        replicas.push(bed.operator(name).await);
+        let old = replicas.remove(0);
+        let ended = old.terminate();
+        tokio::pin!(ended);
+        loop {
+            value += 1;
+            change(&case, value).await;
+            if let Ok(ended) = tokio::time::timeout(Duration::from_millis(200), &mut ended).await {
+                assert!(ended.is_some_and(|status| status.success()), "it ends by itself, and well");
+                break;
+            }
+        }
+    }
+    until_even(&bed, &["d", "e", "f"]).await;
+    until_all(&case, COPIES, &value.to_string()).await;
+    until_all_told(&case).await;
+    witness.no_copy_went_back();
 }

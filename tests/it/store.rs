@@ -157,7 +157,7 @@ async fn leases_that_are_deleted_by_hand_are_made_anew_and_no_copy_goes_back() {
 async fn watches_that_were_refused_for_a_while_are_whole_again_soon() {
     let Some(bed) = Bed::own("watches_that_were_refused_for_a_while").await else { return };
     let control_plane = bed.cluster().control_plane().unwrap();
-    let case = Case::on(&bed, "refused").await;
+    let case = Case::on(&bed, "refused").await.expecting_refusals();
     case.source(json!({ "k": "1" })).await;
     let replicas = operators(&bed, &["a"], &[]).await;
     many(&case, 3).await;

@@ -15,6 +15,7 @@ use testbed::audit::Mark;
 
 use super::bed::Bed;
 use super::operator::tail;
+use super::rights;
 use super::wait::{eventually, stays};
 
 /// How many requests of the operator there were, by verb and resource.
@@ -34,6 +35,8 @@ pub struct Case<'a> {
     /// The namespace that the syncs stand in.
     pub syncs: String,
     base: String,
+    begun: Option<(u64, u32)>,
+    refusals_are_expected: bool,
 }
 
 /// Makes namespaces differ from those of earlier runs on a cluster that outlives this process.
@@ -56,11 +59,19 @@ impl<'a> Case<'a> {
         };
         let name = |suffix: &str| format!("{base}-{suffix}");
         let (src, dst, syncs) = (name("src"), name("dst"), name("syncs"));
-        let case = Self { bed, client: bed.cluster().client().unwrap(), src, dst, syncs, base };
+        let begun = rights::audit_now(bed.cluster());
+        let client = bed.cluster().client().unwrap();
+        let case = Self { bed, client, src, dst, syncs, base, begun, refusals_are_expected: false };
         for namespace in [&case.src, &case.dst, &case.syncs] {
             case.create_namespace(namespace).await;
         }
         case
+    }
+
+    /// The test takes rights away from the operator: then a request that they do not cover is no fault.
+    pub fn expecting_refusals(mut self) -> Self {
+        self.refusals_are_expected = true;
+        self
     }
 
     /// The name of one more namespace of this test; it is not created.
@@ -314,6 +325,11 @@ impl Drop for Case<'_> {
                     tail(&log, &[&self.base, "ERROR"])
                 );
             }
+        } else if let Some(begun) = self.begun
+            && !self.refusals_are_expected
+        {
+            let refused = rights::refused(self.bed.cluster(), begun);
+            assert!(refused.is_empty(), "the shipped roles do not cover {refused:?}");
         }
         if matches!(self.bed.cluster(), Cluster::Given(_)) {
             let kubectl = |args: &[&str]| self.bed.cluster().kubectl().args(args).output();

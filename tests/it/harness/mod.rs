@@ -4,6 +4,7 @@
 mod bed;
 mod case;
 mod operator;
+pub mod rights;
 mod wait;
 mod witness;
 
