@@ -71,6 +71,7 @@ impl Written {
         };
         let done = |done| bench.screen.progress(&format!("bare writers, {scenario}: {}", thousands(done)));
         let made = writers::each(&set.copies, create, done).await.context("bare writers cannot create")?;
+        account.all_asked();
         let (sent, objects): (Vec<Instant>, Vec<ConfigMap>) = made.into_iter().unzip();
         let written = Self { set, sources, objects, copies };
         let all: Vec<usize> = (0..written.sources.len()).collect();
@@ -105,6 +106,7 @@ impl Written {
         let done = |done| bench.screen.progress(&format!("bare writers, {scenario}: {}", thousands(done)));
         let written =
             writers::each(copies.iter().copied(), replace, done).await.context("bare writers cannot write")?;
+        account.all_asked();
         let numbers: Vec<usize> = copies.iter().map(|(number, _)| *number).collect();
         for (number, object) in numbers.into_iter().zip(written) {
             self.objects[number] = object;
@@ -131,6 +133,7 @@ impl Written {
         };
         let done = |done| bench.screen.progress(&format!("bare writers, {scenario}: {}", thousands(done)));
         let sent = writers::each(&self.set.copies, delete, done).await.context("bare writers cannot delete")?;
+        account.all_asked();
         let places: Vec<Place> = self.set.copies.iter().map(|copy| copy.place.clone()).collect();
         let gone = self.copies.all_gone(&places, WITHIN, |_| Ok(())).await?;
         let measurement = measured(scenario, &account, &sent, &gone, account.close(bench)?);
@@ -154,6 +157,7 @@ fn measured(scenario: String, account: &Account, sent: &[Instant], seen: &[Insta
     Measurement {
         copies: seen.len(),
         who: Who::BareWriters,
+        asked_seconds: account.asked_seconds(),
         first_seconds: since(seen.iter().min()),
         last_seconds: since(seen.iter().max()),
         settled_seconds: None,

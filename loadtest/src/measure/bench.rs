@@ -1,5 +1,6 @@
 //! What every measurement needs: the cluster, the fleet, quiet before it begins, and the account of what was used.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,7 @@ pub(super) struct Bench {
 /// The state of the accounts when a measurement began.
 pub(super) struct Account {
     began: Instant,
+    asked: Cell<Duration>,
     began_at: Timestamp,
     mark: Option<Mark>,
     usage: BTreeMap<String, Usage>,
@@ -51,7 +53,13 @@ impl Bench {
     /// Opens the account of a measurement that begins now.
     pub(super) fn open(&self) -> anyhow::Result<Account> {
         let mark = self.cluster.audit().ok().map(testbed::AuditLog::mark).transpose()?;
-        Ok(Account { usage: self.usage()?, mark, began: Instant::now(), began_at: Timestamp::now() })
+        Ok(Account {
+            usage: self.usage()?,
+            mark,
+            asked: Cell::default(),
+            began: Instant::now(),
+            began_at: Timestamp::now(),
+        })
     }
 
     /// Every process that can be looked at: replicas, control plane, ourselves.
@@ -135,6 +143,16 @@ impl Account {
     /// When it began.
     pub(super) fn began(&self) -> Instant {
         self.began
+    }
+
+    /// Everything that is asked for in it has been asked for, and answered.
+    pub(super) fn all_asked(&self) {
+        self.asked.set(self.began.elapsed());
+    }
+
+    /// How long that took.
+    pub(super) fn asked_seconds(&self) -> f64 {
+        self.asked.get().as_secs_f64()
     }
 
     /// Closes it.

@@ -263,9 +263,10 @@ fn changes(bench: &Bench, set: &Set) -> Vec<Vec<usize>> {
 fn tell(bench: &Bench, report: &mut Report, measurement: Measurement) {
     let settled = measurement.settled_seconds.map(|seconds| format!(", statuses {seconds:.2} s")).unwrap_or_default();
     bench.screen.fact(&format!(
-        "{}{}: first {:.3} s, last {:.2} s{settled}.",
+        "{}{}: all asked {:.2} s, first {:.3} s, last {:.2} s{settled}.",
         if measurement.who == Who::BareWriters { "bare writers, " } else { "" },
         measurement.scenario,
+        measurement.asked_seconds,
         measurement.first_seconds,
         measurement.last_seconds,
     ));

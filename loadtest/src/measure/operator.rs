@@ -56,6 +56,7 @@ impl Served {
         };
         let done = |done| bench.screen.progress(&format!("{scenario}: {} created", thousands(done)));
         let sent = writers::each(&served.set.copies, create, done).await.context("the syncs cannot be made")?;
+        account.all_asked();
         let all: Vec<usize> = (0..served.sources.len()).collect();
         let seen = served.arrive(bench, &scenario, &all).await?;
         let measurement = served.settle(bench, scenario, &account, &sent, &seen).await?;
@@ -79,6 +80,7 @@ impl Served {
             }
         };
         let now = writers::each(sources, replace, |_| {}).await.context("a source cannot be changed")?;
+        account.all_asked();
         for (source, now) in sources.iter().zip(now) {
             self.sources[*source] = now;
         }
@@ -102,6 +104,7 @@ impl Served {
         };
         let done = |done| bench.screen.progress(&format!("{scenario}: {} deleted", thousands(done)));
         let sent = writers::each(&self.set.copies, delete, done).await.context("the syncs cannot be deleted")?;
+        account.all_asked();
         let places: Vec<Place> = self.set.copies.iter().map(|copy| copy.place.clone()).collect();
         let look = |left: usize| {
             bench.screen.progress(&format!("{scenario}: {} copies left", thousands(left)));
@@ -187,6 +190,7 @@ fn made(scenario: String, account: &Account, sent: &[Instant], seen: &[Instant],
     Measurement {
         copies: seen.len(),
         who: Who::Operator,
+        asked_seconds: account.asked_seconds(),
         first_seconds: since(seen.iter().min()),
         last_seconds: since(seen.iter().max()),
         settled_seconds: account.last(paperwork),

@@ -35,6 +35,9 @@ pub struct Measurement {
     pub who: Who,
     /// How many copies it was about.
     pub copies: usize,
+    /// From the first request to the answer to the last of our own requests (the change of the source, the creation of
+    /// the syncs), in seconds. What the operator could do before that, others asked for later.
+    pub asked_seconds: f64,
     /// From the first request to the first copy seen, in seconds.
     pub first_seconds: f64,
     /// From the first request to the last copy seen, in seconds.

@@ -79,12 +79,23 @@ impl Report {
         let row = |one: &Measurement| {
             let latency = &one.latency;
             let mut row = vec![one.scenario.clone(), who(one.who).to_owned()];
-            row.extend([one.first_seconds, one.last_seconds].map(|seconds| format!("{seconds:.3}")));
+            row.extend([one.asked_seconds, one.first_seconds, one.last_seconds].map(|seconds| format!("{seconds:.3}")));
             row.push(one.settled_seconds.map_or(String::new(), |seconds| format!("{seconds:.2}")));
             row.extend([latency.p50, latency.p90, latency.p99, latency.max].map(|seconds| format!("{seconds:.3}")));
             row
         };
-        let titles = ["", "by", "first copy, s", "last copy, s", "last status, s", "copy p50, s", "p90", "p99", "max"];
+        let titles = [
+            "",
+            "by",
+            "all asked, s",
+            "first copy, s",
+            "last copy, s",
+            "last status, s",
+            "copy p50, s",
+            "p90",
+            "p99",
+            "max",
+        ];
         table("Every measurement, in the order of the run", &titles, self.measurements.iter().map(row))
     }
 
@@ -184,6 +195,7 @@ mod tests {
             scenario: "change, 1,000 copies".to_owned(),
             who,
             copies: 1000,
+            asked_seconds: 0.0,
             first_seconds: 0.01,
             last_seconds,
             settled_seconds: None,
