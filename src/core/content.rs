@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::plan::Hash;
+use super::facts::Hash;
 use super::records::{Place, Sync, Version};
 use super::shard::Uid;
 use crate::api::names;

@@ -4,6 +4,7 @@ pub mod assignment;
 pub mod backoff;
 pub mod content;
 pub mod cycle;
+pub mod facts;
 pub mod ownership;
 pub mod plan;
 #[cfg(test)]

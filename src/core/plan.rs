@@ -6,132 +6,11 @@
 use std::time::Duration;
 
 use super::backoff;
+use super::facts::{Facts, Home, Source, Spot, Standing};
 use super::ownership::{Claim, claim, protected, stands_where_written};
-use super::records::{Name, Place, Seen, Spec, Sync, Version};
+use super::records::{Name, Place, Seen, Spec, Version};
 use super::shard::Uid;
 use super::status::{self, Stall, Text, Verdict};
-
-/// SHA-256 of a ConfigMap's content.
-pub type Hash = [u8; 32];
-
-/// All that a decision about a sync rests on.
-#[derive(Clone, Debug)]
-pub struct Facts<'a> {
-    /// The sync, by its newest version known.
-    pub sync: &'a Sync,
-    /// Its source.
-    pub source: Source,
-    /// Whether the source was asked for twice, [`backoff::SOURCE_MISSING_TWICE`] apart, and was missing both times.
-    pub missing_twice: bool,
-    /// Whether a missing source must be asked for again though the status tells of it already.
-    pub recheck: bool,
-    /// Where the copy is to stand. `None` while the spec makes no sense.
-    pub destination: Option<Spot<'a>>,
-    /// Where else something stands that carries this sync's mark.
-    pub leftovers: Vec<Spot<'a>>,
-    /// The sync that owns the destination, if it is another one.
-    pub owner: Option<Place>,
-    /// The ring that this sync is part of, if there is one.
-    pub ring: Option<Vec<Place>>,
-    /// A copy that holds the content of the source with this resourceVersion, by our own write or check, though the
-    /// status does not tell so yet.
-    pub verified: Option<(Version, Version)>,
-    /// Who keeps changing the copy, if somebody does.
-    pub contested: Option<String>,
-}
-
-/// What is known of the source.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Source {
-    /// Nothing: no word of it in the stream.
-    Unknown,
-    /// A GET was answered 404.
-    Missing,
-    /// The stream told its version.
-    Seen(u64),
-    /// Its content is in hand, and is not older than what the stream told.
-    InHand {
-        /// The version that the GET returned.
-        version: Version,
-        /// The hash of its content.
-        hash: Hash,
-        /// Whether it is immutable: then its copy is to be.
-        immutable: bool,
-        /// Whether the GET was sent after the copy had been read: then it is what the source is now, whatever its version.
-        last_word: bool,
-    },
-}
-
-impl Source {
-    fn rv(self) -> Option<u64> {
-        match self {
-            Self::Seen(rv) => Some(rv),
-            Self::InHand { version, .. } => Some(version.rv),
-            Self::Unknown | Self::Missing => None,
-        }
-    }
-}
-
-/// A place and what stands there.
-#[derive(Clone, Debug)]
-pub struct Spot<'a> {
-    /// The place.
-    pub place: &'a Place,
-    /// Its namespace.
-    pub namespace: Home,
-    /// What stands there.
-    pub copy: Standing<'a>,
-    /// Another live sync wants this place.
-    pub wanted_by_another: bool,
-}
-
-/// What is known of a namespace.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Home {
-    /// No word of it in the stream.
-    Unknown,
-    /// A GET was answered 404.
-    Absent,
-    /// It is being deleted.
-    Terminating,
-    /// It is there.
-    Live(Uid),
-}
-
-/// What is known of what stands at a place.
-#[derive(Clone, Copy, Debug)]
-pub enum Standing<'a> {
-    /// No word of it in the stream.
-    Unknown,
-    /// A request was answered 404, or we removed it ourselves.
-    Absent,
-    /// Its metadata.
-    Seen(&'a Seen),
-    /// All of it, by a GET.
-    Read(&'a Read),
-}
-
-impl<'a> Standing<'a> {
-    /// Its metadata, if something stands there.
-    pub fn seen(self) -> Option<&'a Seen> {
-        match self {
-            Self::Seen(seen) => Some(seen),
-            Self::Read(read) => Some(&read.seen),
-            Self::Unknown | Self::Absent => None,
-        }
-    }
-}
-
-/// What a GET of a copy told.
-#[derive(Clone, Debug)]
-pub struct Read {
-    /// Its metadata.
-    pub seen: Seen,
-    /// The hash of its content.
-    pub hash: Hash,
-    /// Whether it is immutable.
-    pub immutable: bool,
-}
 
 /// What to do next.
 #[derive(Clone, PartialEq, Debug)]
@@ -191,7 +70,7 @@ pub fn next(facts: &Facts<'_>) -> Step {
     }
     let (spec, spot) = match (&sync.spec, &facts.destination) {
         (Ok(spec), Some(spot)) => (spec, spot),
-        (Err(why), _) => return stall(facts, Stall::InvalidSpec(why.to_string())),
+        (Err(unusable), _) => return stall(facts, Stall::InvalidSpec(unusable.why.to_string())),
         (Ok(_), None) => return Step::Rest(None),
     };
     if spec.suspend {
@@ -351,7 +230,7 @@ fn wind_up(facts: &Facts<'_>, verdict: Verdict) -> Step {
 /// What is still to be done so that nothing of this sync's stands at former destinations. What another sync wants is
 /// left for it to take over.
 fn clear_leftovers(facts: &Facts<'_>) -> impl Iterator<Item = Step> {
-    let orphan = facts.sync.spec.as_ref().is_ok_and(|spec| spec.orphan);
+    let orphan = facts.sync.orphan();
     let leftovers = facts.leftovers.iter().filter(|spot| !spot.wanted_by_another);
     leftovers.filter_map(move |spot| clear(facts, spot, orphan, false))
 }
@@ -379,7 +258,7 @@ fn retire(facts: &Facts<'_>) -> Step {
     if !facts.sync.finalizer {
         return Step::Rest(None);
     }
-    let orphan = facts.sync.spec.as_ref().is_ok_and(|spec| spec.orphan);
+    let orphan = facts.sync.orphan();
     let destination = facts.destination.iter().filter_map(|spot| clear(facts, spot, orphan, true));
     let mut steps: Vec<Step> = destination.chain(clear_leftovers(facts)).collect();
     // One that is held does not keep the others waiting.

@@ -2,10 +2,15 @@
 
 use rstest::rstest;
 
-use super::plan::{Home, Read, Source, Spot, Standing, sweep};
+use super::facts::{Home, Read, Source, Spot, Standing};
+use super::plan::sweep;
 use super::plan_story::*;
-use super::records::Seen;
+use super::records::{Seen, Spec, Unusable};
 use super::testing::*;
+
+fn unusable(orphan: bool) -> Result<Spec, Unusable> {
+    Err(Unusable { why: "empty".into(), orphan })
+}
 
 #[rstest]
 #[case::makes_the_copy_then_says_so(new(), "read source, create, finalizer, report in order, rest")]
@@ -33,7 +38,7 @@ use super::testing::*;
 #[case::is_suspended(new().but(|g| g.spec().suspend = true), "rest")]
 #[case::copies_onto_itself(new().but(|g| g.spec().destination = place("a/x")), "report InvalidSpec, rest")]
 #[case::makes_no_sense(
-    new().but(|g| { g.sync.spec = Err("empty".into()); g.destination = None; }),
+    new().but(|g| { g.sync.spec = unusable(false); g.destination = None; }),
     "report InvalidSpec, rest"
 )]
 #[case::wants_what_kubernetes_keeps(
@@ -263,8 +268,11 @@ fn when_it_moves(#[case] given: Given, #[case] edit: fn(&mut Given), #[case] ste
 #[case::it_is_suspended(settled(), |g: &mut Given| g.spec().suspend = true, "remove b/x, release")]
 #[case::its_source_is_gone(settled(), Given::source_gone, "remove b/x, release")]
 #[case::its_spec_makes_no_sense_now(
-    settled(), |g: &mut Given| { g.sync.spec = Err("empty".into()); let was = g.destination.take(); g.leftovers.extend(was); },
+    settled(), |g: &mut Given| { g.sync.spec = unusable(false); let was = g.destination.take(); g.leftovers.extend(was); },
     "remove b/x, release")]
+#[case::its_spec_makes_no_sense_but_for_orphan(
+    settled(), |g: &mut Given| { g.sync.spec = unusable(true); let was = g.destination.take(); g.leftovers.extend(was); },
+    "read b/x, unmark b/x, release")]
 #[case::it_had_just_moved(settled(), Given::moved, "read c/x, remove b/x, release")]
 #[case::its_former_copy_is_wanted_by_another(
     settled(), |g: &mut Given| { g.moved(); g.leftovers[0].wanted_by_another = true; }, "read c/x, release")]

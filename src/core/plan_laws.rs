@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use super::plan::{Hash, Home, Read, Spot, Standing, Step, sweep};
+use super::facts::{Hash, Home, Read, Spot, Standing};
+use super::plan::{Step, sweep};
 use super::plan_model::*;
 use super::plan_world::*;
 use super::records::{Mark, Place, Seen, Sync, Version};

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use super::plan::Read;
+use super::facts::Read;
 use super::plan_world::*;
 use super::records::{Mark, Name, Place, Seen, Spec};
 use super::shard::Uid;

@@ -1,6 +1,7 @@
 //! A tiny cluster around one sync, for tables of cases: all the steps that the sync takes until it rests, in words.
 
-use super::plan::{Facts, Home, Read, Source, Spot, Standing, Step, next};
+use super::facts::{Facts, Home, Read, Source, Spot, Standing};
+use super::plan::{Step, next};
 use super::records::{Mark, Place, Seen, Spec, Sync, Version};
 use super::status::Verdict;
 use super::testing::*;

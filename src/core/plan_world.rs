@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::cycle;
+use super::facts::{Facts, Hash, Home, Read, Source, Spot, Standing};
 use super::ownership;
-use super::plan::{Facts, Hash, Home, Read, Source, Spot, Standing, Step, next};
+use super::plan::{Step, next};
 use super::records::{Mark, Name, Place, Seen, Sync, Version};
 use super::shard::Uid;
 use super::status::{Text, Verdict};

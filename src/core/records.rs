@@ -66,7 +66,7 @@ pub struct Sync {
     /// Finalizers that are not ours, in order; mostly none.
     pub other_finalizers: Option<Box<[Box<str>]>>,
     /// What is wanted, or what is wrong with it.
-    pub spec: Result<Spec, Box<str>>,
+    pub spec: Result<Spec, Unusable>,
     /// What its status said.
     pub status: Told,
 }
@@ -80,6 +80,14 @@ impl Sync {
     /// Where the copy is to stand; `None` while the spec makes no sense.
     pub fn destination(&self) -> Option<&Place> {
         self.spec.as_ref().ok().map(|spec| &spec.destination)
+    }
+
+    /// Whether the copy outlives the sync.
+    pub fn orphan(&self) -> bool {
+        match &self.spec {
+            Ok(spec) => spec.orphan,
+            Err(unusable) => unusable.orphan,
+        }
     }
 }
 
@@ -98,6 +106,15 @@ pub struct Spec {
     pub follow_source: bool,
     /// `suspend: true`: everything is left as it is.
     pub suspend: bool,
+}
+
+/// A spec that makes no sense.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Unusable {
+    /// One sentence that names the field.
+    pub why: Box<str>,
+    /// `deletionPolicy` is something else than `Delete`: then nothing is deleted, whatever it was meant to say.
+    pub orphan: bool,
 }
 
 /// What a sync's status said when it was last seen.

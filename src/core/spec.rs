@@ -3,13 +3,20 @@
 
 use serde_json::Value;
 
-use super::records::{Place, Spec};
+use super::records::{Place, Spec, Unusable};
 
 /// Reads `.spec`.
 ///
 /// # Errors
-/// One sentence that names the field.
-pub fn read(spec: &Value) -> Result<Spec, String> {
+/// What is wrong with it, and whether the copy is to stay all the same.
+pub fn read(spec: &Value) -> Result<Spec, Unusable> {
+    sensible(spec).map_err(|why| {
+        let deletes = matches!(policy(spec, "deletionPolicy", "Delete", "Orphan"), Ok("Delete"));
+        Unusable { why: why.into_boxed_str(), orphan: !deletes }
+    })
+}
+
+fn sensible(spec: &Value) -> Result<Spec, String> {
     let source_namespace = name(spec, "sourceNamespace", true)?.ok_or("sourceNamespace is missing")?;
     let destination_namespace = name(spec, "destinationNamespace", true)?.ok_or("destinationNamespace is missing")?;
     let source_name = name(spec, "configMapName", false)?.ok_or("configMapName is missing")?;
@@ -91,6 +98,16 @@ mod tests {
     #[case(json!({"sourceNamespace": "a", "destinationNamespace": "b", "configMapName": "c", "suspend": "no"}), "suspend must be true or false")]
     #[case(json!({"sourceNamespace": "a", "destinationNamespace": "b", "configMapName": "c", "deletionPolicy": "Retain"}), "deletionPolicy \"Retain\" is neither Delete nor Orphan")]
     fn nonsense_is_named(#[case] spec: Value, #[case] expected: &str) {
-        assert_eq!(read(&spec).unwrap_err(), expected);
+        assert_eq!(&*read(&spec).unwrap_err().why, expected);
+    }
+
+    #[rstest]
+    #[case(json!({}), false)]
+    #[case(json!({"deletionPolicy": "Delete"}), false)]
+    #[case(json!({"deletionPolicy": "Orphan"}), true)]
+    #[case(json!({"deletionPolicy": "Retain"}), true)]
+    #[case(json!({"deletionPolicy": 5}), true)]
+    fn what_makes_no_sense_otherwise_still_says_whether_the_copy_stays(#[case] spec: Value, #[case] stays: bool) {
+        assert_eq!(read(&spec).unwrap_err().orphan, stays);
     }
 }

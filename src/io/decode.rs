@@ -253,7 +253,7 @@ impl FromRaw for Sync {
             deleting: metadata.deletion_timestamp.is_some(),
             finalizer: !ours.is_empty(),
             other_finalizers: (!others.is_empty()).then(|| others.into_iter().map(String::into_boxed_str).collect()),
-            spec: spec::read(&body.spec).map_err(String::into_boxed_str),
+            spec: spec::read(&body.spec),
             // A status that makes no sense is one that says nothing: it is written anew.
             status: serde_json::from_value(body.status).map(|status| told(&status)).unwrap_or_default(),
         }

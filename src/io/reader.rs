@@ -11,7 +11,7 @@ use super::decode::{ConfigMapObject, NamespaceObject, SyncObject};
 use super::refusal::Refusal;
 use crate::api::names::FIELD_MANAGER;
 use crate::core::content::{Content, SourceContent};
-use crate::core::plan::Read;
+use crate::core::facts::Read;
 use crate::core::records::{Namespace, Place, Sync};
 
 /// How long a GET may take.

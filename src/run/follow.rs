@@ -95,11 +95,11 @@ impl Follower {
 
     fn sync(&self, sync: crate::core::records::Sync, woken: &mut Vec<Uid>) {
         let uid = sync.uid();
-        if let Err(why) = &sync.spec
+        if let Err(unusable) = &sync.spec
             && self.world.sync(uid).is_none_or(|before| before.generation != sync.generation)
         {
             let (namespace, name, shard) = (&*sync.key.namespace, &*sync.key.name, Shard::of(uid).index());
-            tracing::warn!(namespace, name, shard, cause = %why, "a ConfigMapSync makes no sense; it is skipped until it is mended");
+            tracing::warn!(namespace, name, shard, cause = %unusable.why, "a ConfigMapSync makes no sense; it is skipped until it is mended");
             metrics::counter!(instruments::UNPARSABLE_OBJECTS_TOTAL, "resource" => "configmapsyncs").increment(1);
         }
         match self.world.sync_applied(sync, woken) {

@@ -16,5 +16,3 @@ mod steps;
 mod view;
 pub mod work;
 pub mod world;
-#[cfg(test)]
-mod world_tests;

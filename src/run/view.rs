@@ -10,7 +10,8 @@ use super::memo::Memo;
 use super::sources::{Found, Wanted};
 use super::world::{Leftover, SourceWord, World};
 use crate::core::backoff;
-use crate::core::plan::{self, Facts, Home, Source, Spot, Standing, Step};
+use crate::core::facts::{Facts, Home, Source, Spot, Standing};
+use crate::core::plan::{self, Step};
 use crate::core::records::{Name, Place, Seen, Sync};
 use crate::core::shard::Uid;
 use crate::io::reader::CopyRead;
@@ -126,7 +127,7 @@ impl Corner {
 
 impl View {
     /// What is known of a sync; `None` when it is gone.
-    pub fn of(world: &World, memo: &Memo, uid: Uid) -> Option<Self> {
+    pub fn of(world: &World, memo: &Memo, local: &Local, uid: Uid) -> Option<Self> {
         let told = world.sync(uid)?;
         let sync = match &memo.sync {
             Some(answered) if answered.version.rv >= told.version.rv => answered.clone(),
@@ -134,7 +135,8 @@ impl View {
         };
         let spec = sync.spec.as_ref().ok();
         let destination = spec.map(|spec| Corner::new(world, memo, &spec.destination, uid));
-        let owner = spec.and_then(|spec| world.owner(&spec.destination)).filter(|owner| owner.uid() != uid);
+        let standing = destination.as_ref().map(|corner| (&corner.place, corner.spot(local).copy.seen()));
+        let owner = standing.and_then(|(place, seen)| world.owner_of(place, seen)).filter(|owner| owner.uid() != uid);
         let leftovers = world.leftovers(uid);
         Some(Self {
             word: spec.map_or(SourceWord::Unheard, |spec| world.source(&spec.source)),
@@ -206,9 +208,9 @@ impl View {
 /// Whether there is nothing to do for a key, by what the streams told alone: most keys of a shard that was just taken
 /// over need no more than this look.
 pub fn is_at_rest(world: &World, uid: Uid) -> bool {
-    let memo = Memo::default();
-    let view = View::of(world, &memo, uid);
-    view.is_some_and(|view| plan::next(&view.facts(&memo, &Local::default())) == Step::Rest(None))
+    let (memo, local) = (Memo::default(), Local::default());
+    let view = View::of(world, &memo, &local, uid);
+    view.is_some_and(|view| plan::next(&view.facts(&memo, &local)) == Step::Rest(None))
 }
 
 /// The facts about a copy whose sync is gone. `None` when nothing stands there any more.

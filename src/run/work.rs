@@ -13,7 +13,8 @@ use super::steps::restores;
 use super::view::{Local, View, leftover};
 use super::world::{Leftover, World};
 use crate::core::backoff::{self, Failure};
-use crate::core::plan::{self, Home, Step};
+use crate::core::facts::Home;
+use crate::core::plan::{self, Step};
 use crate::core::records::{Place, Sync};
 use crate::core::shard::{Shard, Uid};
 use crate::core::status::{self, Failed, Verdict};
@@ -89,7 +90,7 @@ pub async fn work(tools: &Tools, job: Job) -> (Memo, Option<Arc<Fanout>>, Outcom
 impl Work<'_> {
     async fn run(&mut self, uid: Uid, lane: Lane) -> Outcome {
         for _ in 0..MOST_STEPS {
-            let Some(view) = View::of(&self.tools.world, &self.memo, uid) else {
+            let Some(view) = View::of(&self.tools.world, &self.memo, &self.local, uid) else {
                 return self.sweep(uid).await;
             };
             let step = plan::next(&view.facts(&self.memo, &self.local));

@@ -7,6 +7,8 @@ mod format;
 mod parse;
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
@@ -17,7 +19,7 @@ use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preco
 use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, Config};
-use tracing::warn;
+use tracing::{debug, info, warn};
 
 pub use format::identity;
 pub use parse::Parser;
@@ -57,13 +59,15 @@ pub struct Leases {
     timing: Timing,
     /// What the names of our sessions begin with, for the log.
     base: String,
+    /// Whether the last request failed: an outage is told once, not with every heartbeat.
+    failing: Arc<AtomicBool>,
 }
 
 impl Leases {
     /// The Leases in this namespace. `client` is one of [`leases_client`].
     pub fn new(client: Client, namespace: &str, timing: Timing, base: &str) -> Self {
         let api = Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<Lease>(&()));
-        Self { client, api, timing, base: base.to_owned() }
+        Self { client, api, timing, base: base.to_owned(), failing: Arc::default() }
     }
 
     /// Sends one request, once, and says what became of it.
@@ -74,10 +78,12 @@ impl Leases {
                 _ => self.write(request).await.map_or_else(|error| self.failed(request, &error), |lease| done(&lease)),
             }
         };
-        tokio::time::timeout(self.timing.lease_request, sent).await.unwrap_or_else(|_| {
-            warn!(replica = %self.base, ?request, "a request to a Lease was not answered in time");
-            Answer::Failed
-        })
+        let answer = tokio::time::timeout(self.timing.lease_request, sent).await;
+        let answer = answer.unwrap_or_else(|_| self.fail(request, "no answer in time"));
+        if answer != Answer::Failed && self.failing.swap(false, Ordering::Relaxed) {
+            info!(replica = %self.base, "requests to Leases are answered again");
+        }
+        answer
     }
 
     async fn write(&self, request: &Request) -> Result<DynamicObject, kube::Error> {
@@ -112,7 +118,15 @@ impl Leases {
         {
             return Answer::Conflict;
         }
-        warn!(replica = %self.base, ?request, %error, "a request to a Lease failed");
+        self.fail(request, error)
+    }
+
+    fn fail(&self, request: &Request, cause: impl fmt::Display) -> Answer {
+        if self.failing.swap(true, Ordering::Relaxed) {
+            debug!(replica = %self.base, ?request, %cause, "a request to a Lease failed");
+        } else {
+            warn!(replica = %self.base, ?request, %cause, "a request to a Lease failed; it is tried again until it is answered");
+        }
         Answer::Failed
     }
 

@@ -1,6 +1,10 @@
 //! All that a replica knows of the cluster, and the indexes to find it by. Written by the streams alone, read by
 //! everyone. Each change answers with the syncs that have reason to look again.
 
+mod questions;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,8 +13,6 @@ use dashmap::DashMap;
 
 use super::names::Names;
 use super::passed::Passed;
-use crate::core::cycle;
-use crate::core::ownership;
 use crate::core::records::{Name, Namespace, Place, Seen, Sync};
 use crate::core::shard::Uid;
 
@@ -199,15 +201,15 @@ impl World {
 
     /// What stands at the destination of this sync, which goes or moves away, is a leftover if it carries its mark.
     fn strand(&self, sync: &Sync, saw_go: bool) {
-        let Ok(spec) = &sync.spec else { return };
-        if self.mark_at(&spec.destination) == Some(sync.uid()) {
-            let leftover = Leftover { place: spec.destination.clone(), saw_go, orphan: spec.orphan };
-            self.add_leftover(sync.uid(), leftover);
+        let orphan = sync.orphan();
+        if let Some(place) = sync.destination()
+            && self.mark_at(place) == Some(sync.uid())
+        {
+            self.add_leftover(sync.uid(), Leftover { place: place.clone(), saw_go, orphan });
         }
         if saw_go && let Some(mut others) = self.leftovers.get_mut(&sync.uid()) {
             for other in others.iter_mut() {
-                other.saw_go = true;
-                other.orphan = spec.orphan;
+                (other.saw_go, other.orphan) = (true, orphan);
             }
         }
     }
@@ -342,102 +344,6 @@ impl World {
         if let Some(uids) = self.homes.get(name) {
             woken.extend(uids.iter());
         }
-    }
-
-    // --- questions -----------------------------------------------------------------------------------------------
-
-    /// A sync.
-    pub fn sync(&self, uid: Uid) -> Option<Arc<Sync>> {
-        self.syncs.get(&uid).map(|entry| entry.value().clone())
-    }
-
-    /// The sync that goes by this name.
-    pub fn sync_named(&self, key: &Place) -> Option<Arc<Sync>> {
-        let uid = *self.keys.get(key)?;
-        self.sync(uid)
-    }
-
-    /// How many syncs there are.
-    pub fn len(&self) -> usize {
-        self.syncs.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.syncs.is_empty()
-    }
-
-    /// The UIDs of all syncs, and of all copies that stand somewhere without one.
-    pub fn uids(&self) -> Vec<Uid> {
-        let mut uids: Vec<Uid> = self.syncs.iter().map(|entry| *entry.key()).collect();
-        uids.extend(self.leftovers.iter().map(|entry| *entry.key()).filter(|uid| !self.syncs.contains_key(uid)));
-        uids
-    }
-
-    /// Calls `visit` with each sync.
-    pub fn each_sync(&self, mut visit: impl FnMut(&Sync)) {
-        for entry in self.syncs.iter() {
-            visit(entry.value());
-        }
-    }
-
-    /// What the stream knows of a source that some sync names.
-    pub fn source(&self, place: &Place) -> SourceWord {
-        if let Some(seen) = self.configmaps.get(place) {
-            return SourceWord::Version(seen.version.rv);
-        }
-        if self.sources.get(place).is_some_and(|source| source.heard) {
-            return SourceWord::Gone;
-        }
-        self.passed.recall(place).map_or(SourceWord::Unheard, SourceWord::Version)
-    }
-
-    /// What stands at a place.
-    pub fn configmap(&self, place: &Place) -> Option<Arc<Seen>> {
-        self.configmaps.get(place).map(|entry| entry.value().clone())
-    }
-
-    /// A namespace.
-    pub fn namespace(&self, name: &str) -> Option<Namespace> {
-        self.namespaces.get(name).map(|entry| *entry.value())
-    }
-
-    /// Where else copies of this sync stand.
-    pub fn leftovers(&self, uid: Uid) -> Vec<Leftover> {
-        self.leftovers.get(&uid).map(|entry| entry.value().clone()).unwrap_or_default()
-    }
-
-    /// Whether a live sync other than `uid` wants this place.
-    pub fn wanted_by_another(&self, place: &Place, uid: Uid) -> bool {
-        self.destinations.get(place).is_some_and(|uids| uids.iter().any(|other| *other != uid))
-    }
-
-    /// The sync that owns a place as its destination.
-    pub fn owner(&self, place: &Place) -> Option<Arc<Sync>> {
-        let uids = self.destinations.get(place).map(|entry| entry.value().clone())?;
-        if let [only] = uids[..] {
-            return self.sync(only);
-        }
-        let wanting: Vec<Arc<Sync>> = uids.into_iter().filter_map(|uid| self.sync(uid)).collect();
-        let standing = self.configmap(place);
-        let mark = standing.as_ref().and_then(|seen| seen.mark.as_deref());
-        let owner = ownership::owner(wanting.iter().map(|sync| &**sync), mark)?.uid();
-        wanting.into_iter().find(|sync| sync.uid() == owner)
-    }
-
-    /// The ring that `sync` is part of.
-    pub fn ring(&self, sync: &Sync) -> Option<Vec<Place>> {
-        cycle::ring(sync, |place| self.owner(place))
-    }
-
-    /// The newest version that the stream of ConfigMaps told.
-    pub fn configmaps_rv(&self) -> u64 {
-        self.configmaps_rv.load(Ordering::Acquire)
-    }
-
-    /// Lets go of names that no record mentions any more. To be called now and then.
-    pub fn tidy(&self) {
-        self.names.tidy();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tests of the world: its indexes, and who is woken.
 
-use super::world::{Change, Leftover, SourceWord, World};
+use super::{Change, Leftover, SourceWord, World};
 use crate::core::records::{Namespace, Seen, Sync};
 use crate::core::testing::{mark, place, seen, sync, uid, version};
 

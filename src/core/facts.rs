@@ -1,0 +1,128 @@
+//! All that a decision about a sync rests on. What a replica knows, and how, is left behind here: [`super::plan`] sees
+//! nothing else.
+
+use super::records::{Place, Seen, Sync, Version};
+use super::shard::Uid;
+
+/// SHA-256 of a ConfigMap's content.
+pub type Hash = [u8; 32];
+
+/// All that a decision about a sync rests on.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// The sync, by its newest version known.
+    pub sync: &'a Sync,
+    /// Its source.
+    pub source: Source,
+    /// Whether the source was asked for twice, [`backoff::SOURCE_MISSING_TWICE`] apart, and was missing both times.
+    pub missing_twice: bool,
+    /// Whether a missing source must be asked for again though the status tells of it already.
+    pub recheck: bool,
+    /// Where the copy is to stand. `None` while the spec makes no sense.
+    pub destination: Option<Spot<'a>>,
+    /// Where else something stands that carries this sync's mark.
+    pub leftovers: Vec<Spot<'a>>,
+    /// The sync that owns the destination, if it is another one.
+    pub owner: Option<Place>,
+    /// The ring that this sync is part of, if there is one.
+    pub ring: Option<Vec<Place>>,
+    /// A copy that holds the content of the source with this resourceVersion, by our own write or check, though the
+    /// status does not tell so yet.
+    pub verified: Option<(Version, Version)>,
+    /// Who keeps changing the copy, if somebody does.
+    pub contested: Option<String>,
+}
+
+/// What is known of the source.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Source {
+    /// Nothing: no word of it in the stream.
+    Unknown,
+    /// A GET was answered 404.
+    Missing,
+    /// The stream told its version.
+    Seen(u64),
+    /// Its content is in hand, and is not older than what the stream told.
+    InHand {
+        /// The version that the GET returned.
+        version: Version,
+        /// The hash of its content.
+        hash: Hash,
+        /// Whether it is immutable: then its copy is to be.
+        immutable: bool,
+        /// Whether the GET was sent after the copy had been read: then it is what the source is now, whatever its version.
+        last_word: bool,
+    },
+}
+
+impl Source {
+    /// Its resourceVersion, if it is there.
+    pub fn rv(self) -> Option<u64> {
+        match self {
+            Self::Seen(rv) => Some(rv),
+            Self::InHand { version, .. } => Some(version.rv),
+            Self::Unknown | Self::Missing => None,
+        }
+    }
+}
+
+/// A place and what stands there.
+#[derive(Clone, Debug)]
+pub struct Spot<'a> {
+    /// The place.
+    pub place: &'a Place,
+    /// Its namespace.
+    pub namespace: Home,
+    /// What stands there.
+    pub copy: Standing<'a>,
+    /// Another live sync wants this place.
+    pub wanted_by_another: bool,
+}
+
+/// What is known of a namespace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Home {
+    /// No word of it in the stream.
+    Unknown,
+    /// A GET was answered 404.
+    Absent,
+    /// It is being deleted.
+    Terminating,
+    /// It is there.
+    Live(Uid),
+}
+
+/// What is known of what stands at a place.
+#[derive(Clone, Copy, Debug)]
+pub enum Standing<'a> {
+    /// No word of it in the stream.
+    Unknown,
+    /// A request was answered 404, or we removed it ourselves.
+    Absent,
+    /// Its metadata.
+    Seen(&'a Seen),
+    /// All of it, by a GET.
+    Read(&'a Read),
+}
+
+impl<'a> Standing<'a> {
+    /// Its metadata, if something stands there.
+    pub fn seen(self) -> Option<&'a Seen> {
+        match self {
+            Self::Seen(seen) => Some(seen),
+            Self::Read(read) => Some(&read.seen),
+            Self::Unknown | Self::Absent => None,
+        }
+    }
+}
+
+/// What a GET of a copy told.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// Its metadata.
+    pub seen: Seen,
+    /// The hash of its content.
+    pub hash: Hash,
+    /// Whether it is immutable.
+    pub immutable: bool,
+}

@@ -1,0 +1,109 @@
+//! What a replica's world is asked.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Leftover, SourceWord, World};
+use crate::core::records::{Namespace, Place, Seen, Sync};
+use crate::core::shard::Uid;
+use crate::core::{cycle, ownership};
+
+impl World {
+    /// A sync.
+    pub fn sync(&self, uid: Uid) -> Option<Arc<Sync>> {
+        self.syncs.get(&uid).map(|entry| entry.value().clone())
+    }
+
+    /// The sync that goes by this name.
+    pub fn sync_named(&self, key: &Place) -> Option<Arc<Sync>> {
+        let uid = *self.keys.get(key)?;
+        self.sync(uid)
+    }
+
+    /// How many syncs there are.
+    pub fn len(&self) -> usize {
+        self.syncs.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.syncs.is_empty()
+    }
+
+    /// The UIDs of all syncs, and of all copies that stand somewhere without one.
+    pub fn uids(&self) -> Vec<Uid> {
+        let mut uids: Vec<Uid> = self.syncs.iter().map(|entry| *entry.key()).collect();
+        uids.extend(self.leftovers.iter().map(|entry| *entry.key()).filter(|uid| !self.syncs.contains_key(uid)));
+        uids
+    }
+
+    /// Calls `visit` with each sync.
+    pub fn each_sync(&self, mut visit: impl FnMut(&Sync)) {
+        for entry in self.syncs.iter() {
+            visit(entry.value());
+        }
+    }
+
+    /// What the stream knows of a source that some sync names.
+    pub fn source(&self, place: &Place) -> SourceWord {
+        if let Some(seen) = self.configmaps.get(place) {
+            return SourceWord::Version(seen.version.rv);
+        }
+        if self.sources.get(place).is_some_and(|source| source.heard) {
+            return SourceWord::Gone;
+        }
+        self.passed.recall(place).map_or(SourceWord::Unheard, SourceWord::Version)
+    }
+
+    /// What stands at a place.
+    pub fn configmap(&self, place: &Place) -> Option<Arc<Seen>> {
+        self.configmaps.get(place).map(|entry| entry.value().clone())
+    }
+
+    /// A namespace.
+    pub fn namespace(&self, name: &str) -> Option<Namespace> {
+        self.namespaces.get(name).map(|entry| *entry.value())
+    }
+
+    /// Where else copies of this sync stand.
+    pub fn leftovers(&self, uid: Uid) -> Vec<Leftover> {
+        self.leftovers.get(&uid).map(|entry| entry.value().clone()).unwrap_or_default()
+    }
+
+    /// Whether a live sync other than `uid` wants this place.
+    pub fn wanted_by_another(&self, place: &Place, uid: Uid) -> bool {
+        self.destinations.get(place).is_some_and(|uids| uids.iter().any(|other| *other != uid))
+    }
+
+    /// The sync that owns a place as its destination, by what the stream showed there.
+    pub fn owner(&self, place: &Place) -> Option<Arc<Sync>> {
+        self.owner_of(place, self.configmap(place).as_deref())
+    }
+
+    /// The sync that owns a place as its destination, by what stands there.
+    pub fn owner_of(&self, place: &Place, standing: Option<&Seen>) -> Option<Arc<Sync>> {
+        let uids = self.destinations.get(place).map(|entry| entry.value().clone())?;
+        if let [only] = uids[..] {
+            return self.sync(only);
+        }
+        let wanting: Vec<Arc<Sync>> = uids.into_iter().filter_map(|uid| self.sync(uid)).collect();
+        let mark = standing.and_then(|seen| seen.mark.as_deref());
+        let owner = ownership::owner(wanting.iter().map(|sync| &**sync), mark)?.uid();
+        wanting.into_iter().find(|sync| sync.uid() == owner)
+    }
+
+    /// The ring that `sync` is part of.
+    pub fn ring(&self, sync: &Sync) -> Option<Vec<Place>> {
+        cycle::ring(sync, |place| self.owner(place))
+    }
+
+    /// The newest version that the stream of ConfigMaps told.
+    pub fn configmaps_rv(&self) -> u64 {
+        self.configmaps_rv.load(Ordering::Acquire)
+    }
+
+    /// Lets go of names that no record mentions any more. To be called now and then.
+    pub fn tidy(&self) {
+        self.names.tidy();
+    }
+}
