@@ -42,7 +42,7 @@ metadata:
   namespace: configmapsync-system
 spec:
 YAML
-    sed '/^ *#/d; /^---$/d; s/^\(.\)/  \1/' monitoring/rules.yaml
+    sed '/^---$/d; s/^\(.\)/  \1/' monitoring/rules.yaml
   fi
   for file in "${dashboards[@]}"; do
     name=$(basename "$file" .json)
