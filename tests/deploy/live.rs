@@ -137,6 +137,29 @@ async fn helm_installs_upgrades_rolls_back_and_removes_and_syncs_stay() {
     assert_eq!(bed.kubectl(&["get", "cms", "kept", "-o", "jsonpath={.metadata.uid}"]).unwrap(), uid);
 }
 
+/// A chart's `crds/` folder would not do that: fields of a new version would be pruned.
+#[tokio::test]
+async fn an_upgrade_brings_the_new_definition_and_one_without_it_leaves_it() {
+    let Some(bed) = Bed::new("an_upgrade_brings_the_new_definition_and_one_without_it_leaves_it").await else { return };
+    let old = deploy("chart");
+    let new = bed.0.dir().join("chart");
+    run(Command::new("cp").arg("-r").arg(&old).arg(&new)).unwrap();
+    let definition = new.join("files/crd.yaml");
+    let changed = std::fs::read_to_string(&definition).unwrap().replace("    - cms\n", "    - cms\n    - newer\n");
+    std::fs::write(&definition, changed).unwrap();
+    let [old, new] = [&old, &new].map(|path| path.to_str().unwrap());
+    let short_names = || bed.get(CRD, ".spec.names.shortNames[*]");
+
+    bed.helm(&["install", RELEASE, old, "--create-namespace"]).unwrap();
+    assert_eq!(short_names(), "cms");
+    bed.helm(&["upgrade", RELEASE, new]).unwrap();
+    assert_eq!(short_names(), "cms newer");
+    bed.helm(&["rollback", RELEASE, "1"]).unwrap();
+    assert_eq!(short_names(), "cms");
+    bed.helm(&["upgrade", RELEASE, new, "--set", "crds.enabled=false"]).unwrap();
+    assert_eq!(short_names(), "cms");
+}
+
 #[tokio::test]
 async fn helm_takes_over_what_kubectl_installed() {
     let Some(bed) = Bed::new("helm_takes_over_what_kubectl_installed").await else { return };

@@ -3,7 +3,12 @@
 use rstest::rstest;
 use serde_json::Value;
 
-use super::render::{chart, chart_text, deploy, objects};
+use super::render::{chart, chart_text, deploy, helm, objects, run};
+
+#[test]
+fn helm_finds_nothing_to_warn_of() {
+    run(helm().arg("lint").arg("--strict").arg(deploy("chart"))).unwrap();
+}
 
 #[rstest]
 #[case("replicaCount=-1", "replicaCount")]
