@@ -17,6 +17,8 @@ CONTAINER_TOOL ?= docker
 TESTBED_BIN = $(shell loadtest/testbed/build.sh)
 KUBECTL ?= $(or $(shell command -v kubectl),$(TESTBED_BIN)/kubectl)
 RENDER ?= $(TESTBED_BIN)/kubectl
+# Built from source as well, once. HELM names another one.
+HELM ?= $(shell deploy/tools/build.sh)/helm
 
 CRD := crds/configmapsyncs.apps.kapendra.com.yaml
 INSTALL := deploy/install.yaml
@@ -82,9 +84,10 @@ generate: ## Write the definition in crds/ from the Rust type
 	mv $(CRD).new $(CRD)
 
 .PHONY: manifests
-manifests: generate ## Write crds/ and deploy/install.yaml
+manifests: generate ## Write all that is generated: crds/, install.yaml, the chart's files
 	deploy/render.sh "$(RENDER)" > $(INSTALL).new
 	mv $(INSTALL).new $(INSTALL)
+	deploy/tools/generate.sh deploy "$(VERSION)"
 
 .PHONY: verify
 verify: ## Fail if a generated file is out of date
@@ -93,6 +96,12 @@ verify: ## Fail if a generated file is out of date
 	  || { echo "$(CRD) is out of date: run 'make manifests'"; exit 1; }
 	@deploy/render.sh "$(RENDER)" | diff -u $(INSTALL) - \
 	  || { echo "$(INSTALL) is out of date: run 'make manifests'"; exit 1; }
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+	  deploy/tools/generate.sh "$$fresh" "$(VERSION)"; \
+	  for path in chart/files chart/Chart.yaml chart/README.md overlays/monitoring/generated.yaml; do \
+	    diff -ru "deploy/$$path" "$$fresh/$$path" \
+	      || { echo "deploy/$$path is out of date: run 'make manifests'"; exit 1; }; \
+	  done
 	@grep -q 'image: $(IMAGE):v$(VERSION)$$' deploy/base/deployment.yaml \
 	  || { echo "deploy/base/deployment.yaml does not name the image of version $(VERSION)"; exit 1; }
 
@@ -110,6 +119,10 @@ docker-build: ## Build the image IMG
 .PHONY: docker-push
 docker-push: ## Push the image IMG
 	$(CONTAINER_TOOL) push $(IMG)
+
+.PHONY: chart
+chart: ## Pack the Helm chart into target/chart
+	$(HELM) package deploy/chart --destination target/chart
 
 .PHONY: install
 install: ## Install the CustomResourceDefinition

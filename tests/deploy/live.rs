@@ -1,0 +1,178 @@
+//! The real API server takes what is shipped; helm installs, upgrades, rolls back and removes it. There is no node here:
+//! Pods do not run.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use testbed::{Cluster, Options};
+
+use super::render::{NAMESPACE, Objects, RELEASE, chart, deploy, helm, kustomize, run};
+
+const CRD: &str = "crd/configmapsyncs.apps.kapendra.com";
+const DEPLOYMENT: &str = "deployment/configmapsync-controller-manager";
+
+struct Bed(Cluster);
+
+impl Bed {
+    /// A cluster of its own; `None`, said on standard error, where `KUBECONFIG` asks for another one to be used: whoever
+    /// set it may have the operator there.
+    async fn new(test: &str) -> Option<Self> {
+        if std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty()) {
+            eprintln!("SKIPPED {test}: it needs a control plane of its own; unset KUBECONFIG to run it");
+            return None;
+        }
+        Some(Self(Cluster::connect_or_start(Options::default()).await.unwrap()))
+    }
+
+    fn kubectl(&self, args: &[&str]) -> Result<String, String> {
+        run(self.0.kubectl().args(args))
+    }
+
+    /// Applies objects, with the arguments; they pass through a file.
+    fn apply(&self, objects: &[&Value], args: &[&str]) -> Result<String, String> {
+        let file = self.0.dir().join("objects.yaml");
+        // Documents, not a List: of a List kubectl asks its own schema, not the server.
+        let documents: Vec<String> = objects.iter().map(|object| object.to_string()).collect();
+        std::fs::write(&file, documents.join("\n---\n")).unwrap();
+        self.kubectl(&[&["apply", "--validate=strict", "-f", file.to_str().unwrap()], args].concat())
+    }
+
+    fn helm(&self, args: &[&str]) -> Result<String, String> {
+        let home = self.0.dir().join("helm");
+        run(with_home(&mut helm(), &home)
+            .arg("--kubeconfig")
+            .arg(self.0.kubeconfig())
+            .args(["--namespace", NAMESPACE])
+            .args(args))
+    }
+
+    fn get(&self, what: &str, path: &str) -> String {
+        self.kubectl(&["-n", NAMESPACE, "get", what, "-o", &format!("jsonpath={{{path}}}")]).unwrap()
+    }
+
+    fn sync(&self, name: &str) {
+        let sync = json!({
+            "apiVersion": "apps.kapendra.com/v1", "kind": "ConfigMapSync",
+            "metadata": { "name": name, "namespace": "default" },
+            "spec": { "sourceNamespace": "default", "destinationNamespace": "kube-public", "configMapName": "c" },
+        });
+        self.apply(&[&sync], &[]).unwrap();
+    }
+}
+
+/// helm's own files are the test's, not the user's.
+fn with_home<'a>(command: &'a mut Command, home: &Path) -> &'a mut Command {
+    command.env("HELM_CACHE_HOME", home).env("HELM_CONFIG_HOME", home).env("HELM_DATA_HOME", home)
+}
+
+/// Kinds that are Prometheus Operator's: the API server here has no definition of them.
+fn known_here(objects: &Objects) -> Vec<&Value> {
+    objects.values().filter(|object| object["apiVersion"] != "monitoring.coreos.com/v1").collect()
+}
+
+#[tokio::test]
+async fn the_api_server_takes_every_rendering_with_strict_validation() {
+    let Some(bed) = Bed::new("the_api_server_takes_every_rendering_with_strict_validation").await else { return };
+    bed.kubectl(&["create", "namespace", NAMESPACE]).unwrap();
+    let dry = ["--dry-run=server"];
+    let everything = "networkPolicy.enabled=true,serviceMonitor.enabled=true,podDisruptionBudget.minAvailable=50%,\
+                      strategy.type=Recreate,grafanaDashboard.enabled=true,commonLabels.team=a,image.tag=v9,\
+                      rbac.aggregateToEdit=true,rbac.aggregateToAdmin=true,extraArgs[0]=--write-qps=5";
+    let production = deploy("overlays/production/values.yaml");
+    let sets = [
+        ("chart", chart(&[])),
+        ("chart with much", chart(&["--set", everything])),
+        ("chart for production", chart(&["--values", production.to_str().unwrap()])),
+        ("kustomize", kustomize(".").await),
+        ("production", kustomize("overlays/production").await),
+        ("small", kustomize("overlays/small").await),
+        ("monitoring", kustomize("overlays/monitoring").await),
+    ];
+    for (name, objects) in &sets {
+        bed.apply(&known_here(objects), &dry).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    // That this can fail.
+    let mut typo = sets[0].1.clone();
+    typo.values_mut().find(|object| object["kind"] == "Deployment").unwrap()["spec"]["replica"] = json!(2);
+    let refusal = bed.apply(&known_here(&typo), &dry).unwrap_err();
+    assert!(refusal.contains("unknown field \"spec.replica\""), "{refusal}");
+}
+
+#[tokio::test]
+async fn helm_installs_upgrades_rolls_back_and_removes_and_syncs_stay() {
+    let Some(bed) = Bed::new("helm_installs_upgrades_rolls_back_and_removes_and_syncs_stay").await else { return };
+    let path = deploy("chart");
+    let path = path.to_str().unwrap();
+
+    let notes = bed.helm(&["install", RELEASE, path, "--create-namespace"]).unwrap();
+    assert!(notes.contains("rollout status deployment/configmapsync-controller-manager"), "{notes}");
+    bed.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", CRD]).unwrap();
+    assert_eq!(bed.get(DEPLOYMENT, ".spec.replicas"), "2");
+    bed.sync("kept");
+    let uid = bed.kubectl(&["get", "cms", "kept", "-o", "jsonpath={.metadata.uid}"]).unwrap();
+
+    bed.helm(&["upgrade", RELEASE, path, "--set", "replicaCount=5,networkPolicy.enabled=true,image.tag=v9"]).unwrap();
+    assert_eq!(bed.get(DEPLOYMENT, ".spec.replicas"), "5");
+    assert!(bed.get(DEPLOYMENT, ".spec.template.spec.containers[0].image").ends_with(":v9"));
+    assert_eq!(bed.get("networkpolicies", ".items[*].metadata.name"), "configmapsync-controller-manager");
+
+    let refusal = bed.helm(&["upgrade", RELEASE, path, "--set", "replicaCount=many"]).unwrap_err();
+    assert!(refusal.contains("/replicaCount"), "{refusal}");
+    assert_eq!(bed.get(DEPLOYMENT, ".spec.replicas"), "5");
+
+    bed.helm(&["rollback", RELEASE, "1"]).unwrap();
+    assert_eq!(bed.get(DEPLOYMENT, ".spec.replicas"), "2");
+    assert_eq!(bed.get("networkpolicies", ".items[*].metadata.name"), "");
+
+    bed.helm(&["uninstall", RELEASE]).unwrap();
+    let left = bed.kubectl(&["-n", NAMESPACE, "get", "deployments,pdb,roles,sa", "-o", "name"]).unwrap();
+    assert_eq!(left.trim(), "serviceaccount/default");
+    let roles = bed.kubectl(&["get", "clusterroles,clusterrolebindings,flowschemas", "-o", "name"]).unwrap();
+    assert!(!roles.contains("configmapsync"), "{roles}");
+    assert_eq!(bed.kubectl(&["get", "cms", "kept", "-o", "jsonpath={.metadata.uid}"]).unwrap(), uid);
+
+    // Again, over the definition that was kept.
+    bed.helm(&["install", RELEASE, path]).unwrap();
+    assert_eq!(bed.kubectl(&["get", "cms", "kept", "-o", "jsonpath={.metadata.uid}"]).unwrap(), uid);
+}
+
+/// A chart's `crds/` folder would not do that: fields of a new version would be pruned.
+#[tokio::test]
+async fn an_upgrade_brings_the_new_definition_and_one_without_it_leaves_it() {
+    let Some(bed) = Bed::new("an_upgrade_brings_the_new_definition_and_one_without_it_leaves_it").await else { return };
+    let old = deploy("chart");
+    let new = bed.0.dir().join("chart");
+    run(Command::new("cp").arg("-r").arg(&old).arg(&new)).unwrap();
+    let definition = new.join("files/crd.yaml");
+    let changed = std::fs::read_to_string(&definition).unwrap().replace("    - cms\n", "    - cms\n    - newer\n");
+    std::fs::write(&definition, changed).unwrap();
+    let [old, new] = [&old, &new].map(|path| path.to_str().unwrap());
+    let short_names = || bed.get(CRD, ".spec.names.shortNames[*]");
+
+    bed.helm(&["install", RELEASE, old, "--create-namespace"]).unwrap();
+    assert_eq!(short_names(), "cms");
+    bed.helm(&["upgrade", RELEASE, new]).unwrap();
+    assert_eq!(short_names(), "cms newer");
+    bed.helm(&["rollback", RELEASE, "1"]).unwrap();
+    assert_eq!(short_names(), "cms");
+    bed.helm(&["upgrade", RELEASE, new, "--set", "crds.enabled=false"]).unwrap();
+    assert_eq!(short_names(), "cms");
+}
+
+#[tokio::test]
+async fn helm_takes_over_what_kubectl_installed() {
+    let Some(bed) = Bed::new("helm_takes_over_what_kubectl_installed").await else { return };
+    bed.kubectl(&["apply", "--server-side", "-f", deploy("install.yaml").to_str().unwrap()]).unwrap();
+    bed.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", CRD]).unwrap();
+    bed.sync("kept");
+    let deployment = bed.get(DEPLOYMENT, ".metadata.uid");
+    let path = deploy("chart");
+    let path = path.to_str().unwrap();
+
+    let refusal = bed.helm(&["install", RELEASE, path]).unwrap_err();
+    assert!(refusal.contains("invalid ownership metadata"), "{refusal}");
+    bed.helm(&["install", RELEASE, path, "--take-ownership"]).unwrap();
+    assert_eq!(bed.get(DEPLOYMENT, ".metadata.uid"), deployment, "it was replaced");
+    bed.kubectl(&["get", "cms", "kept"]).unwrap();
+}

@@ -1,0 +1,166 @@
+//! Values that are refused, with what is said, values that are taken, with what they do, and whole renderings.
+
+use rstest::rstest;
+use serde_json::Value;
+
+use super::render::{chart, chart_text, deploy, helm, objects, run};
+
+#[test]
+fn helm_finds_nothing_to_warn_of() {
+    run(helm().arg("lint").arg("--strict").arg(deploy("chart"))).unwrap();
+}
+
+#[rstest]
+#[case("replicaCount=-1", "replicaCount")]
+#[case("replicaCount=65", "maximum")]
+#[case("replicaCount=two", "want integer")]
+#[case("replicas=2", "additional properties 'replicas' not allowed")]
+#[case("image.tagg=v1", "additional properties 'tagg' not allowed")]
+#[case("image.pullPolicy=Sometimes", "value must be one of 'Always', 'IfNotPresent', 'Never'")]
+#[case("image.digest=sha256:12", "/image/digest")]
+#[case("image.tag=a b", "/image/tag")]
+#[case("image.repository=Upper", "/image/repository")]
+#[case("imagePullSecrets[0].nam=x", "missing property 'name'")]
+#[case("fullnameOverride=Big", "/fullnameOverride")]
+#[case("commonLabels.n=1", "want string")]
+#[case("commonLabels.control-plane=x", "commonLabels: the label control-plane is the chart's own")]
+#[case("podLabels.control-plane=x", "podLabels: the label control-plane is the chart's own")]
+#[case("extraArgs[0]=write-qps=5", "/extraArgs/0")]
+#[case("extraArgs[0]=--metrics-bind-address=:9", "extraArgs: --metrics-bind-address is set by the chart")]
+#[case("extraEnv[0].value=x", "missing property 'name'")]
+#[case("resources.limit.cpu=1", "additional properties 'limit' not allowed")]
+#[case("strategy.type=BlueGreen", "value must be one of 'RollingUpdate', 'Recreate'")]
+#[case("podDisruptionBudget.minAvailable=2", "2 of 2 replicas leaves none that may go")]
+#[case("podDisruptionBudget.minAvailable=1,podDisruptionBudget.maxUnavailable=1", "not both")]
+#[case("podDisruptionBudget.maxUnavailable=150%", "/podDisruptionBudget/maxUnavailable")]
+#[case("livenessProbe.path=/x", "additional properties 'path' not allowed")]
+#[case("serviceAccount.create=false", "name the account that the operator is to use")]
+#[case("rbac.aggregateToView=perhaps", "want boolean")]
+#[case("crds.install=true", "additional properties 'install' not allowed")]
+#[case("networkPolicy.egress=all", "want array")]
+#[case("serviceMonitor.interval=often", "/serviceMonitor/interval")]
+#[case("serviceMonitor.enabled=true,podMonitor.enabled=true", "every replica would be scraped twice")]
+#[case("prometheusRule.rules=x", "additional properties 'rules' not allowed")]
+#[case("grafanaDashboard.sidecarLabel=", "/grafanaDashboard/sidecarLabel")]
+fn wrong_values_are_refused_with_a_sentence(#[case] set: &str, #[case] sentence: &str) {
+    let refusal = chart_text(&["--set", set]).expect_err("it was taken");
+    assert!(refusal.contains(sentence), "{refusal}");
+}
+
+const DEPLOYMENT: &str = "Deployment configmapsync-system/configmapsync-controller-manager";
+const BUDGET: &str = "PodDisruptionBudget configmapsync-system/configmapsync-controller-manager";
+const POD: &str = "/spec/template/spec";
+const CONTAINER: &str = "/spec/template/spec/containers/0";
+
+#[rstest]
+#[case("replicaCount=0", DEPLOYMENT, "/spec/replicas", "0")]
+#[case("image.tag=v9", DEPLOYMENT, &format!("{CONTAINER}/image"), r#""docker.io/kapendra007/configmapsync:v9""#)]
+#[case("imagePullSecrets[0].name=x", DEPLOYMENT, &format!("{POD}/imagePullSecrets"), r#"[{"name":"x"}]"#)]
+#[case("extraArgs[0]=--write-qps=5", DEPLOYMENT, &format!("{CONTAINER}/args/2"), r#""--write-qps=5""#)]
+#[case("extraEnv[0].name=A,extraEnv[0].value=b", DEPLOYMENT, &format!("{CONTAINER}/env/2/value"), r#""b""#)]
+#[case("priorityClassName=p", DEPLOYMENT, &format!("{POD}/priorityClassName"), r#""p""#)]
+#[case("strategy.type=Recreate", DEPLOYMENT, "/spec/strategy", r#"{"type":"Recreate"}"#)]
+#[case("nodeSelector.disk=ssd", DEPLOYMENT, &format!("{POD}/nodeSelector/disk"), r#""ssd""#)]
+#[case("tolerations[0].operator=Exists", DEPLOYMENT, &format!("{POD}/tolerations/0/operator"), r#""Exists""#)]
+#[case("commonLabels.team=a", DEPLOYMENT, "/metadata/labels/team", r#""a""#)]
+#[case("commonLabels.team=a", DEPLOYMENT, "/spec/template/metadata/labels/team", r#""a""#)]
+#[case("commonLabels.team=a", DEPLOYMENT, "/spec/selector/matchLabels", r#"{"control-plane":"controller-manager"}"#)]
+#[case("podAnnotations.a=b", DEPLOYMENT, "/spec/template/metadata/annotations/a", r#""b""#)]
+#[case("podDisruptionBudget.minAvailable=1", BUDGET, "/spec/minAvailable", "1")]
+#[case("podDisruptionBudget.minAvailable=1", BUDGET, "/spec/maxUnavailable", "null")]
+#[case("podDisruptionBudget.maxUnavailable=0", BUDGET, "/spec/maxUnavailable", "0")]
+#[case("podDisruptionBudget.maxUnavailable=50%", BUDGET, "/spec/maxUnavailable", r#""50%""#)]
+#[case("podDisruptionBudget.enabled=false", BUDGET, "", "null")]
+#[case("crds.enabled=false", "CustomResourceDefinition /configmapsyncs.apps.kapendra.com", "", "null")]
+#[case(
+    "crds.keep=true",
+    "CustomResourceDefinition /configmapsyncs.apps.kapendra.com",
+    "/metadata/annotations",
+    r#"{"helm.sh/resource-policy":"keep"}"#
+)]
+#[case(
+    "crds.keep=false",
+    "CustomResourceDefinition /configmapsyncs.apps.kapendra.com",
+    "/metadata/annotations",
+    "null"
+)]
+#[case("flowSchema.enabled=false", "FlowSchema /configmapsync-leases", "", "null")]
+#[case("rbac.create=false", "ClusterRole /configmapsync-controller-manager", "", "null")]
+#[case(
+    "rbac.aggregateToEdit=true",
+    "ClusterRole /configmapsync-editor",
+    "/metadata/labels/rbac.authorization.k8s.io~1aggregate-to-edit",
+    r#""true""#
+)]
+#[case(
+    "rbac.aggregateToView=false",
+    "ClusterRole /configmapsync-viewer",
+    "/metadata/labels/rbac.authorization.k8s.io~1aggregate-to-view",
+    "null"
+)]
+#[case("serviceAccount.create=false,serviceAccount.name=mine", DEPLOYMENT, &format!("{POD}/serviceAccountName"), r#""mine""#)]
+#[case(
+    "serviceAccount.create=false,serviceAccount.name=mine",
+    "RoleBinding configmapsync-system/configmapsync-leases",
+    "/subjects/0/name",
+    r#""mine""#
+)]
+#[case("global.anything=x", DEPLOYMENT, "/spec/replicas", "2")]
+#[case(
+    "podMonitor.enabled=true,podMonitor.namespace=mon",
+    "PodMonitor mon/configmapsync-controller-manager",
+    "/spec/namespaceSelector/matchNames",
+    r#"["configmapsync-system"]"#
+)]
+fn values_do_what_they_say(#[case] set: &str, #[case] object: &str, #[case] path: &str, #[case] expected: &str) {
+    let objects = chart(&["--set", set]);
+    let found = objects.get(object).and_then(|object| object.pointer(path)).unwrap_or(&Value::Null);
+    assert_eq!(found.to_string(), expected);
+}
+
+#[test]
+fn extra_objects_may_be_text_or_yaml_and_use_templates() {
+    let values = r#"extraObjects=[
+      {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "in-{{ .Release.Namespace }}"}},
+      "{apiVersion: v1, kind: ConfigMap, metadata: {name: of-{{ .Release.Name }}}}"]"#;
+    let objects = chart(&["--set-json", values]);
+    assert!(objects.contains_key("ConfigMap /in-configmapsync-system"), "{:?}", objects.keys());
+    assert!(objects.contains_key("ConfigMap /of-configmapsync"), "{:?}", objects.keys());
+}
+
+/// Everything but the definition, which is crds/'s.
+#[rstest]
+#[case("default", &[])]
+#[case("everything", &["--set", "networkPolicy.enabled=true,serviceMonitor.enabled=true,commonLabels.team=a"])]
+#[case("other_names", &["--set", "fullnameOverride=cms,nameOverride=cms", "--namespace", "ops"])]
+fn rendered(#[case] name: &str, #[case] args: &[&str]) {
+    let mut objects = objects(&chart_text(args).unwrap());
+    objects.remove("CustomResourceDefinition /configmapsyncs.apps.kapendra.com").unwrap();
+    insta::assert_snapshot!(name, serde_yaml_ng::to_string(&objects).unwrap());
+}
+
+/// A value that the schema lacks could not be set; one that only the schema has would do nothing.
+#[test]
+fn values_and_schema_name_the_same() {
+    fn compare(path: &str, values: &Value, schema: &Value, root: &Value) {
+        let schema = match schema["$ref"].as_str() {
+            Some(reference) => root.pointer(&reference[1..]).unwrap(),
+            None => schema,
+        };
+        // Maps whose keys are the user's, and what Kubernetes defines, are not told key by key.
+        let (Some(values), Some(properties)) = (values.as_object(), schema["properties"].as_object()) else { return };
+        assert_eq!(schema["additionalProperties"], Value::Bool(false), "{path}");
+        for (key, value) in values {
+            let inner = properties.get(key).unwrap_or_else(|| panic!("the schema lacks {path}.{key}"));
+            compare(&format!("{path}.{key}"), value, inner, root);
+        }
+        let ours = !["resources", "affinity", "livenessProbe", "readinessProbe"].iter().any(|k| path.ends_with(k));
+        for key in properties.keys().filter(|key| ours && *key != "global") {
+            assert!(values.contains_key(key), "values.yaml lacks {path}.{key}");
+        }
+    }
+    let read = |path: &str| std::fs::read_to_string(deploy(path)).unwrap();
+    let values: Value = serde_yaml_ng::from_str(&read("chart/values.yaml")).unwrap();
+    let schema: Value = serde_json::from_str(&read("chart/values.schema.json")).unwrap();
+    compare("", &values, &schema, &schema);
+}
