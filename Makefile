@@ -85,6 +85,7 @@ generate: ## Write the definition in crds/ from the Rust type
 manifests: generate ## Write crds/ and deploy/install.yaml
 	deploy/render.sh "$(RENDER)" > $(INSTALL).new
 	mv $(INSTALL).new $(INSTALL)
+	deploy/monitoring/generate.sh
 
 .PHONY: verify
 verify: ## Fail if a generated file is out of date
@@ -93,6 +94,7 @@ verify: ## Fail if a generated file is out of date
 	  || { echo "$(CRD) is out of date: run 'make manifests'"; exit 1; }
 	@deploy/render.sh "$(RENDER)" | diff -u $(INSTALL) - \
 	  || { echo "$(INSTALL) is out of date: run 'make manifests'"; exit 1; }
+	@deploy/monitoring/generate.sh --verify
 	@grep -q 'image: $(IMAGE):v$(VERSION)$$' deploy/base/deployment.yaml \
 	  || { echo "deploy/base/deployment.yaml does not name the image of version $(VERSION)"; exit 1; }
 
