@@ -115,12 +115,18 @@ instruments! {
         "How long a reconciliation takes.";
 }
 
-/// Counters of one label that alerts watch for their very first increment, with the values that are known beforehand.
+/// Counters of one label that alerts and panels watch for their very first increment, with the values known beforehand.
 /// `rate()` sees no increment in a series that begins at 1.
 const FROM_ZERO: &[(&str, &str, &[&str])] = &[
     (UNPARSABLE_OBJECTS_TOTAL, "resource", &["configmapsyncs", "configmaps", "namespaces"]),
     (WATCH_RESTARTS_TOTAL, "stream", &["configmapsyncs", "configmaps", "namespaces"]),
     (LEASE_RENEWALS_TOTAL, "result", &["done", "failed", "conflict", "missing"]),
+    (WORKQUEUE_RETRIES_TOTAL, "name", &["configmapsync"]),
+    (
+        SHARD_HANDOVERS_TOTAL,
+        "reason",
+        &["released", "ended", "unowned", "renewed", "balance", "leaving", "taken", "session_lost"],
+    ),
 ];
 
 /// The same for writes of copies.

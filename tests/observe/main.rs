@@ -14,5 +14,6 @@ mod faults;
 mod lint;
 mod live;
 mod prometheus;
+mod screens;
 mod shipped;
 mod stage;

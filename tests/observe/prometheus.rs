@@ -32,10 +32,9 @@ pub fn programs(test: &str) -> Option<PathBuf> {
     Some(PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()))
 }
 
-/// A series of an answer: labels, and its values by time.
+/// A series of an answer: its values by time.
 #[derive(Clone, Debug)]
 pub struct Series {
-    pub labels: BTreeMap<String, String>,
     pub values: Vec<(f64, f64)>,
 }
 
@@ -90,6 +89,11 @@ impl Prometheus {
         fs::rename(self.dir.join("targets.json.new"), self.dir.join("targets.json")).unwrap();
     }
 
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     async fn get(&self, page: &str) -> Result<String, String> {
         let answer = async {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
@@ -113,7 +117,6 @@ impl Prometheus {
         let answer: Value = serde_json::from_str(&answer).unwrap();
         let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.parse().ok()).unwrap();
         let series = |one: &Value| Series {
-            labels: serde_json::from_value(one["metric"].clone()).unwrap(),
             values: one["values"].as_array().unwrap().iter().map(|v| (number(&v[0]), number(&v[1]))).collect(),
         };
         answer["data"]["result"].as_array().unwrap().iter().map(series).collect()
