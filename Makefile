@@ -87,6 +87,7 @@ generate: ## Write the definition in crds/ from the Rust type
 manifests: generate ## Write all that is generated: crds/, install.yaml, the chart's files
 	deploy/render.sh "$(RENDER)" > $(INSTALL).new
 	mv $(INSTALL).new $(INSTALL)
+	deploy/monitoring/generate.sh
 	deploy/tools/generate.sh deploy "$(VERSION)"
 
 .PHONY: verify
@@ -96,6 +97,7 @@ verify: ## Fail if a generated file is out of date
 	  || { echo "$(CRD) is out of date: run 'make manifests'"; exit 1; }
 	@deploy/render.sh "$(RENDER)" | diff -u $(INSTALL) - \
 	  || { echo "$(INSTALL) is out of date: run 'make manifests'"; exit 1; }
+	@deploy/monitoring/generate.sh --verify
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
 	  deploy/tools/generate.sh "$$fresh" "$(VERSION)"; \
 	  for path in chart/files chart/Chart.yaml chart/README.md overlays/monitoring/generated.yaml; do \

@@ -74,11 +74,24 @@ fn seconds_since_1970() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// The standard names of Prometheus' client libraries. Few enough to be read here, without a crate that polls.
-/// What cannot be read (another system than Linux) is left out.
+/// What the process takes: name, kind, sentence. The standard names of Prometheus' client libraries, but for the limit,
+/// which is told here so that no other exporter is needed to see memory come near it.
+pub const PROCESS: &[(&str, &str, &str)] = &[
+    ("process_cpu_seconds_total", "counter", "CPU time spent, user and system."),
+    ("process_resident_memory_bytes", "gauge", "Resident memory."),
+    ("process_virtual_memory_bytes", "gauge", "Virtual memory."),
+    ("process_memory_limit_bytes", "gauge", "The container's memory limit; absent where there is none."),
+    ("process_threads", "gauge", "Threads."),
+    ("process_open_fds", "gauge", "Open file descriptors."),
+    ("process_max_fds", "gauge", "The most file descriptors."),
+    ("process_start_time_seconds", "gauge", "Start of the process since 1970."),
+];
+
+/// Few enough to be read here, without a crate that polls. What cannot be read (another system than Linux) is left out.
 fn process_metrics(page: &mut String, started: f64) {
-    let mut line = |name: &str, kind: &str, help: &str, value: Option<f64>| {
-        if let Some(value) = value {
+    let mut line = |name: &str, value: Option<f64>| {
+        let row = PROCESS.iter().find(|(known, ..)| *known == name);
+        if let (Some((name, kind, help)), Some(value)) = (row, value) {
             // Writing to a String cannot fail.
             let _ = write!(page, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n\n");
         }
@@ -89,14 +102,44 @@ fn process_metrics(page: &mut String, started: f64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let open = std::fs::read_dir("/proc/self/fd").ok().and_then(|fds| u32::try_from(fds.count()).ok());
-    line("process_cpu_seconds_total", "counter", "CPU time spent, user and system.", Some(cpu));
-    line("process_resident_memory_bytes", "gauge", "Resident memory.", number(&status, "VmRSS:").map(|kb| kb * 1024.0));
-    line("process_virtual_memory_bytes", "gauge", "Virtual memory.", number(&status, "VmSize:").map(|kb| kb * 1024.0));
-    line("process_threads", "gauge", "Threads.", number(&status, "Threads:"));
+    line("process_cpu_seconds_total", Some(cpu));
+    line("process_resident_memory_bytes", number(&status, "VmRSS:").map(|kb| kb * 1024.0));
+    line("process_virtual_memory_bytes", number(&status, "VmSize:").map(|kb| kb * 1024.0));
+    line("process_memory_limit_bytes", memory_limit());
+    line("process_threads", number(&status, "Threads:"));
     // The directory that is being read is one of them.
-    line("process_open_fds", "gauge", "Open file descriptors.", open.map(|fds| f64::from(fds.saturating_sub(1))));
-    line("process_max_fds", "gauge", "The most file descriptors.", number(&limits, "Max open files"));
-    line("process_start_time_seconds", "gauge", "Start of the process since 1970.", Some(started));
+    line("process_open_fds", open.map(|fds| f64::from(fds.saturating_sub(1))));
+    line("process_max_fds", number(&limits, "Max open files"));
+    line("process_start_time_seconds", Some(started));
+}
+
+/// The limit of the process's control group. In a container its own group stands at the root of what it sees, whatever
+/// path is told; elsewhere the path holds. A limit may change while the process runs.
+fn memory_limit() -> Option<f64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    limit_files(&groups).iter().find_map(|file| limit(&std::fs::read_to_string(file).ok()?))
+}
+
+/// Where the limit may stand, by the lines of `/proc/self/cgroup`: version 2 of control groups, then version 1.
+fn limit_files(groups: &str) -> Vec<String> {
+    let path = |line: &str| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next()?, fields.next()?);
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            some if some.split(',').any(|one| one == "memory") => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => return None,
+        };
+        Some([format!("{root}{path}/{file}"), format!("{root}/{file}")])
+    };
+    let mut files: Vec<String> = groups.lines().filter_map(path).flatten().collect();
+    files.sort_by_key(|file| !file.ends_with("memory.max"));
+    files
+}
+
+/// Version 2 says `max`, version 1 a number near 2^63 where there is no limit.
+fn limit(text: &str) -> Option<f64> {
+    text.trim().parse::<f64>().ok().filter(|limit| *limit < 1e18)
 }
 
 /// The first number behind `label` at the start of a line.
@@ -133,6 +176,21 @@ mod tests {
     #[test]
     fn counters_without_labels_start_at_zero() {
         assert!(page(|| ()).contains("\nconfigmapsync_gate_closed_total 0\n"));
+    }
+
+    #[test]
+    fn a_histogram_that_saw_nothing_is_there_so_that_its_first_observation_counts() {
+        assert!(page(|| ()).contains("\nconfigmapsync_fanout_duration_seconds_bucket{le=\"+Inf\"} 0"));
+    }
+
+    #[test]
+    fn the_limit_is_looked_for_in_both_versions_of_control_groups() {
+        let (two, one) = ("0::/a\n", "9:name=systemd:/\n4:cpu,memory:/b/c\n0::/\n");
+        assert_eq!(limit_files(two), ["/sys/fs/cgroup/a/memory.max", "/sys/fs/cgroup/memory.max"]);
+        let in_one = "/sys/fs/cgroup/memory/b/c/memory.limit_in_bytes";
+        assert_eq!(limit_files(one)[2..], [in_one, "/sys/fs/cgroup/memory/memory.limit_in_bytes"]);
+        assert_eq!(limit("134217728\n"), Some(134_217_728.0));
+        assert_eq!((limit("max\n"), limit("9223372036854771712\n")), (None, None));
     }
 
     #[test]

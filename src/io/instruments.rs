@@ -63,7 +63,7 @@ instruments! {
     SHARDS_HELD = Gauge Count "configmapsync_shards_held" []
         "Shards held by this replica.";
     SHARDS_UNHELD = Gauge Count "configmapsync_shards_unheld" []
-        "Shards that no live replica holds; only the fleet leader says this.";
+        "Shards that no live replica holds; only the fleet leader says this, one that no longer leads says 0.";
     SHARD_HANDOVERS_TOTAL = Counter Count "configmapsync_shard_handovers_total" ["reason"]
         "Shards taken or given up by this replica.";
     LEASE_RENEWALS_TOTAL = Counter Count "configmapsync_lease_renewals_total" ["result"]
@@ -115,9 +115,46 @@ instruments! {
         "How long a reconciliation takes.";
 }
 
-/// Tells the recorder what each metric is, and sets every counter without labels to 0, so that its first increment is
-/// seen as one by `rate()`.
+/// Counters of one label that alerts and panels watch for their very first increment, with the values known beforehand.
+/// `rate()` sees no increment in a series that begins at 1.
+const FROM_ZERO: &[(&str, &str, &[&str])] = &[
+    (UNPARSABLE_OBJECTS_TOTAL, "resource", &["configmapsyncs", "configmaps", "namespaces"]),
+    (WATCH_RESTARTS_TOTAL, "stream", &["configmapsyncs", "configmaps", "namespaces"]),
+    (LEASE_RENEWALS_TOTAL, "result", &["done", "failed", "conflict", "missing"]),
+    (WORKQUEUE_RETRIES_TOTAL, "name", &["configmapsync"]),
+    (
+        SHARD_HANDOVERS_TOTAL,
+        "reason",
+        &["released", "ended", "unowned", "renewed", "balance", "leaving", "taken", "session_lost"],
+    ),
+];
+
+/// The same for writes of copies.
+const VERBS: &[&str] = &["create", "update", "delete"];
+/// How they end well, or badly.
+const RESULTS: &[&str] = &["ok", "throttled", "invalid", "forbidden", "unavailable"];
+/// The same for requests that the API server turns away.
+const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE"];
+
+fn begin_at_zero() {
+    for &(name, label, values) in FROM_ZERO {
+        for &value in values {
+            metrics::counter!(name, label => value).absolute(0);
+        }
+    }
+    for &verb in VERBS {
+        for &result in RESULTS {
+            metrics::counter!(WRITES_TOTAL, "verb" => verb, "resource" => "configmaps", "result" => result).absolute(0);
+        }
+    }
+    for &method in METHODS {
+        metrics::counter!(REST_CLIENT_REQUESTS_TOTAL, "code" => "429", "method" => method).absolute(0);
+    }
+}
+
+/// Tells the recorder what each metric is, and begins what `rate()` is asked about, counters and histograms, at 0.
 pub fn describe() {
+    begin_at_zero();
     for &Instrument { name, kind, unit, labels, help } in ALL {
         match kind {
             Kind::Counter => {
@@ -127,7 +164,12 @@ pub fn describe() {
                 }
             }
             Kind::Gauge => metrics::describe_gauge!(name, unit, help),
-            Kind::Histogram => metrics::describe_histogram!(name, unit, help),
+            Kind::Histogram => {
+                metrics::describe_histogram!(name, unit, help);
+                if labels.is_empty() {
+                    let _registered = metrics::histogram!(name);
+                }
+            }
         }
     }
 }

@@ -155,11 +155,12 @@ impl Candidate {
         }
     }
 
-    /// A gauge cannot be taken back. NaN is no figure, and `max` and comparisons in an alert pass over it.
+    /// A gauge cannot be taken back. 0 is what leaves `max` and `sum` over the replicas to the one that leads now; NaN
+    /// would make the sum NaN. That nobody leads is told by the other gauge, which has an alert of its own.
     fn stopped_leading(&self) {
         info!(lease = FLEET_LEADER, "no longer leading the fleet");
         gauge!(LEADER_ELECTION_MASTER_STATUS, "name" => FLEET_LEADER).set(0);
-        gauge!(SHARDS_UNHELD).set(f64::NAN);
+        gauge!(SHARDS_UNHELD).set(0);
     }
 }
 

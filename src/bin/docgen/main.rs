@@ -1,0 +1,16 @@
+//! Prints what is generated from the code and its tables: `make manifests` writes it, `make verify` compares.
+
+mod dashboard;
+mod metrics_page;
+
+use anyhow::bail;
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["metrics"] => print!("{}", metrics_page::page()),
+        ["dashboard", description] => print!("{}", dashboard::from_file(description)?),
+        _ => bail!("say `docgen metrics` or `docgen dashboard DESCRIPTION.yaml`"),
+    }
+    Ok(())
+}
