@@ -132,7 +132,7 @@ install: ## Install the CustomResourceDefinition
 
 .PHONY: uninstall
 uninstall: ## Delete all ConfigMapSyncs, then the definition
-	@deploy/uninstall.sh "$(KUBECTL)" "$(TIMEOUT)"
+	@KUBECTL="$(KUBECTL)" deploy/install.sh --uninstall --keep-operator --yes --timeout "$(TIMEOUT)"
 
 .PHONY: deploy
 deploy: ## Deploy the operator with the image IMG, and the definition
@@ -140,4 +140,4 @@ deploy: ## Deploy the operator with the image IMG, and the definition
 
 .PHONY: undeploy
 undeploy: ## Remove the operator; ConfigMapSyncs and copies stay
-	$(KUBECTL) kustomize deploy/base | $(KUBECTL) delete --ignore-not-found -f -
+	@KUBECTL="$(KUBECTL)" deploy/install.sh --uninstall --keep-syncs --yes --timeout "$(TIMEOUT)"

@@ -1,0 +1,614 @@
+#!/usr/bin/env bash
+# Installs the ConfigMapSync operator, or takes it away. From a clone: deploy/install.sh. From anywhere:
+#
+#   curl -s https://raw.githubusercontent.com/kapendra007/k8s-operator/main/operators/src/ConfigMapSync/deploy/install.sh | bash
+#
+# Run again it changes what differs and nothing else. It looks before it changes anything, and every refusal is one
+# sentence that names the object and the way out. `--help` tells the rest.
+#
+# Everything is in functions and the last line calls the first of them: half a script from a broken download does nothing.
+set -euo pipefail
+
+CRD=configmapsyncs.apps.kapendra.com
+DEPLOYMENT=configmapsync-controller-manager
+SHIPPED_NAMESPACE=configmapsync-system
+MARK=configmapsync.apps.kapendra.com
+SEED_LEASE=3fe4c69f.kapendra.com
+SITE=${CONFIGMAPSYNC_SITE:-https://raw.githubusercontent.com/kapendra007/k8s-operator/main/operators/src/ConfigMapSync/deploy}
+SHOWN=10 # so many names in a list
+
+usage() {
+  cat <<'END'
+Installs the ConfigMapSync operator on the cluster that kubectl talks to.
+
+Usage: install.sh [options]             install, or upgrade
+       install.sh --uninstall [options]
+
+What to do
+  --uninstall          delete all ConfigMapSyncs, then their definition, then the
+                       operator; copies go, except where deletionPolicy is Orphan
+    --keep-syncs       remove the operator alone: definition, syncs and copies stay
+    --keep-copies      copies stay too, as ordinary ConfigMaps
+    --keep-operator    remove syncs and definition, and leave the operator
+  --finish-deletion    the definition hangs in its deletion: let the operator end
+                       that (copies go as their policies say), then install
+  --keep-copies        the same without --uninstall: release the syncs at once,
+                       copies stay, then install
+  --dry-run            say what would be done (the API server checks it); change
+                       nothing
+
+How
+  --image IMAGE        the operator's image
+  --namespace NAME     instead of configmapsync-system
+  --manifests FILE     a file or URL instead of install.yaml beside this script
+  --context NAME       a context of the kubeconfig; KUBECONFIG is honoured
+  --timeout TIME       how long to wait for each thing, as 90, 90s or 5m [5m]
+  --no-wait            do not wait for the operator to be available
+  --no-count           do not count which copies will change (reads ConfigMaps)
+  --yes                do not ask
+  --help               this
+
+Environment: KUBECTL, the kubectl to use.
+Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 3 nothing was changed
+because it needs a yes and nobody could be asked.
+END
+}
+
+say() { printf '%s\n' "$*"; }
+warn() { printf 'warning: %s\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+misused() { printf 'error: %s; see install.sh --help\n' "$*" >&2; exit 2; }
+
+k() { "$KUBECTL" ${CONTEXT:+--context "$CONTEXT"} "$@"; }
+# kubectl's own words, without its prefix, in one line.
+words() { sed -e 's/^error: //' -e 's/^Error from server ([A-Za-z]*): //' | grep -v '^E[0-9]\{4\} ' | tail -n 3 | tr '\n' ' ' | sed 's/ *$//'; }
+
+# --- arguments ----------------------------------------------------------------------------------------------------
+
+arguments() {
+  KUBECTL=${KUBECTL:-kubectl} CONTEXT='' TODO=install IMAGE='' NAMESPACE=$SHIPPED_NAMESPACE MANIFESTS='' TIMEOUT=5m
+  DRY='' WAIT=yes COUNT=yes YES='' KEEP='' COPIES='' FINISH=''
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --image=* | --namespace=* | --manifests=* | --context=* | --timeout=*)
+        set -- "${1%%=*}" "${1#*=}" "${@:2}"; continue ;;
+      --image | --namespace | --manifests | --context | --timeout)
+        [ -n "${2:-}" ] || misused "$1 needs a value"
+        case $1 in
+          --image) IMAGE=$2 ;;
+          --namespace) NAMESPACE=$2 ;;
+          --manifests) MANIFESTS=$2 ;;
+          --context) CONTEXT=$2 ;;
+          --timeout) TIMEOUT=$2 ;;
+        esac
+        shift ;;
+      --uninstall) TODO=uninstall ;;
+      --keep-syncs) KEEP=syncs ;;
+      --keep-operator) KEEP=operator ;;
+      --keep-copies) COPIES=keep ;;
+      --finish-deletion) FINISH=yes ;;
+      --dry-run) DRY=yes ;;
+      --no-wait) WAIT='' ;;
+      --no-count) COUNT='' ;;
+      --yes | -y) YES=yes ;;
+      --help | -h) usage; exit 0 ;;
+      *) misused "unknown option $1" ;;
+    esac
+    shift
+  done
+  case $TIMEOUT in
+    *[!0-9smh]* | '' | [smh]*) misused "--timeout is written as 90, 90s or 5m, not $TIMEOUT" ;;
+    *h) SECONDS_MAX=$((${TIMEOUT%h} * 3600)) ;;
+    *m) SECONDS_MAX=$((${TIMEOUT%m} * 60)) ;;
+    *) SECONDS_MAX=${TIMEOUT%s} ;;
+  esac
+  case $NAMESPACE in *[!a-z0-9-]* | -* | *-) misused "--namespace: $NAMESPACE is no namespace's name" ;; esac
+  case $IMAGE in *[!A-Za-z0-9._:/@-]*) misused "--image: $IMAGE is no image's name" ;; esac
+  [ $TODO = uninstall ] || [ -z "$KEEP" ] || misused "--keep-$KEEP goes with --uninstall"
+  [ -z "$FINISH" ] || [ $TODO = install ] || misused "--finish-deletion does not go with --uninstall"
+  [ -z "$FINISH" ] || [ -z "$COPIES" ] || misused "--finish-deletion takes copies along and --keep-copies leaves them: choose one"
+  [ -z "$KEEP" ] || [ -z "$COPIES" ] || misused "--keep-$KEEP and --keep-copies: choose one"
+}
+
+# --- looking ------------------------------------------------------------------------------------------------------
+
+preflight_cluster() {
+  command -v "$KUBECTL" >/dev/null 2>&1 ||
+    die "$KUBECTL is not found: install kubectl (https://kubernetes.io/docs/tasks/tools/) or name it in KUBECTL"
+  local answer server context
+  context=${CONTEXT:-$(k config current-context 2>/dev/null || echo '(none)')}
+  server=$(k config view --minify -o 'jsonpath={.clusters[0].cluster.server}' 2>/dev/null || true)
+  answer=$(k get --raw /version --request-timeout=15s 2>&1) ||
+    die "no cluster answers kubectl (context $context${server:+, $server}): $(words <<<"$answer"); choose one with --context or KUBECONFIG"
+  local major minor
+  major=$(sed -n 's/.*"major": *"\([0-9]*\).*/\1/p' <<<"$answer")
+  minor=$(sed -n 's/.*"minor": *"\([0-9]*\).*/\1/p' <<<"$answer")
+  VERSION=$major.$minor
+  if [ -z "$major" ] || [ "$major" -lt 1 ] || { [ "$major" -eq 1 ] && [ "$minor" -lt 30 ]; }; then
+    die "the cluster of context $context is Kubernetes $VERSION and the operator needs 1.30 or newer: upgrade the cluster, or choose another with --context"
+  fi
+  say "Cluster: context $context${server:+, $server}, Kubernetes $VERSION"
+}
+
+# Everything that will be applied, in one file.
+fetch_manifests() {
+  WORK=$(mktemp -d)
+  trap 'rm -rf "$WORK"' EXIT
+  local here='' from=$MANIFESTS
+  if [ -z "$from" ]; then
+    # Piped into bash there is no file to stand beside.
+    [ -n "${BASH_SOURCE[0]:-}" ] && [ -f "${BASH_SOURCE[0]}" ] && here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+    if [ -n "$here" ] && [ -f "$here/install.yaml" ]; then from=$here/install.yaml; else from=$SITE/install.yaml; fi
+  fi
+  case $from in
+    *://*)
+      if command -v curl >/dev/null; then curl -fsSL "$from" -o "$WORK/shipped.yaml"
+      elif command -v wget >/dev/null; then wget -q "$from" -O "$WORK/shipped.yaml"
+      else die "neither curl nor wget is here to fetch $from: clone the repository and run deploy/install.sh there"
+      fi || die "$from could not be fetched: check the connection, or clone the repository and run deploy/install.sh there" ;;
+    *) cp "$from" "$WORK/shipped.yaml" 2>/dev/null || die "the manifests $from cannot be read: name a file or URL with --manifests" ;;
+  esac
+  grep -q "^  name: $CRD\$" "$WORK/shipped.yaml" && grep -q '^kind: Deployment$' "$WORK/shipped.yaml" ||
+    die "$from is not the operator's install.yaml: name that with --manifests"
+  sed -e "s/$SHIPPED_NAMESPACE/$NAMESPACE/g" ${IMAGE:+-e "s|^\( *\)image: .*|\1image: $IMAGE|"} "$WORK/shipped.yaml" >"$WORK/all.yaml"
+  split
+}
+
+# all.yaml without its definition, and that alone: for the days when one has to go before the other.
+split() {
+  awk -v crd="$WORK/crd.yaml" -v rest="$WORK/rest.yaml" '
+    function flush() { if (text != "") printf "---\n%s", text > (is_crd ? crd : rest); text = ""; is_crd = 0 }
+    /^---/ { flush(); next }
+    /^kind: CustomResourceDefinition$/ { is_crd = 1 }
+    { text = text $0 "\n" }
+    END { flush() }' "$WORK/all.yaml"
+}
+
+# The resources of the manifests, as kubectl auth can-i takes them.
+resources() {
+  awk '/^apiVersion:/ { n = split($2, a, "/"); group = n == 2 ? "." a[1] : "" } /^kind:/ { print tolower($2) group }' "$WORK/all.yaml" | sort -u
+}
+
+preflight_rights() { # verb...
+  k auth can-i '*' '*' --all-namespaces >/dev/null 2>&1 && return
+  local verb resource missing=''
+  for resource in $(resources); do
+    for verb in "$@"; do
+      k auth can-i "$verb" "$resource" -n "$NAMESPACE" >/dev/null 2>&1 || missing="$missing, $verb $resource"
+    done
+  done
+  [ -z "$missing" ] ||
+    die "your account may not: ${missing#, }; have an administrator grant that (cluster-admin has it) or run this"
+}
+
+# What the definition is: absent, there or going.
+crd_state() {
+  local deletion
+  deletion=$(k get crd "$CRD" --ignore-not-found -o 'jsonpath={.metadata.name}:{.metadata.deletionTimestamp}') || die "the definition $CRD cannot be read: $KUBECTL get crd $CRD tells why"
+  case $deletion in '') echo absent ;; *:) echo there ;; *) echo going ;; esac
+}
+
+preflight_namespace() {
+  local phase
+  phase=$(k get namespace "$NAMESPACE" --ignore-not-found -o 'jsonpath={.status.phase}')
+  NAMESPACE_PHASE=$phase
+  [ "$phase" != Terminating ] ||
+    die "the namespace $NAMESPACE is being deleted: wait until \`$KUBECTL get namespace $NAMESPACE\` finds nothing, then run this again"
+}
+
+# What runs at the place of our Deployment: none, ours, or former (of another selector or without our label: the operator
+# in Go, whichever way it was installed).
+preflight_operator() {
+  local facts helm
+  facts=$(k get deployment "$DEPLOYMENT" -n "$NAMESPACE" --ignore-not-found -o \
+    'jsonpath={.metadata.name}|{.metadata.labels.app\.kubernetes\.io/part-of}|{.metadata.labels.app\.kubernetes\.io/managed-by}|{.spec.replicas}|{.spec.template.spec.containers[0].image}') ||
+    die "the Deployment $NAMESPACE/$DEPLOYMENT cannot be read: $KUBECTL get deployment $DEPLOYMENT -n $NAMESPACE tells why"
+  OPERATOR=none REPLICAS=''
+  [ -n "$facts" ] || return 0
+  local part
+  IFS='|' read -r _ part helm REPLICAS OPERATOR_IMAGE <<<"$facts"
+  [ "$helm" != Helm ] ||
+    die "the Deployment $NAMESPACE/$DEPLOYMENT belongs to a Helm release: upgrade or remove it with helm"
+  if [ "$part" = configmapsync ]; then OPERATOR=ours; else OPERATOR=former; fi
+  # A selector can never be changed: the API server itself says whether ours fits.
+  if [ $OPERATOR = ours ] && [ $TODO = install ] &&
+    k apply --server-side --force-conflicts --dry-run=server -f "$WORK/rest.yaml" 2>&1 >/dev/null | grep -q "Deployment.*$DEPLOYMENT.*immutable"; then
+    OPERATOR=former
+  fi
+}
+
+# An operator of ours or the former one in another namespace would write the same copies.
+preflight_elsewhere() {
+  local others
+  others=$(k get deployments --all-namespaces -o 'go-template={{range .items}}{{$d := .}}{{range .spec.template.spec.containers}}{{$d.metadata.namespace}}/{{$d.metadata.name}} {{.image}}{{"\n"}}{{end}}{{end}}' 2>/dev/null |
+    awk -v own="$NAMESPACE/$DEPLOYMENT" '$1 != own && $2 ~ /(^|\/)configmapsync[:@]|(^|\/)configmapsync$/ { print $1 }' | sort -u) || return 0
+  [ -n "$others" ] || return 0
+  local first=${others%%$'\n'*}
+  die "an operator runs as Deployment $first too, and two would write the same copies: remove it ($KUBECTL delete deployment ${first#*/} -n ${first%/*}), or upgrade it in place with --namespace ${first%/*}"
+}
+
+# namespace/name <tab> source <tab> destination <tab> suspended, a line for each sync.
+list_syncs() {
+  k get "$CRD" --all-namespaces -o 'go-template={{range .items}}{{.metadata.namespace}}/{{.metadata.name}}{{with .spec}}{{"\t"}}{{.sourceNamespace}}/{{.configMapName}}{{"\t"}}{{.destinationNamespace}}/{{or .destinationName .configMapName}}{{"\t"}}{{or .suspend false}}{{else}}{{"\t\t\t"}}{{end}}{{"\n"}}{{end}}'
+}
+
+# place <tab> content, a line for each ConfigMap. The content of one is quoted and sorted by key: equal lines, equal content.
+list_contents() {
+  k get configmaps --all-namespaces -o 'go-template={{range .items}}{{.metadata.namespace}}/{{.metadata.name}}{{"\t"}}{{range $k, $v := .data}}{{printf "%q=%q " $k $v}}{{end}}|{{range $k, $v := .binaryData}}{{printf "%q=%q " $k $v}}{{end}}{{"\n"}}{{end}}'
+}
+
+shorten() { awk -v most="$SHOWN" 'NR <= most { print "  " $0 } END { if (NR > most) print "  and " NR - most " more" }'; }
+
+# Two syncs with one destination: one keeps it, the others stall. And how many copies will not stay as they are.
+preflight_syncs() {
+  CHANGES=0
+  [ "$CRD_STATE" != absent ] || return 0
+  list_syncs >"$WORK/syncs" 2>"$WORK/errors" || { warn "the ConfigMapSyncs could not be listed: $(words <"$WORK/errors")"; return 0; }
+  local number contested
+  number=$(wc -l <"$WORK/syncs" | tr -d ' ')
+  [ "$number" -gt 0 ] || return 0
+  say "ConfigMapSyncs: $number"
+  contested=$(awk -F'\t' '$3 != "" { if ($3 in who) who[$3] = who[$3] " and " $1; else who[$3] = $1; n[$3]++ } END { for (p in n) if (n[p] > 1) print p ": " who[p] }' "$WORK/syncs" | sort)
+  if [ -n "$contested" ]; then
+    warn "these destinations are wanted by more than one ConfigMapSync; one keeps each, the others will be Stalled (DestinationConflict) until you delete them or give them another destinationName:"
+    shorten <<<"$contested" >&2
+  fi
+  # Where ours runs already, copies are in order or being put in order.
+  if [ -z "$COUNT" ] || [ "$OPERATOR" = ours ]; then return 0; fi
+  if ! list_contents >"$WORK/contents" 2>"$WORK/errors"; then
+    warn "which copies will change could not be counted: $(words <"$WORK/errors")"
+    return 0
+  fi
+  awk -F'\t' '
+    FILENAME == ARGV[1] { if ($2 != "" && $4 != "true") { source[$3] = $2; named[$2]; named[$3] } next }
+    $1 in named { content[$1] = substr($0, length($1) + 2) }
+    END {
+      for (place in source) {
+        if (!(source[place] in content)) print "missing\t" place " (no source " source[place] ")"
+        else if (!(place in content)) print "new\t" place
+        else if (content[place] != content[source[place]]) print "changed\t" place
+        else print "same\t" place
+      }
+    }' "$WORK/syncs" "$WORK/contents" | sort >"$WORK/plan"
+  tally() { grep -c "^$1	" "$WORK/plan" || true; }
+  CHANGES=$(tally changed)
+  say "Copies: $(tally same) in order, $CHANGES to be overwritten with what their source holds now, $(tally new) to be made, $(tally missing) without a source (left as they are)"
+  sed -n 's/^changed	//p' "$WORK/plan" | shorten
+}
+
+# --- asking -------------------------------------------------------------------------------------------------------
+
+confirm() { # what will happen
+  [ -z "$YES" ] && [ -z "$DRY" ] || return 0
+  # Standard input is the script itself where it was piped into bash.
+  if ! { exec 3</dev/tty; } 2>/dev/null; then
+    printf 'error: %s: nothing was changed, since nobody is here to say yes; run it again with --yes\n' "$1" >&2
+    exit 3
+  fi
+  local answer=''
+  printf '%s. Go on? [y/N] ' "$1" >/dev/tty
+  IFS= read -r answer <&3 || true
+  exec 3<&-
+  case $answer in [yY] | [yY][eE][sS]) ;; *) say "Nothing was changed."; exit 3 ;; esac
+}
+
+# --- waiting ------------------------------------------------------------------------------------------------------
+
+# Looks every second until it succeeds or time is up.
+within() { # seconds, command...
+  local end=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    [ "$SECONDS" -lt "$end" ] || return 1
+    sleep 1
+  done
+}
+
+is_established() { [ "$(k get crd "$CRD" --ignore-not-found -o 'jsonpath={.status.conditions[?(@.type=="Established")].status}' 2>/dev/null)" = True ]; }
+crd_is_gone() { [ "$(crd_state)" = absent ]; }
+no_pods() { [ -z "$(k get pods -n "$NAMESPACE" -l "$1" -o name 2>/dev/null)" ]; }
+no_syncs() { [ "$(k get "$CRD" --all-namespaces -o name 2>/dev/null | wc -l)" -eq 0 ]; }
+
+is_available() {
+  local facts generation seen wanted updated available all
+  facts=$(k get deployment "$DEPLOYMENT" -n "$NAMESPACE" -o 'jsonpath={.metadata.generation}|{.status.observedGeneration}|{.spec.replicas}|{.status.updatedReplicas}|{.status.availableReplicas}|{.status.replicas}' 2>/dev/null) || return 1
+  IFS='|' read -r generation seen wanted updated available all <<<"$facts"
+  [ "${seen:-0}" -ge "$generation" ] && [ "${updated:-0}" -ge "$wanted" ] && [ "${available:-0}" -ge "$wanted" ] && [ "${all:-0}" -le "$wanted" ]
+}
+
+# Why the operator's pods do not run, in one line, from what the cluster says of them.
+why_not_available() {
+  local pods
+  pods=$(k get pods -n "$NAMESPACE" -l control-plane=controller-manager -o \
+    'go-template={{range .items}}{{$p := .}}pod {{.metadata.name}}|{{.status.phase}}|{{range .status.conditions}}{{if and (eq .type "PodScheduled") (eq .status "False")}}{{.reason}}: {{.message}}{{end}}{{end}}|{{.spec.nodeName}}|{{range .status.containerStatuses}}{{with .state.waiting}}{{.reason}}: {{.message}}{{end}}{{with .state.terminated}}{{.reason}}, exit code {{.exitCode}}{{end}}{{if not .ready}} {{.restartCount}} restarts{{end}}{{end}}{{"\n"}}{{end}}' 2>/dev/null) || true
+  if [ -z "$pods" ]; then
+    local told
+    told=$(k get deployment "$DEPLOYMENT" -n "$NAMESPACE" -o 'jsonpath={range .status.conditions[?(@.type=="ReplicaFailure")]}{.message}{end}' 2>/dev/null || true)
+    [ -n "$told" ] || told=$(events ReplicaSet)
+    say "no pod was made: ${told:-the controllers of the cluster made none}"
+    return
+  fi
+  local pod phase unscheduled node container
+  while IFS='|' read -r pod phase unscheduled node container; do
+    node=${node#<no value>}
+    if [ -n "$unscheduled" ]; then say "$pod is on no node: $unscheduled"
+    elif [ -z "$node" ]; then say "$pod is on no node: no scheduler has looked at it ($KUBECTL get pods -n kube-system shows whether one runs)"
+    elif [ -n "${container% 0 restarts}" ]; then say "$pod: ${container//<no value>/} ($KUBECTL logs $pod -n $NAMESPACE --previous)"
+    elif [ "$phase" = Running ]; then say "$pod runs and is not ready: $(events Pod "${pod#pod }")"
+    else say "$pod is $phase: $(events Pod "${pod#pod }")"
+    fi
+    return
+  done <<<"$pods"
+}
+
+events() { # kind, name
+  k get events -n "$NAMESPACE" --field-selector "type=Warning,involvedObject.kind=$1${2:+,involvedObject.name=$2}" \
+    -o 'go-template={{range .items}}{{.message}}{{"\n"}}{{end}}' 2>/dev/null | tail -n 1 || true
+}
+
+wait_for_operator() {
+  if [ -z "$WAIT" ]; then
+    say "Not waiting for the operator: $KUBECTL rollout status deployment/$DEPLOYMENT -n $NAMESPACE"
+    return
+  fi
+  say "Waiting for the Deployment $NAMESPACE/$DEPLOYMENT (up to $TIMEOUT)"
+  within "$SECONDS_MAX" is_available ||
+    die "the Deployment $NAMESPACE/$DEPLOYMENT is not available after $TIMEOUT; $(why_not_available); everything is installed, and it goes on by itself once that is mended"
+  say "The operator is available."
+}
+
+# --- doing --------------------------------------------------------------------------------------------------------
+
+# kind/name <tab> resourceVersion for each object of a file that exists.
+versions() {
+  k get -f "$1" --ignore-not-found -o 'go-template={{define "o"}}{{.kind}}/{{.metadata.name}}{{"\t"}}{{.metadata.resourceVersion}}{{"\n"}}{{end}}{{if .items}}{{range .items}}{{template "o" .}}{{end}}{{else}}{{template "o" .}}{{end}}' 2>/dev/null || true
+}
+
+# What matters of an object, in one line each, to tell whether a dry run would change it.
+FINGERPRINT='{{define "o"}}{{.kind}}/{{.metadata.name}}{{"\t"}}{{printf "%q" (printf "%v %v %v %v %v %v" .spec .rules .roleRef .subjects .metadata.labels .metadata.annotations)}}{{"\n"}}{{end}}{{if .items}}{{range .items}}{{template "o" .}}{{end}}{{else}}{{template "o" .}}{{end}}'
+
+# Two lists as versions() makes them: what is new, what differs, what is the same.
+compare() { # before, after, three verbs
+  awk -F'\t' -v created="$3" -v changed="$4" -v same="$5" '
+    FILENAME == ARGV[1] { before[$1] = $2; next }
+    $1 != "" { print "  " $1 ": " ($1 in before ? (before[$1] == $2 ? same : changed) : created) }' "$1" "$2"
+}
+
+apply() { # file
+  versions "$1" >"$WORK/before"
+  # The number of replicas is whoever scales it last: an upgrade keeps it.
+  if [ "$OPERATOR" = ours ] && [ -n "$REPLICAS" ]; then
+    sed "s/^  replicas: .*/  replicas: $REPLICAS/" "$1" >"$1.kept"
+    mv "$1.kept" "$1"
+  fi
+  k apply --server-side --force-conflicts -f "$1" >"$WORK/applied" 2>"$WORK/errors" ||
+    die "not everything could be applied: $(words <"$WORK/errors"); mend that and run this again, it goes on from there"
+  versions "$1" >"$WORK/after"
+  compare "$WORK/before" "$WORK/after" created changed unchanged
+}
+
+would_apply() {
+  local all=$WORK/all.yaml
+  k get -f "$all" --ignore-not-found -o "go-template=$FINGERPRINT" >"$WORK/before" 2>/dev/null || true
+  if [ "$OPERATOR" = ours ]; then sed -i.bak "s/^  replicas: .*/  replicas: $REPLICAS/" "$all"; fi
+  if [ -z "$NAMESPACE_PHASE" ] || [ "$OPERATOR" = former ]; then
+    # Into a namespace that is not there, or over a Deployment that would be deleted first, the server cannot look.
+    k create --dry-run=client -f "$all" -o "go-template=$FINGERPRINT" >"$WORK/after" 2>"$WORK/errors" ||
+      die "the manifests would be refused: $(words <"$WORK/errors")"
+    awk -F'\t' 'FILENAME == ARGV[1] { there[$1]; next } { print "  " $1 ": would be " ($1 in there ? ($1 ~ /^Deployment/ ? "replaced" : "applied over what is there") : "created") }' "$WORK/before" "$WORK/after"
+    return
+  fi
+  k apply --server-side --force-conflicts --dry-run=server -f "$all" -o "go-template=$FINGERPRINT" >"$WORK/after" 2>"$WORK/errors" ||
+    die "not everything would be taken: $(words <"$WORK/errors")"
+  compare "$WORK/before" "$WORK/after" "would be created" "would be changed" "would stay as it is"
+}
+
+# Scales a Deployment to 0, waits for its pods, deletes it: two operators never write side by side.
+remove_deployment() { # what to call it
+  local selector
+  selector=$(k get deployment "$DEPLOYMENT" -n "$NAMESPACE" -o 'go-template={{range $k, $v := .spec.selector.matchLabels}}{{$k}}={{$v}},{{end}}') ||
+    die "the Deployment $NAMESPACE/$DEPLOYMENT went away meanwhile: run this again"
+  stop_deployment "${selector%,}"
+  k delete deployment "$DEPLOYMENT" -n "$NAMESPACE" --ignore-not-found --timeout="${SECONDS_MAX}s" >/dev/null ||
+    die "the Deployment $NAMESPACE/$DEPLOYMENT could not be deleted: delete it by hand and run this again"
+  say "  Deployment/$DEPLOYMENT: $1"
+}
+
+stop_deployment() { # selector
+  k scale deployment "$DEPLOYMENT" -n "$NAMESPACE" --replicas=0 >/dev/null ||
+    die "the Deployment $NAMESPACE/$DEPLOYMENT could not be scaled to 0: see $KUBECTL describe deployment $DEPLOYMENT -n $NAMESPACE"
+  within "$SECONDS_MAX" no_pods "$1" ||
+    die "pods of the Deployment $NAMESPACE/$DEPLOYMENT still run after $TIMEOUT: end them ($KUBECTL delete pods -n $NAMESPACE -l $1 --force), then run this again"
+}
+
+replace_former() {
+  [ "$OPERATOR" = former ] || return 0
+  say "Replacing the former operator"
+  remove_deployment "scaled to 0, its pods are gone, deleted (its selector cannot be changed)"
+  if [ -n "$(k delete lease "$SEED_LEASE" -n "$NAMESPACE" --ignore-not-found 2>/dev/null)" ]; then
+    say "  Lease/$SEED_LEASE: deleted"
+  fi
+}
+
+# The syncs that wait for someone to take their finalizer off, a line each.
+hanging() {
+  k get "$CRD" --all-namespaces -o 'go-template={{range .items}}{{if .metadata.deletionTimestamp}}{{.metadata.namespace}}/{{.metadata.name}}{{with .status}}{{with .message}}: {{.}}{{end}}{{end}}{{"\n"}}{{end}}{{end}}' 2>/dev/null || true
+}
+
+# Copies become ordinary ConfigMaps, then the syncs go at once. No operator may run: it would take the copies along.
+release_copies() {
+  say "Taking our marks off the copies"
+  local selector=$MARK/managed-by=configmapsync-controller
+  if [ -n "$(k get configmaps --all-namespaces -l "$selector" -o name)" ]; then
+    local a
+    for a in sync source at adopted source-hash last-sync; do set -- "$@" "$MARK/$a-"; done
+    k annotate configmaps --all-namespaces -l "$selector" "$@" >"$WORK/released" 2>"$WORK/errors" &&
+      k label configmaps --all-namespaces -l "$selector" "$MARK/sync-name-" "$MARK/sync-namespace-" "$MARK/managed-by-" >"$WORK/released" 2>"$WORK/errors" ||
+      die "not all copies could be released: $(words <"$WORK/errors"); run this again"
+    say "  $(grep -c . "$WORK/released") copies are ordinary ConfigMaps now"
+  fi
+  say "Releasing the ConfigMapSyncs"
+  local name
+  list_syncs | cut -f1 >"$WORK/names"
+  while IFS= read -r name; do
+    k patch "$CRD" "${name#*/}" -n "${name%/*}" --type=merge -p '{"metadata":{"finalizers":null}}' >/dev/null 2>"$WORK/errors" </dev/null ||
+      grep -q NotFound "$WORK/errors" || die "the ConfigMapSync $name could not be released: $(words <"$WORK/errors")"
+  done <"$WORK/names"
+  say "  $(grep -c . "$WORK/names" || true) ConfigMapSyncs are released"
+}
+
+install_over_going() {
+  local waiting number
+  waiting=$(hanging)
+  number=$(grep -c . <<<"$waiting" || true)
+  if [ -n "$FINISH" ]; then
+    confirm "$number ConfigMapSyncs go with their copies (those with deletionPolicy Orphan stay), then everything is installed anew"
+    [ -z "$DRY" ] || { say "Would start the operator, wait until the definition is gone, then install."; exit 0; }
+    replace_former
+    say "Starting the operator, which ends the deletion"
+    apply "$WORK/rest.yaml"
+    say "Waiting until the definition $CRD is gone (up to $TIMEOUT)"
+    within "$SECONDS_MAX" crd_is_gone ||
+      die "the definition $CRD still waits for $(hanging | wc -l | tr -d ' ') ConfigMapSyncs after $TIMEOUT ($(hanging | head -n 1)); $(why_not_available); mend that and run this again, or leave the copies where they are with --keep-copies"
+  elif [ -n "$COPIES" ]; then
+    confirm "$number ConfigMapSyncs go at once and their copies stay as ordinary ConfigMaps, then everything is installed anew"
+    [ -z "$DRY" ] || { say "Would take the marks off the copies and the finalizers off the ConfigMapSyncs, then install."; exit 0; }
+    replace_former
+    [ "$OPERATOR" != ours ] || remove_deployment "stopped and deleted, so that no copy is taken along"
+    OPERATOR=none
+    release_copies
+    within "$SECONDS_MAX" crd_is_gone || die "the definition $CRD is not gone after $TIMEOUT: $KUBECTL get crd $CRD -o yaml tells what it waits for"
+  else
+    printf '%s\n' "$waiting" | shorten >&2
+    die "the definition $CRD is being deleted and waits for $number ConfigMapSyncs (above): run this again with --finish-deletion (the operator ends it, copies go as their policies say) or with --keep-copies (copies stay as ordinary ConfigMaps)"
+  fi
+  say "The definition is gone; installing it anew"
+}
+
+run_install() {
+  fetch_manifests
+  preflight_rights create patch
+  preflight_namespace
+  preflight_operator
+  preflight_elsewhere
+  CRD_STATE=$(crd_state)
+  case $OPERATOR in
+    none) say "Operator: none runs in $NAMESPACE" ;;
+    ours) say "Operator: $OPERATOR_IMAGE, $REPLICAS replicas (kept)" ;;
+    former) say "Operator: a former one, $OPERATOR_IMAGE; it is stopped and replaced" ;;
+  esac
+  if [ "$CRD_STATE" = going ]; then
+    install_over_going
+  else
+    [ -z "$FINISH$COPIES" ] || say "The definition $CRD is not being deleted: nothing to finish."
+    preflight_syncs
+    [ "$CHANGES" -eq 0 ] || confirm "$CHANGES copies will be overwritten with what their source holds now"
+  fi
+  if [ -n "$DRY" ]; then
+    [ $OPERATOR != former ] || say "Would scale Deployment/$DEPLOYMENT to 0, wait for its pods and delete it, with Lease/$SEED_LEASE."
+    say "Would apply:"
+    would_apply
+    say "Nothing was changed."
+    return
+  fi
+  replace_former
+  say "Applying"
+  apply "$WORK/all.yaml"
+  within 60 is_established || die "the definition $CRD is not Established after 60 s: $KUBECTL describe crd $CRD tells why"
+  say "The definition $CRD is established."
+  wait_for_operator
+  say "Installed. Try: $KUBECTL apply -f deploy/samples/ && $KUBECTL get configmapsyncs --all-namespaces"
+}
+
+run_uninstall() {
+  fetch_manifests
+  preflight_rights get delete
+  preflight_operator
+  CRD_STATE=$(crd_state)
+  local number=0
+  [ "$CRD_STATE" = absent ] || number=$(k get "$CRD" --all-namespaces -o name | wc -l | tr -d ' ')
+  if [ "$KEEP" != syncs ]; then
+    local fate="their copies (those with deletionPolicy Orphan stay)"
+    [ -z "$COPIES" ] || fate="their definition; their copies stay as ordinary ConfigMaps"
+    [ "$number" -eq 0 ] || confirm "$number ConfigMapSyncs are deleted with $fate"
+  fi
+  if [ -n "$DRY" ]; then
+    [ "$KEEP" = syncs ] || say "Would delete $number ConfigMapSyncs, then the definition $CRD."
+    [ "$KEEP" = operator ] || { say "Would delete:"; versions "$WORK/rest.yaml" | cut -f1 | sed 's/^/  /'; }
+    say "Nothing was changed."
+    return
+  fi
+  if [ "$KEEP" != syncs ]; then remove_syncs; fi
+  if [ "$KEEP" != operator ]; then remove_operator; fi
+  if [ "$KEEP" = syncs ]; then
+    say "The operator is removed. $number ConfigMapSyncs and their copies are left as they are; syncs that you delete now wait for an operator, by their finalizer."
+  else
+    say "Uninstalled."
+  fi
+}
+
+remove_syncs() {
+  if [ "$CRD_STATE" = absent ]; then
+    say "$CRD is not installed."
+    return
+  fi
+  if [ -n "$COPIES" ]; then
+    [ "$OPERATOR" = none ] || remove_deployment "stopped and deleted, so that no copy is taken along"
+    release_copies
+  fi
+  say "Deleting the ConfigMapSyncs"
+  k delete "$CRD" --all --all-namespaces --wait=false >/dev/null || die "the ConfigMapSyncs could not be deleted: $KUBECTL get $CRD --all-namespaces shows them"
+  if ! within "$SECONDS_MAX" no_syncs; then
+    local waiting
+    waiting=$(hanging)
+    shorten <<<"$waiting" >&2
+    die "$(grep -c . <<<"$waiting" || true) ConfigMapSyncs (above) still wait for their copies to be cleaned up after $TIMEOUT, which only a running operator does ($KUBECTL get pods -n $NAMESPACE): start it and run this again, or leave the copies where they are with --uninstall --keep-copies"
+  fi
+  k delete crd "$CRD" --ignore-not-found --timeout="${SECONDS_MAX}s" >/dev/null || die "the definition $CRD could not be deleted: $KUBECTL get crd $CRD -o yaml tells what it waits for"
+  say "  CustomResourceDefinition/$CRD: deleted"
+}
+
+# What stands in the namespace and is not ours: it must not go with it.
+others_in_namespace() {
+  k get configmaps,secrets,services,deployments,statefulsets,daemonsets,persistentvolumeclaims -n "$NAMESPACE" \
+    -o 'go-template={{range .items}}{{.kind}}/{{.metadata.name}}{{"\n"}}{{end}}' 2>/dev/null |
+    grep -v -x -e 'ConfigMap/kube-root-ca.crt' -e "Deployment/$DEPLOYMENT" || true
+  [ "$(crd_state)" = absent ] || k get "$CRD" -n "$NAMESPACE" -o name 2>/dev/null || true
+}
+
+remove_operator() {
+  say "Removing the operator"
+  versions "$WORK/rest.yaml" >"$WORK/before"
+  local deployment_others
+  deployment_others=$(others_in_namespace)
+  # First of all the operator itself, with time to give its shards back; then what it stands on.
+  if [ -n "$(k get deployment "$DEPLOYMENT" -n "$NAMESPACE" --ignore-not-found -o name)" ]; then
+    remove_deployment "stopped and deleted"
+  fi
+  local leases
+  leases=$(k get leases -n "$NAMESPACE" -o name 2>/dev/null | grep '/configmapsync-' || true)
+  # shellcheck disable=SC2086 # one word each
+  [ -z "$leases" ] || k delete -n "$NAMESPACE" $leases --ignore-not-found >/dev/null || true
+  awk 'function flush() { if (text != "" && !skip) printf "---\n%s", text; text = ""; skip = 0 }
+    /^---/ { flush(); next } /^kind: Namespace$/ { skip = 1 } { text = text $0 "\n" } END { flush() }' "$WORK/rest.yaml" >"$WORK/but-namespace.yaml"
+  k delete -f "$WORK/but-namespace.yaml" --ignore-not-found --timeout="${SECONDS_MAX}s" >/dev/null 2>"$WORK/errors" ||
+    die "not everything could be deleted: $(words <"$WORK/errors"); mend that and run this again"
+  sed -n "s/	.*/: deleted/p" "$WORK/before" | grep -v -e '^Namespace/' -e '^Deployment/' | sed 's/^/  /' || true
+  if ! grep -q '^Namespace/' "$WORK/before"; then return; fi
+  if [ -n "$deployment_others" ]; then
+    say "  Namespace/$NAMESPACE: kept, since it holds what is not ours:"
+    shorten <<<"$deployment_others" | sed 's/^/  /'
+    return
+  fi
+  k delete namespace "$NAMESPACE" --ignore-not-found --timeout="${SECONDS_MAX}s" >/dev/null ||
+    die "the namespace $NAMESPACE is not gone after $TIMEOUT: $KUBECTL get namespace $NAMESPACE -o yaml tells what it waits for"
+  say "  Namespace/$NAMESPACE: deleted"
+}
+
+main() {
+  arguments "$@"
+  preflight_cluster
+  "run_$TODO"
+}
+
+main "$@"
