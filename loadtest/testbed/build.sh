@@ -26,6 +26,21 @@ case ${1:-kubernetes} in
   *) die "usage: build.sh [kubernetes|node]" ;;
 esac
 
+# What a node needs of the machine beside what is built here.
+if [ "${1:-}" = node ]; then
+  PATH=$PATH:/usr/sbin:/sbin
+  lacking=
+  for program in runc:runc nft:nftables ip:iproute2 unshare:util-linux mount:mount hostname:hostname; do
+    command -v "${program%:*}" >/dev/null || lacking="$lacking ${program#*:}"
+  done
+  if [ -n "$lacking" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    say "installing$lacking"
+    # shellcheck disable=SC2086
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends $lacking; } >&2 && lacking=
+  fi
+  [ -z "$lacking" ] || die "a node needs the packages$lacking: install them with: apt-get install$lacking"
+fi
+
 if [ "${1:-kubernetes}" = kubernetes ] && [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
   for program in etcd kube-apiserver kubectl; do
     [ -x "$KUBEBUILDER_ASSETS/$program" ] || die "KUBEBUILDER_ASSETS=$KUBEBUILDER_ASSETS has no $program: unset it to have the control plane built, or name a directory with etcd, kube-apiserver and kubectl"
