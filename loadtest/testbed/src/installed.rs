@@ -23,7 +23,10 @@ pub(crate) struct Arguments {
     /// The operator's image, as `make image` writes it [default: one that is built with the profile release]
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
-    /// The manifests to install; none at all if empty
+    /// Installs nothing
+    #[arg(long)]
+    bare: bool,
+    /// The manifests to install
     #[arg(long, value_name = "FILE", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/install.yaml"))]
     manifests: PathBuf,
     /// Ends when standard input is closed, for scripts that hold the other end of a pipe
@@ -61,7 +64,7 @@ async fn up(arguments: &Arguments) -> anyhow::Result<NodeCluster> {
     let said = |what: &str| eprintln!("testbed: {:5.1} s  {what}", begun.elapsed().as_secs_f64());
     let cluster = NodeCluster::start(NodeOptions { dir: arguments.dir.clone(), ..NodeOptions::default() }).await?;
     said("the node is Ready");
-    if arguments.manifests.as_os_str().is_empty() {
+    if arguments.bare {
         return Ok(cluster);
     }
     let image = match &arguments.image {

@@ -78,7 +78,7 @@ async fn a_killed_parent_leaves_no_node() {
         return;
     }
     let mut parent = Command::new(env!("CARGO_BIN_EXE_testbed"))
-        .args(["cluster", "--manifests", ""])
+        .args(["cluster", "--bare"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
