@@ -33,7 +33,8 @@ async fn run_script(what: &str) -> anyhow::Result<PathBuf> {
     let answer = Directory::temporary()?;
     let stdout = answer.path().join("stdout");
     // A child like any other, so that an interrupted test run does not leave a compiler running for minutes.
-    let command = Command::new("bash").arg(&script).arg(what).stdout(Output::File(stdout.clone())).stderr(Output::Inherit);
+    let command =
+        Command::new("bash").arg(&script).arg(what).stdout(Output::File(stdout.clone())).stderr(Output::Inherit);
     let status = process::spawn(&command)?.wait().await?;
     if !status.success() {
         bail!("{} failed ({status}): what is missing is said above", script.display());

@@ -81,7 +81,8 @@ impl ControlPlane {
             None => Directory::temporary()?,
         };
         let [etcd_client_port, etcd_peer_port, api_server_port] = ports::free()?;
-        let layout = Layout { bin_dir, directory: &directory, etcd_client_port, etcd_peer_port, api_server_port, node: None };
+        let layout =
+            Layout { bin_dir, directory: &directory, etcd_client_port, etcd_peer_port, api_server_port, node: None };
         let [admin, controllers] = startup::write_credentials(&directory)?;
         let audit = options.audit.then(|| startup::write_audit_files(&directory)).transpose()?;
 

@@ -57,7 +57,8 @@ const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller,dep
     root-ca-certificate-publisher-controller,clusterrole-aggregation-controller";
 
 /// What pods need beside those.
-const POD_CONTROLLERS: &str = ",pod-garbage-collector-controller,job-controller,statefulset-controller,daemonset-controller";
+const POD_CONTROLLERS: &str =
+    ",pod-garbage-collector-controller,job-controller,statefulset-controller,daemonset-controller";
 
 impl Layout<'_> {
     pub(crate) fn etcd(&self) -> Command {
@@ -94,7 +95,14 @@ impl Layout<'_> {
             .arg(file(TOKENS));
         command = match self.node {
             None => command
-                .args(["--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1", "--authorization-mode", "RBAC"])
+                .args([
+                    "--bind-address",
+                    "127.0.0.1",
+                    "--advertise-address",
+                    "127.0.0.1",
+                    "--authorization-mode",
+                    "RBAC",
+                ])
                 // A loopback address is no valid endpoint: without this the API server tries, fails and logs for ever.
                 .args(["--endpoint-reconciler-type", "none"]),
             Some(address) => command

@@ -53,7 +53,10 @@ async fn two_nodes_stand_side_by_side_and_leave_nothing() {
     left.start_again(Component::ApiServer).await.unwrap();
     eventually("the API server serves again", async || left.client().unwrap().apiserver_version().await.is_ok()).await;
     left.until_ready().await.unwrap();
-    assert_eq!(kubectl(&left, &["get", "pod", "pause", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"]), "0");
+    assert_eq!(
+        kubectl(&left, &["get", "pod", "pause", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"]),
+        "0"
+    );
 
     let dirs = [left.dir().to_owned(), right.dir().to_owned()];
     let ports = [left.port(), right.port()];
@@ -77,11 +80,8 @@ async fn a_killed_parent_leaves_no_node() {
     if skipped("a_killed_parent_leaves_no_node") {
         return;
     }
-    let mut parent = Command::new(env!("CARGO_BIN_EXE_testbed"))
-        .args(["cluster", "--bare"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut parent =
+        Command::new(env!("CARGO_BIN_EXE_testbed")).args(["cluster", "--bare"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(parent.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let dir = PathBuf::from(line.trim()).parent().unwrap().to_owned();
@@ -108,11 +108,16 @@ fn host() -> Host {
         assert!(output.status.success());
         String::from_utf8(output.stdout).unwrap()
     };
-    let settings = ["vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "net/ipv4/ip_forward"];
+    let settings =
+        ["vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "net/ipv4/ip_forward"];
     Host {
         network: ip(&["-o", "-4", "address"]) + &ip(&["route", "show", "table", "all", "type", "unicast"]),
         settings: settings.map(|name| fs::read_to_string(format!("/proc/sys/{name}")).unwrap()).to_vec(),
-        mounts: fs::read_to_string("/proc/self/mounts").unwrap().lines().filter(|line| line.contains("testbed-")).count(),
+        mounts: fs::read_to_string("/proc/self/mounts")
+            .unwrap()
+            .lines()
+            .filter(|line| line.contains("testbed-"))
+            .count(),
     }
 }
 

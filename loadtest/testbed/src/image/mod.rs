@@ -36,7 +36,10 @@ impl Image {
         let content = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
         let header = elf::Header::parse(&content).with_context(|| format!("{} is no program", program.display()))?;
         if header.needs_loader {
-            bail!("{} is not a static program: build it with RUSTFLAGS='-C target-feature=+crt-static'", program.display());
+            bail!(
+                "{} is not a static program: build it with RUSTFLAGS='-C target-feature=+crt-static'",
+                program.display()
+            );
         }
         let file = program.file_name().and_then(|name| name.to_str()).context("the program has no name")?.to_owned();
         Ok(Self {
@@ -65,8 +68,7 @@ impl Image {
         let mut entry = descriptor("application/vnd.oci.image.manifest.v1+json", &manifest);
         entry["platform"] = json!({"architecture": self.architecture, "os": "linux"});
         let tag = self.name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
-        entry["annotations"] =
-            json!({"io.containerd.image.name": self.name, "org.opencontainers.image.ref.name": tag});
+        entry["annotations"] = json!({"io.containerd.image.name": self.name, "org.opencontainers.image.ref.name": tag});
         let index = serde_json::to_vec(&json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",

@@ -33,7 +33,8 @@ impl Cgroups {
             // A cgroup of this hierarchy takes no process before it has processors and memory.
             for file in ["cpuset.cpus", "cpuset.mems"] {
                 if let Ok(all) = fs::read(hierarchy.join(file)) {
-                    fs::write(path.join(file), all).with_context(|| format!("cannot set {file} of {}", path.display()))?;
+                    fs::write(path.join(file), all)
+                        .with_context(|| format!("cannot set {file} of {}", path.display()))?;
                 }
             }
             cgroups.paths.push(path);

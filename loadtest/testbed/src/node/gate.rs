@@ -47,7 +47,10 @@ impl Gate {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
             runtime.block_on(serve(listener, target, until_closed))
         })?;
-        answer.recv().context("the gate has ended")?.map_err(|error| anyhow!("cannot enter the node's network: {error}"))?;
+        answer
+            .recv()
+            .context("the gate has ended")?
+            .map_err(|error| anyhow!("cannot enter the node's network: {error}"))?;
         Ok(Self { port: outside, closed: Some(closed), thread: Some(thread) })
     }
 

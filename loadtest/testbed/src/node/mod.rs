@@ -94,7 +94,8 @@ impl NodeCluster {
         let audit = startup::write_audit_files(&directory)?;
 
         let search = search_path(&[node_bin_dir, bin_dir])?;
-        let machine = Machine::start(&directory, &search, &commands(bin_dir, node_bin_dir, &directory, &options)).await?;
+        let machine =
+            Machine::start(&directory, &search, &commands(bin_dir, node_bin_dir, &directory, &options)).await?;
         for component in [Component::Containerd, Component::Etcd, Component::ApiServer] {
             machine.run(component).await?;
         }
@@ -126,7 +127,8 @@ impl NodeCluster {
         Image::of_program(files::PAUSE, &self.node_bin_dir.join("pause"))?.write(&pause)?;
         self.load_image(&pause).await?;
         startup::until_ready(self.config(), &self.directory, || self.check()).await?;
-        for component in [Component::ControllerManager, Component::Scheduler, Component::Kubelet, Component::KubeProxy] {
+        for component in [Component::ControllerManager, Component::Scheduler, Component::Kubelet, Component::KubeProxy]
+        {
             self.machine.run(component).await?;
         }
         self.until_ready().await
@@ -142,7 +144,11 @@ impl NodeCluster {
         while !self.is_ready(&client).await.unwrap_or(false) {
             self.check()?;
             if Instant::now() > deadline {
-                bail!("the node is not ready after {} s; the logs are in {}", READY_WITHIN.as_secs(), self.dir().display());
+                bail!(
+                    "the node is not ready after {} s; the logs are in {}",
+                    READY_WITHIN.as_secs(),
+                    self.dir().display()
+                );
             }
             sleep(Duration::from_millis(50)).await;
         }
@@ -282,12 +288,7 @@ fn write_credentials(directory: &Directory) -> anyhow::Result<Tokens> {
 }
 
 /// Writes those for inside, and the administrator's for outside, whose path it returns.
-fn write_kubeconfigs(
-    directory: &Directory,
-    certificate: &[u8],
-    port: u16,
-    tokens: &Tokens,
-) -> anyhow::Result<PathBuf> {
+fn write_kubeconfigs(directory: &Directory, certificate: &[u8], port: u16, tokens: &Tokens) -> anyhow::Result<PathBuf> {
     let authority = STANDARD.encode(certificate);
     let inside = json!({
         "server": format!("https://{}:{API_SERVER_PORT}", files::ADDRESS),

@@ -8,15 +8,19 @@ pub(super) fn missing() -> Option<String> {
         return Some("needs the test bed's own kubelet: unset KUBEBUILDER_ASSETS".to_owned());
     }
     if !rustix::process::geteuid().is_root() {
-        return Some("needs root, to make namespaces and cgroups: run it with sudo or in a container with all rights".to_owned());
+        return Some(
+            "needs root, to make namespaces and cgroups: run it with sudo or in a container with all rights".to_owned(),
+        );
     }
     if !fs::exists("/sys/fs/cgroup/memory/cgroup.procs").unwrap_or(false) {
-        return Some("needs the cgroup hierarchies of version 1 under /sys/fs/cgroup: version 2 has not been tried".to_owned());
+        return Some(
+            "needs the cgroup hierarchies of version 1 under /sys/fs/cgroup: version 2 has not been tried".to_owned(),
+        );
     }
     let filesystems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    let missing = ["overlay", "tmpfs"].into_iter().find(|name| {
-        !filesystems.lines().any(|line| line.split_whitespace().next_back() == Some(name))
-    });
+    let missing = ["overlay", "tmpfs"]
+        .into_iter()
+        .find(|name| !filesystems.lines().any(|line| line.split_whitespace().next_back() == Some(name)));
     if let Some(name) = missing {
         return Some(format!("needs the kernel's file system {name}: modprobe {name}"));
     }
