@@ -13,9 +13,9 @@ async fn the_shipped_manifests_run_and_a_sample_is_copied() {
     installed.pods.until(SHIPPED).await;
     let level = ["get", "namespace", SYSTEM, "-o", r"jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}"];
     assert_eq!(installed.kubectl(&level).await, "restricted");
-    // Admission in force, not just a label: a pod that asks for more is refused.
-    let privileged = ["-n", SYSTEM, "run", "intruder", "--image=localhost/pause:1", "--privileged"];
-    let refused = installed.try_kubectl(&privileged).await.unwrap_err();
+    // Admission in force, not just a label: a pod that gives nothing up is refused.
+    let careless = ["-n", SYSTEM, "run", "careless", "--image=localhost/pause:1"];
+    let refused = installed.try_kubectl(&careless).await.unwrap_err();
     assert!(refused.contains("violates PodSecurity \"restricted"), "{refused}");
     until_even(&installed, SHIPPED).await;
 

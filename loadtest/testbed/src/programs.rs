@@ -107,6 +107,7 @@ impl Layout<'_> {
                 .args(["--endpoint-reconciler-type", "none"]),
             Some(address) => command
                 .args(["--bind-address", "0.0.0.0", "--advertise-address", &address.to_string()])
+                .arg("--allow-privileged=true")
                 .args(["--authorization-mode", "Node,RBAC", "--kubelet-preferred-address-types", "InternalIP"])
                 // It taints every new node until the node-lifecycle controller, which does not run here, takes that back.
                 .args(["--disable-admission-plugins", "TaintNodesByCondition"]),

@@ -14,6 +14,12 @@ const PROGRAM: &str = "configmapsync-operator";
 /// The name by which the shipped manifests ask for the image of this version.
 pub const NAME: &str = concat!("docker.io/kapendra007/configmapsync:v", env!("CARGO_PKG_VERSION"));
 
+/// What the shipped image, not compressed, must stay under, in bytes.
+pub const LARGEST: u64 = 15 * 1024 * 1024;
+
+/// The profile of what is shipped.
+const SHIPPED: &str = "dist";
+
 /// Builds the static program with a profile of Cargo.toml: `dist` is what the Dockerfile uses and takes minutes, `release` is
 /// quicker and makes a larger program. Returns its path.
 ///
@@ -60,10 +66,15 @@ pub fn image(name: &str, program: &Path) -> anyhow::Result<Image> {
 /// Builds and writes it.
 ///
 /// # Errors
-/// As the two, and when it cannot be written.
+/// As the two, when it cannot be written, and when what is to be shipped has become too large.
 pub async fn write(name: &str, profile: &str, archive: &Path) -> anyhow::Result<()> {
     let program = build(profile).await?;
     let directory = archive.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    image(name, &program)?.write(archive)
+    image(name, &program)?.write(archive)?;
+    let size = archive.metadata()?.len();
+    if profile == SHIPPED && size >= LARGEST {
+        bail!("{} has {size} bytes, of at most {LARGEST}: see what it has grown by", archive.display());
+    }
+    Ok(())
 }
