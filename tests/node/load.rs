@@ -115,6 +115,17 @@ impl Load {
         longest
     }
 
+    /// Waits until as many more changes have been seen in their copies.
+    pub async fn until_more(&self, changes: usize) {
+        let seen = || self.seen.lock().unwrap().waits.len();
+        let wanted = seen() + changes;
+        eventually(&format!("{changes} more changes are seen"), async || match seen() {
+            now if now >= wanted => Ok(()),
+            now => Err(format!("{} are missing", wanted - now)),
+        })
+        .await;
+    }
+
     /// Ends the changes, waits until each is seen, and takes everything away again.
     pub async fn end(self) -> Report {
         self.stop.store(true, Ordering::Relaxed);
@@ -161,7 +172,7 @@ async fn write(client: Client, name: String, names: Vec<String>, seen: Arc<Mutex
 
 async fn change(client: &Client, name: &str, source: &str, number: u64, seen: &Mutex<Seen>) {
     let maps = Api::<ConfigMap>::namespaced(client.clone(), &source_namespace(name));
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"number": number.to_string()}});
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": source}, "data": {"number": number.to_string()}});
     // Before it is made, as its copy may be there before the answer.
     seen.lock().unwrap().pending.entry(source.to_owned()).or_default().push_back((number, Instant::now()));
     maps.patch(source, &PatchParams::apply(APPLY), &Patch::Apply(map)).await.unwrap();
@@ -170,7 +181,7 @@ async fn change(client: &Client, name: &str, source: &str, number: u64, seen: &M
 async fn sync(client: &Client, name: &str, source: &str) {
     let kind = ApiResource::erase::<configmapsync_operator::api::ConfigMapSync>(&());
     let syncs = Api::<DynamicObject>::namespaced_with(client.clone(), &source_namespace(name), &kind);
-    let sync = json!({"apiVersion": kind.api_version, "kind": kind.kind, "spec": {
+    let sync = json!({"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": source}, "spec": {
         "sourceNamespace": source_namespace(name), "destinationNamespace": copy_namespace(name), "configMapName": source}});
     syncs.patch(source, &PatchParams::apply(APPLY), &Patch::Apply(sync)).await.unwrap();
 }

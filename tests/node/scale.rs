@@ -15,6 +15,8 @@ async fn scaled_up_and_down_under_load_no_copy_is_missed() {
         load.longest(&mut from);
         installed.scale(replicas).await;
         let even = until_even(&installed, replicas).await;
+        // The last holders at work as well.
+        load.until_more(200).await;
         eprintln!(
             "scaled to {replicas}: even after {even:.1?}; longest wait for a copy {:.1?}",
             load.longest(&mut from)
