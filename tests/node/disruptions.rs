@@ -1,6 +1,6 @@
 //! What an administrator does to a running operator: a new version, a node to be emptied.
 
-use crate::installed::{DEPLOYMENT, Installed, SHIPPED, SYSTEM};
+use crate::installed::{DEPLOYMENT, Installed, SHIPPED, SYSTEM, say};
 use crate::load::Load;
 use crate::shards::until_even;
 
@@ -15,7 +15,7 @@ async fn restarted_pod_by_pod_under_load_no_copy_is_missed() {
     installed.pods.until(SHIPPED).await;
     assert!(installed.pods.names().iter().all(|pod| !old.contains(pod)), "all pods are new ones");
     let even = until_even(&installed, SHIPPED).await;
-    eprintln!("rolling restart: {}; even {even:.1?} after the last old pod had gone", load.end().await);
+    say(format_args!("rolling restart: {}; even {even:.1?} after the last old pod had gone", load.end().await));
     let ended = |pod: &String| installed.pods.fates()[pod].end.as_ref().is_some_and(|(code, _, _)| *code == 0);
     assert!(old.iter().all(ended), "{:?}", installed.pods.fates());
     installed.end().await;
@@ -39,6 +39,6 @@ async fn a_drain_leaves_a_replica_at_work() {
     installed.kubectl(&["uncordon", "node"]).await;
     installed.pods.until(SHIPPED).await;
     until_even(&installed, SHIPPED).await;
-    eprintln!("drain: {}", load.end().await);
+    say(format_args!("drain: {}", load.end().await));
     installed.end().await;
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use testbed::image::operator;
 
-use crate::installed;
+use crate::installed::{self, say};
 
 #[tokio::test]
 async fn the_image_holds_one_static_program_and_its_alias() {
@@ -48,17 +48,38 @@ async fn the_image_holds_one_static_program_and_its_alias() {
     assert!(!program.windows(10).any(|bytes| bytes == b"/ld-linux-"), "it names no loader");
 }
 
+#[test]
+fn the_dockerfile_makes_the_same() {
+    let dockerfile = include_str!("../../Dockerfile");
+    let last = dockerfile.split("FROM scratch\n").nth(1).expect("its last part begins with nothing");
+    let lines: Vec<_> = last.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(
+        lines,
+        [
+            "COPY --from=build /image/ /",
+            "USER 65532:65532",
+            "EXPOSE 8080 8081",
+            r#"ENTRYPOINT ["/configmapsync-operator"]"#
+        ]
+    );
+    for part in
+        ["RUSTFLAGS='-C target-feature=+crt-static'", "--profile dist", "ln -s configmapsync-operator /image/manager"]
+    {
+        assert!(dockerfile.contains(part), "{part}");
+    }
+}
+
 /// Only what is shipped has to be small: the quicker build is not optimised as a whole.
 #[tokio::test]
 async fn the_shipped_image_is_small() {
     if std::env::var_os("CONFIGMAPSYNC_IMAGE").is_none() {
-        eprintln!(
+        say(format_args!(
             "SKIPPED the_shipped_image_is_small: set CONFIGMAPSYNC_IMAGE to the archive that `make image` writes"
-        );
+        ));
         return;
     }
     let size = installed::image().await.metadata().unwrap().len();
-    eprintln!("the image has {size} bytes");
+    say(format_args!("the image has {size} bytes"));
     assert!(size < operator::LARGEST, "{size} bytes");
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::installed::{DEPLOYMENT, Installed, SHIPPED, SYSTEM};
+use crate::installed::{DEPLOYMENT, Installed, SHIPPED, SYSTEM, say};
 use crate::shards::until_even;
 use crate::wait::eventually;
 
@@ -46,7 +46,7 @@ async fn a_deleted_pod_ends_by_itself_within_its_grace() {
     installed.kubectl(&["-n", SYSTEM, "delete", "pod", &pod, "--timeout=60s"]).await;
     let look = async || installed.pods.fates()[&pod].end.clone().ok_or("it has no end yet".to_owned());
     let ((code, reason, after), _) = eventually("the end of the pod is seen", look).await;
-    eprintln!("SIGTERM: exit code {code} ({reason}) after {after:?}");
+    say(format_args!("SIGTERM: exit code {code} ({reason}) after {after:?}"));
     assert_eq!((code, reason.as_str()), (0, "Completed"));
     assert!(after.is_some_and(|after| after < Duration::from_secs(30)), "{after:?} of 30 s");
     installed.pods.until(SHIPPED).await;

@@ -1,5 +1,6 @@
 //! The cluster with the operator on it, which all tests share, one after the other.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,11 @@ pub const SHIPPED: usize = 2;
 static SHARED: OnceCell<NodeCluster> = OnceCell::const_new();
 static TURN: Mutex<()> = Mutex::const_new(());
 
+/// Says something even where the test passes, whose output the test runner would keep to itself.
+pub fn say(what: impl std::fmt::Display) {
+    writeln!(std::io::stderr(), "{what}").unwrap();
+}
+
 /// One test's turn on the cluster.
 pub struct Installed {
     /// The cluster.
@@ -35,7 +41,7 @@ impl Installed {
     /// Waits for this test's turn; `None`, said on standard error, where no node can stand.
     pub async fn turn(test: &str) -> Option<Self> {
         if let Some(reason) = NodeCluster::missing() {
-            eprintln!("SKIPPED {test}: {reason}");
+            say(format_args!("SKIPPED {test}: {reason}"));
             return None;
         }
         let turn = TURN.lock().await;
@@ -80,7 +86,7 @@ impl Installed {
 async fn install() -> NodeCluster {
     let begun = Instant::now();
     let cluster = NodeCluster::start(NodeOptions::default()).await.unwrap();
-    eprintln!("the node was Ready after {:.1?}", begun.elapsed());
+    say(format_args!("the node was Ready after {:.1?}", begun.elapsed()));
     cluster.load_image(&image().await).await.unwrap();
     let begun = Instant::now();
     let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/install.yaml");
@@ -88,7 +94,7 @@ async fn install() -> NodeCluster {
     kubectl(&cluster, &["-n", SYSTEM, "wait", "--for=condition=Available", DEPLOYMENT, "--timeout=180s"])
         .await
         .unwrap();
-    eprintln!("from `kubectl apply` to Available: {:.1?}", begun.elapsed());
+    say(format_args!("from `kubectl apply` to Available: {:.1?}", begun.elapsed()));
     cluster
 }
 

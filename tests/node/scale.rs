@@ -1,6 +1,6 @@
 //! `kubectl scale` while sources change.
 
-use crate::installed::Installed;
+use crate::installed::{Installed, say};
 use crate::load::Load;
 use crate::shards::until_even;
 
@@ -17,12 +17,12 @@ async fn scaled_up_and_down_under_load_no_copy_is_missed() {
         let even = until_even(&installed, replicas).await;
         // The last holders at work as well.
         load.until_more(200).await;
-        eprintln!(
+        say(format_args!(
             "scaled to {replicas}: even after {even:.1?}; longest wait for a copy {:.1?}",
             load.longest(&mut from)
-        );
+        ));
     }
     let report = load.end().await;
-    eprintln!("1 → 4 → 8 → 3 → 1: {report}");
+    say(format_args!("1 → 4 → 8 → 3 → 1: {report}"));
     installed.end().await;
 }

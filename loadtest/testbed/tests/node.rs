@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy excuses test functions, not their helpers")]
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,7 +15,8 @@ use tokio::time::sleep;
 fn skipped(test: &str) -> bool {
     let missing = NodeCluster::missing();
     if let Some(reason) = &missing {
-        eprintln!("SKIPPED {test}: {reason}");
+        // Not by eprintln, which the test runner would keep to itself.
+        writeln!(std::io::stderr(), "SKIPPED {test}: {reason}").unwrap();
     }
     missing.is_some()
 }

@@ -63,7 +63,8 @@ pub struct NodeCluster {
     kubeconfig: PathBuf,
     bin_dir: &'static Path,
     node_bin_dir: &'static Path,
-    kubeconfigs: AtomicU32,
+    /// Makes names of files differ.
+    numbers: AtomicU32,
     directory: Directory,
 }
 
@@ -105,7 +106,7 @@ impl NodeCluster {
         let mut config = kubeconfig::config(&kubeconfig).await?;
         // It is on this machine, whatever HTTPS_PROXY says.
         config.proxy_url = None;
-        let kubeconfigs = AtomicU32::new(0);
+        let numbers = AtomicU32::new(0);
         let started = Self {
             gate,
             machine,
@@ -115,7 +116,7 @@ impl NodeCluster {
             kubeconfig,
             bin_dir,
             node_bin_dir,
-            kubeconfigs,
+            numbers,
             directory,
         };
         started.bring_up().await?;
@@ -174,7 +175,7 @@ impl NodeCluster {
         let socket = format!("/proc/{}/root{}", self.machine.init(), files::SOCKET);
         until("containerd listens", || Path::new(&socket).exists(), || self.check()).await?;
         // Some paths are other ones in there.
-        let copy = self.dir().join(format!("image-{}.tar", self.kubeconfigs.fetch_add(1, Ordering::Relaxed)));
+        let copy = self.dir().join(format!("image-{}.tar", self.numbers.fetch_add(1, Ordering::Relaxed)));
         fs::copy(archive, &copy).with_context(|| format!("cannot read the image {}", archive.display()))?;
         let mut ctr = self.enter();
         ctr.arg(self.node_bin_dir.join("ctr")).args(["--address", files::SOCKET, "--namespace", "k8s.io"]);
@@ -260,7 +261,7 @@ impl NodeCluster {
     /// When there is no such ServiceAccount.
     pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> anyhow::Result<PathBuf> {
         let content = kubeconfig::for_service_account(&self.client()?, &self.kubeconfig, namespace, name).await?;
-        let number = self.kubeconfigs.fetch_add(1, Ordering::Relaxed);
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         self.directory.write(&format!("{namespace}.{name}.{number}.kubeconfig"), content)
     }
 
