@@ -1,5 +1,6 @@
 # syntax=docker/dockerfile:1
 # The operator alone in an empty image: one static program, no shell, no user but 65532.
+# `make image` puts the same together without a container engine (loadtest/testbed/src/image/).
 
 ARG RUST_VERSION=1.95
 FROM docker.io/library/rust:${RUST_VERSION}-bookworm AS build

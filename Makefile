@@ -46,6 +46,10 @@ demo: ## The main job on a real control plane; KEEP=1 leaves it up
 	cargo build --release --locked -p configmapsync-operator -p loadtest
 	@cargo run --release --locked --quiet -p loadtest --bin demo -- $(ARGS)
 
+.PHONY: cluster
+cluster: ## A cluster with a node and the operator installed, until Ctrl-C (Linux, root)
+	@cargo run --locked --quiet -p testbed --bin testbed -- cluster $(ARGS)
+
 .PHONY: loadtest
 loadtest: ## N=5000 syncs, REPLICAS=3: measure and report
 	@loadtest/testbed/build.sh >/dev/null
@@ -117,6 +121,10 @@ run: ## Run the operator here (after make install)
 .PHONY: docker-build
 docker-build: ## Build the image IMG
 	$(CONTAINER_TOOL) build --tag $(IMG) .
+
+.PHONY: image
+image: ## The same image IMG without Docker, as target/image/configmapsync-operator.tar
+	@cargo run --locked --quiet -p testbed --bin image -- --name $(IMG)
 
 .PHONY: docker-push
 docker-push: ## Push the image IMG

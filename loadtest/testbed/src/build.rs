@@ -18,15 +18,23 @@ static BIN_DIR: OnceCell<PathBuf> = OnceCell::const_new();
 /// # Errors
 /// When neither the programs nor what is needed to build them is there; the message says what to install.
 pub async fn bin_dir() -> anyhow::Result<&'static Path> {
-    Ok(BIN_DIR.get_or_try_init(run_script).await?)
+    Ok(BIN_DIR.get_or_try_init(|| run_script("kubernetes")).await?)
 }
 
-async fn run_script() -> anyhow::Result<PathBuf> {
+/// The directory with containerd and what else runs the containers of a node; built first like [`bin_dir`], in one to two
+/// minutes. Debian's packages runc and nftables are installed where they are missing.
+pub(crate) async fn node_bin_dir() -> anyhow::Result<&'static Path> {
+    static NODE_BIN_DIR: OnceCell<PathBuf> = OnceCell::const_new();
+    Ok(NODE_BIN_DIR.get_or_try_init(|| run_script("node")).await?)
+}
+
+async fn run_script(what: &str) -> anyhow::Result<PathBuf> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("build.sh");
     let answer = Directory::temporary()?;
     let stdout = answer.path().join("stdout");
     // A child like any other, so that an interrupted test run does not leave a compiler running for minutes.
-    let command = Command::new("bash").arg(&script).stdout(Output::File(stdout.clone())).stderr(Output::Inherit);
+    let command =
+        Command::new("bash").arg(&script).arg(what).stdout(Output::File(stdout.clone())).stderr(Output::Inherit);
     let status = process::spawn(&command)?.wait().await?;
     if !status.success() {
         bail!("{} failed ({status}): what is missing is said above", script.display());

@@ -4,21 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process as std_process;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, Config};
+use kube::{Client, Config};
 use serde_json::json;
-use tokio::time::{sleep, timeout};
 
 use crate::audit::AuditLog;
 use crate::directory::Directory;
 use crate::programs::{self, Component, Layout};
 use crate::running::{PortTaken, Program};
-use crate::startup::{self, READY_WITHIN};
+use crate::startup;
 use crate::{build, kubeconfig, ports};
 
 /// How often a start is tried whose ports were taken by someone else in between.
@@ -84,7 +81,8 @@ impl ControlPlane {
             None => Directory::temporary()?,
         };
         let [etcd_client_port, etcd_peer_port, api_server_port] = ports::free()?;
-        let layout = Layout { bin_dir, directory: &directory, etcd_client_port, etcd_peer_port, api_server_port };
+        let layout =
+            Layout { bin_dir, directory: &directory, etcd_client_port, etcd_peer_port, api_server_port, node: None };
         let [admin, controllers] = startup::write_credentials(&directory)?;
         let audit = options.audit.then(|| startup::write_audit_files(&directory)).transpose()?;
 
@@ -92,7 +90,7 @@ impl ControlPlane {
         startup::until_listening(etcd_client_port, &etcd).await?;
         let flags = layout.api_server(options.audit, startup::knows_sharded_watch(bin_dir)?, &options.api_server_flags);
         let api_server = Program::start(flags, directory.path(), Component::ApiServer)?;
-        let certificate = startup::until_certificate(&directory, &api_server).await?;
+        let certificate = startup::until_certificate(&directory, || api_server.check()).await?;
 
         let cluster = json!({
             "server": format!("https://127.0.0.1:{api_server_port}"),
@@ -252,26 +250,7 @@ impl ControlPlane {
     /// # Errors
     /// When a program ends, or after two minutes.
     pub async fn until_ready(&self) -> anyhow::Result<()> {
-        let mut config = self.config();
-        config.default_retry = false;
-        let client = kubeconfig::test_client(config)?;
-        let deadline = Instant::now() + READY_WITHIN;
-        loop {
-            self.check()?;
-            let last = match timeout(Duration::from_secs(5), is_ready(&client)).await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(error)) => error,
-                Err(_) => anyhow!("no answer within 5 s"),
-            };
-            if Instant::now() > deadline {
-                return Err(last.context(format!(
-                    "the API server is not ready after {} s; the logs are in {}",
-                    READY_WITHIN.as_secs(),
-                    self.dir().display()
-                )));
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
+        startup::until_ready(self.config(), &self.directory, || self.check()).await
     }
 
     fn program(&self, component: Component) -> anyhow::Result<&Program> {
@@ -288,10 +267,4 @@ impl Drop for ControlPlane {
             program.begin_to_stop();
         }
     }
-}
-
-async fn is_ready(client: &Client) -> anyhow::Result<()> {
-    client.request_text(http::Request::get("/readyz").body(Vec::new())?).await?;
-    Api::<Namespace>::all(client.clone()).get("default").await?;
-    Ok(())
 }

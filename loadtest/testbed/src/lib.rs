@@ -1,4 +1,5 @@
-//! A real Kubernetes control plane without containers, for tests, the demo and the load test.
+//! A real Kubernetes control plane without containers, for tests, the demo and the load test; and, where root may make
+//! namespaces, a whole cluster with a node that runs containers: [`NodeCluster`].
 //!
 //! ```no_run
 //! # async fn f() -> anyhow::Result<()> {
@@ -16,8 +17,10 @@ mod build;
 mod cluster;
 mod control_plane;
 mod directory;
+pub mod image;
 mod keys;
 pub mod kubeconfig;
+mod node;
 mod ports;
 pub mod process;
 mod programs;
@@ -28,4 +31,5 @@ pub use audit::{AuditEvent, AuditLog};
 pub use build::bin_dir;
 pub use cluster::{Cluster, GivenCluster};
 pub use control_plane::{ControlPlane, Options};
+pub use node::{NodeCluster, NodeOptions};
 pub use programs::Component;

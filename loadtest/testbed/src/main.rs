@@ -1,4 +1,6 @@
-//! `testbed up`: a control plane to play with.
+//! `testbed up`: a control plane to play with; `testbed cluster`: a whole cluster with the operator on it.
+
+mod installed;
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -22,6 +24,9 @@ struct Cli {
 enum Command {
     /// Starts a control plane, prints the path of its kubeconfig and runs until it is interrupted; then all of it is removed
     Up(Up),
+    /// Starts a cluster with a node and the operator as the shipped manifests install it, says how to talk to it and runs until
+    /// it is interrupted; then all of it is removed. Needs root
+    Cluster(installed::Arguments),
     /// Builds the control plane if it has not been built, and prints the directory with its programs
     Build,
 }
@@ -49,6 +54,7 @@ struct Up {
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Up(up) => run(up).await,
+        Command::Cluster(arguments) => installed::run(arguments).await,
         Command::Build => testbed::bin_dir().await.map(|path| println!("{}", path.display())),
     };
     match result {
@@ -98,7 +104,7 @@ async fn run(up: Up) -> anyhow::Result<()> {
 }
 
 /// Is over when standard input ends; never, unless wanted.
-async fn stdin_closes(wanted: bool) {
+pub(crate) async fn stdin_closes(wanted: bool) {
     if !wanted {
         return std::future::pending().await;
     }

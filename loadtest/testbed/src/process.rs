@@ -5,7 +5,7 @@
 //!   the process, so all children are spawned by one thread that lives as long as the process.
 //! - A janitor, a shell in a session of its own, holds the reading end of a pipe from us. When the pipe ends we are gone: it
 //!   kills what still carries our mark in its environment (grandchildren too, and a child that had no time to run
-//!   `setpriv`), then removes our directories.
+//!   `setpriv`), then removes our directories, those of cgroups as well.
 //! - [`Child`] kills and reaps its process when it is dropped.
 //!
 //! Every child leads a process group of its own: a Ctrl-C at the terminal reaches this process only, which then ends its
@@ -38,7 +38,18 @@ for round in 1 2 3 4 5 6 7 8 9 10; do
   for environ in $found; do pid=${environ#/proc/}; kill -9 "${pid%/environ}" 2>/dev/null; done
   sleep 0.1
 done
-rm -rf -- "$@"
+for directory; do
+  case $directory in
+    # A cgroup's files cannot be deleted, and it only goes when the last process in it has gone.
+    /sys/fs/cgroup/*)
+      for round in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        find "$directory" -depth -type d -exec rmdir {} + 2>/dev/null
+        [ -d "$directory" ] || break
+        sleep 0.1
+      done ;;
+    *) rm -rf -- "$directory" ;;
+  esac
+done
 "#;
 
 /// Where a child's output goes.
@@ -131,6 +142,22 @@ impl Command {
     pub fn log(self, path: impl Into<PathBuf>) -> Self {
         let file = Output::File(path.into());
         self.stdout(file.clone()).stderr(file)
+    }
+
+    /// A script for `sh` that becomes this program. Where its output goes is not in it.
+    pub(crate) fn script(&self) -> String {
+        let quoted = |word: &OsStr| format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"));
+        let mut script = String::new();
+        for (name, value) in &self.env {
+            let name = name.to_string_lossy();
+            script.push_str(&match value {
+                Some(value) => format!("export {name}={}\n", quoted(value)),
+                None => format!("unset {name}\n"),
+            });
+        }
+        let words = std::iter::once(self.program.as_os_str()).chain(self.args.iter().map(OsString::as_os_str));
+        script.push_str(&format!("exec {}\n", words.map(quoted).collect::<Vec<_>>().join(" ")));
+        script
     }
 
     fn name(&self) -> String {

@@ -1,11 +1,12 @@
 //! The programs of a control plane and the flags they run with.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use crate::directory::Directory;
 use crate::process::Command;
 
-/// A program of a control plane.
+/// A program of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Component {
     /// The store.
@@ -14,8 +15,14 @@ pub enum Component {
     ApiServer,
     /// The controllers that a Deployment, a namespace and a ServiceAccount need.
     ControllerManager,
-    /// Gives pods to nodes; only where asked for, since there are no nodes.
+    /// Gives pods to nodes; without a node only where asked for.
     Scheduler,
+    /// Runs containers; only on a node.
+    Containerd,
+    /// Runs pods; only on a node.
+    Kubelet,
+    /// Makes Services reachable; only on a node.
+    KubeProxy,
 }
 
 impl Component {
@@ -26,6 +33,9 @@ impl Component {
             Self::ApiServer => "kube-apiserver",
             Self::ControllerManager => "kube-controller-manager",
             Self::Scheduler => "kube-scheduler",
+            Self::Containerd => "containerd",
+            Self::Kubelet => "kubelet",
+            Self::KubeProxy => "kube-proxy",
         }
     }
 }
@@ -37,12 +47,18 @@ pub(crate) struct Layout<'a> {
     pub(crate) etcd_client_port: u16,
     pub(crate) etcd_peer_port: u16,
     pub(crate) api_server_port: u16,
+    /// The address of the node that stands beside it, if there is one.
+    pub(crate) node: Option<Ipv4Addr>,
 }
 
 /// Everything that a test may rely on being reconciled; the node controllers are off, as there are no nodes.
 const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller,deployment-controller,replicaset-controller,\
     disruption-controller,endpointslice-controller,serviceaccount-controller,serviceaccount-token-controller,\
     root-ca-certificate-publisher-controller,clusterrole-aggregation-controller";
+
+/// What pods need beside those.
+const POD_CONTROLLERS: &str =
+    ",pod-garbage-collector-controller,job-controller,statefulset-controller,daemonset-controller";
 
 impl Layout<'_> {
     pub(crate) fn etcd(&self) -> Command {
@@ -67,9 +83,7 @@ impl Layout<'_> {
             .command(Component::ApiServer)
             .args(["--etcd-servers", &format!("http://127.0.0.1:{}", self.etcd_client_port)])
             .args(["--secure-port", &self.api_server_port.to_string()])
-            .args(["--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1"])
-            // A loopback address is no valid endpoint: without this the API server tries, fails and logs for ever.
-            .args(["--endpoint-reconciler-type", "none", "--service-cluster-ip-range", "10.0.0.0/24"])
+            .args(["--service-cluster-ip-range", "10.0.0.0/24"])
             .arg("--cert-dir")
             .arg(file("certs"))
             .arg("--service-account-key-file")
@@ -78,8 +92,26 @@ impl Layout<'_> {
             .arg(file(SIGNING_PRIVATE))
             .args(["--service-account-issuer", "https://kubernetes.default.svc"])
             .arg("--token-auth-file")
-            .arg(file(TOKENS))
-            .args(["--authorization-mode", "RBAC"]);
+            .arg(file(TOKENS));
+        command = match self.node {
+            None => command
+                .args([
+                    "--bind-address",
+                    "127.0.0.1",
+                    "--advertise-address",
+                    "127.0.0.1",
+                    "--authorization-mode",
+                    "RBAC",
+                ])
+                // A loopback address is no valid endpoint: without this the API server tries, fails and logs for ever.
+                .args(["--endpoint-reconciler-type", "none"]),
+            Some(address) => command
+                .args(["--bind-address", "0.0.0.0", "--advertise-address", &address.to_string()])
+                .arg("--allow-privileged=true")
+                .args(["--authorization-mode", "Node,RBAC", "--kubelet-preferred-address-types", "InternalIP"])
+                // It taints every new node until the node-lifecycle controller, which does not run here, takes that back.
+                .args(["--disable-admission-plugins", "TaintNodesByCondition"]),
+        };
         if sharded_watch {
             command = command.args(["--feature-gates", "ShardedListAndWatch=true"]);
         }
@@ -97,6 +129,7 @@ impl Layout<'_> {
 
     pub(crate) fn controller_manager(&self) -> Command {
         let file = |name: &str| self.directory.path().join(name);
+        let controllers = format!("{CONTROLLERS}{}", if self.node.is_some() { POD_CONTROLLERS } else { "" });
         self.command(Component::ControllerManager)
             .arg("--kubeconfig")
             .arg(file(CONTROLLERS_KUBECONFIG))
@@ -104,7 +137,7 @@ impl Layout<'_> {
             .arg(file(SIGNING_PRIVATE))
             .arg("--root-ca-file")
             .arg(file(CERTIFICATE))
-            .args(["--controllers", CONTROLLERS, "--leader-elect=false", "--use-service-account-credentials=false"])
+            .args(["--controllers", &controllers, "--leader-elect=false", "--use-service-account-credentials=false"])
             // With the default of 20 requests a second tests that delete namespaces would wait for it.
             .args(["--secure-port", "0", "--kube-api-qps", "300", "--kube-api-burst", "600"])
     }

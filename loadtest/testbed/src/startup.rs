@@ -5,14 +5,16 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fs, process as std_process};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, Config};
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::audit::{self, AuditLog};
 use crate::directory::Directory;
 use crate::running::Program;
-use crate::{build, keys, programs};
+use crate::{build, keys, kubeconfig, programs};
 
 /// Ample: it takes 2 to 5 s on two idle cores, but the cores may be busy compiling.
 pub(crate) const READY_WITHIN: Duration = Duration::from_secs(120);
@@ -31,18 +33,56 @@ pub(crate) async fn until_listening(port: u16, program: &Program) -> anyhow::Res
     program.check()
 }
 
-pub(crate) async fn until_certificate(directory: &Directory, api_server: &Program) -> anyhow::Result<Vec<u8>> {
+/// `check` fails when the API server has ended.
+pub(crate) async fn until_certificate(
+    directory: &Directory,
+    check: impl Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<u8>> {
     let deadline = Instant::now() + READY_WITHIN;
     loop {
         if fs::read(directory.path().join(programs::CERTIFICATE_KEY)).is_ok_and(|key| !key.is_empty()) {
             return Ok(fs::read(directory.path().join(programs::CERTIFICATE))?);
         }
-        api_server.check()?;
+        check()?;
         if Instant::now() > deadline {
             bail!("the API server has made no certificate after {} s", READY_WITHIN.as_secs());
         }
         sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Waits until the API server says that it is ready and the namespace `default` is there. `check` fails when something that
+/// this needs has ended.
+pub(crate) async fn until_ready(
+    mut config: Config,
+    directory: &Directory,
+    check: impl Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    config.default_retry = false;
+    let client = kubeconfig::test_client(config)?;
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        check()?;
+        let last = match timeout(Duration::from_secs(5), is_ready(&client)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(_) => anyhow!("no answer within 5 s"),
+        };
+        if Instant::now() > deadline {
+            return Err(last.context(format!(
+                "the API server is not ready after {} s; the logs are in {}",
+                READY_WITHIN.as_secs(),
+                directory.path().display()
+            )));
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn is_ready(client: &Client) -> anyhow::Result<()> {
+    client.request_text(http::Request::get("/readyz").body(Vec::new())?).await?;
+    Api::<Namespace>::all(client.clone()).get("default").await?;
+    Ok(())
 }
 
 /// Tokens for the administrator and for the controllers, which have names of their own in the audit log.

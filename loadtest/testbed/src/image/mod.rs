@@ -1,0 +1,138 @@
+//! Container images put together without a container engine: an OCI archive with one layer, from nothing.
+//!
+//! The same input makes the same bytes: no time, no owner and no order of a directory gets in.
+
+mod elf;
+pub mod operator;
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+/// What is to be in an image.
+#[derive(Clone, Debug)]
+pub struct Image {
+    name: String,
+    architecture: &'static str,
+    /// The program's name in the root directory, and where it is now.
+    program: (String, PathBuf),
+    /// Other names of the program.
+    links: Vec<String>,
+    /// `UID:GID`, or the superuser if empty.
+    user: String,
+    ports: Vec<u16>,
+}
+
+impl Image {
+    /// An image that holds one static program and runs it.
+    ///
+    /// # Errors
+    /// When the file is no program for Linux, or one that needs a loader, which there would be none of.
+    pub fn of_program(name: &str, program: &Path) -> anyhow::Result<Self> {
+        let content = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+        let header = elf::Header::parse(&content).with_context(|| format!("{} is no program", program.display()))?;
+        if header.needs_loader {
+            bail!(
+                "{} is not a static program: build it with RUSTFLAGS='-C target-feature=+crt-static'",
+                program.display()
+            );
+        }
+        let file = program.file_name().and_then(|name| name.to_str()).context("the program has no name")?.to_owned();
+        Ok(Self {
+            name: name.to_owned(),
+            architecture: header.architecture,
+            program: (file, program.to_owned()),
+            links: Vec::new(),
+            user: String::new(),
+            ports: Vec::new(),
+        })
+    }
+
+    /// Writes the archive, which `docker load`, `podman load` and `ctr images import` take.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written.
+    pub fn write(&self, archive: &Path) -> anyhow::Result<()> {
+        let layer = self.layer()?;
+        let config = serde_json::to_vec(&self.config(&digest(&layer)))?;
+        let manifest = serde_json::to_vec(&json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": descriptor("application/vnd.oci.image.config.v1+json", &config),
+            "layers": [descriptor("application/vnd.oci.image.layer.v1.tar", &layer)],
+        }))?;
+        let mut entry = descriptor("application/vnd.oci.image.manifest.v1+json", &manifest);
+        entry["platform"] = json!({"architecture": self.architecture, "os": "linux"});
+        let tag = self.name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
+        entry["annotations"] = json!({"io.containerd.image.name": self.name, "org.opencontainers.image.ref.name": tag});
+        let index = serde_json::to_vec(&json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": [entry],
+        }))?;
+
+        let mut blobs = [layer, config, manifest].map(|blob| (format!("blobs/sha256/{}", digest(&blob)), blob));
+        blobs.sort();
+        let partial = archive.with_extension("partial");
+        let file = File::create(&partial).with_context(|| format!("cannot write {}", partial.display()))?;
+        let mut tar = tar::Builder::new(BufWriter::new(file));
+        add(&mut tar, "oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        add(&mut tar, "index.json", 0o644, &index)?;
+        for (path, blob) in &blobs {
+            add(&mut tar, path, 0o644, blob)?;
+        }
+        tar.into_inner()?.flush()?;
+        fs::rename(&partial, archive).with_context(|| format!("cannot write {}", archive.display()))
+    }
+
+    fn layer(&self) -> anyhow::Result<Vec<u8>> {
+        let (name, path) = &self.program;
+        let mut tar = tar::Builder::new(Vec::new());
+        add(&mut tar, name, 0o755, &fs::read(path)?)?;
+        for link in &self.links {
+            let mut header = header(0o777, 0);
+            header.set_entry_type(tar::EntryType::Symlink);
+            tar.append_link(&mut header, link, name)?;
+        }
+        Ok(tar.into_inner()?)
+    }
+
+    fn config(&self, layer: &str) -> Value {
+        let mut config = json!({"User": self.user, "Entrypoint": [format!("/{}", self.program.0)], "WorkingDir": "/"});
+        if !self.ports.is_empty() {
+            config["ExposedPorts"] = self.ports.iter().map(|port| (format!("{port}/tcp"), json!({}))).collect();
+        }
+        json!({
+            "architecture": self.architecture,
+            "os": "linux",
+            "config": config,
+            "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{layer}")]},
+        })
+    }
+}
+
+fn descriptor(kind: &str, blob: &[u8]) -> Value {
+    json!({"mediaType": kind, "digest": format!("sha256:{}", digest(blob)), "size": blob.len()})
+}
+
+fn digest(blob: &[u8]) -> String {
+    Sha256::digest(blob).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn header(mode: u32, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(mode);
+    header.set_size(size);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header
+}
+
+fn add(tar: &mut tar::Builder<impl std::io::Write>, path: &str, mode: u32, content: &[u8]) -> anyhow::Result<()> {
+    Ok(tar.append_data(&mut header(mode, u64::try_from(content.len())?), path, content)?)
+}

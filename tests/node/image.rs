@@ -1,0 +1,127 @@
+//! The image itself, looked into.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use testbed::image::operator;
+
+use crate::installed::{self, say};
+
+#[tokio::test]
+async fn the_image_holds_one_static_program_and_its_alias() {
+    let archive = installed::image().await;
+    let files = files(&archive);
+    let index: Value = serde_json::from_slice(&files["index.json"]).unwrap();
+    let entry = &index["manifests"][0];
+    assert_eq!(entry["annotations"]["io.containerd.image.name"], operator::NAME);
+    let manifest: Value = serde_json::from_slice(blob(&files, entry)).unwrap();
+    let config: Value = serde_json::from_slice(blob(&files, &manifest["config"])).unwrap();
+    assert_eq!(
+        config["config"],
+        json!({"User": "65532:65532", "Entrypoint": ["/configmapsync-operator"], "WorkingDir": "/",
+            "ExposedPorts": {"8080/tcp": {}, "8081/tcp": {}}})
+    );
+    let layers = manifest["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 1);
+    assert_eq!(config["rootfs"]["diff_ids"], json!([layers[0]["digest"]]));
+
+    // The whole of the root directory, so neither a shell nor anything else.
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image-root");
+    let _ = std::fs::remove_dir_all(&root);
+    tar::Archive::new(blob(&files, &layers[0])).unpack(&root).unwrap();
+    let mut names: Vec<_> = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["configmapsync-operator", "manager"]);
+    assert_eq!(std::fs::read_link(root.join("manager")).unwrap(), Path::new("configmapsync-operator"));
+    for name in names {
+        // In an environment without anything, by either name.
+        let output = Command::new(root.join(name)).arg("--version").env_clear().output().unwrap();
+        assert!(output.status.success());
+        assert!(String::from_utf8(output.stdout).unwrap().contains(env!("CARGO_PKG_VERSION")));
+    }
+    let program = std::fs::read(root.join("configmapsync-operator")).unwrap();
+    assert!(!program.windows(10).any(|bytes| bytes == b"/ld-linux-"), "it names no loader");
+}
+
+#[test]
+fn the_dockerfile_makes_the_same() {
+    let dockerfile = include_str!("../../Dockerfile");
+    let last = dockerfile.split("FROM scratch\n").nth(1).expect("its last part begins with nothing");
+    let lines: Vec<_> = last.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(
+        lines,
+        [
+            "COPY --from=build /image/ /",
+            "USER 65532:65532",
+            "EXPOSE 8080 8081",
+            r#"ENTRYPOINT ["/configmapsync-operator"]"#
+        ]
+    );
+    for part in
+        ["RUSTFLAGS='-C target-feature=+crt-static'", "--profile dist", "ln -s configmapsync-operator /image/manager"]
+    {
+        assert!(dockerfile.contains(part), "{part}");
+    }
+}
+
+/// Only what is shipped has to be small: the quicker build is not optimised as a whole.
+#[tokio::test]
+async fn the_shipped_image_is_small() {
+    if std::env::var_os("CONFIGMAPSYNC_IMAGE").is_none() {
+        say(format_args!(
+            "SKIPPED the_shipped_image_is_small: set CONFIGMAPSYNC_IMAGE to the archive that `make image` writes"
+        ));
+        return;
+    }
+    let size = installed::image().await.metadata().unwrap().len();
+    say(format_args!("the image has {size} bytes"));
+    assert!(size < operator::LARGEST, "{size} bytes");
+}
+
+#[tokio::test]
+async fn the_same_program_makes_the_same_image() {
+    let archive = installed::image().await;
+    let files = files(&archive);
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image-again");
+    let _ = std::fs::remove_dir_all(&root);
+    let index: Value = serde_json::from_slice(&files["index.json"]).unwrap();
+    let manifest: Value = serde_json::from_slice(blob(&files, &index["manifests"][0])).unwrap();
+    tar::Archive::new(blob(&files, &manifest["layers"][0])).unpack(&root).unwrap();
+    let again = root.join("again.tar");
+    operator::image(operator::NAME, &root.join("configmapsync-operator")).unwrap().write(&again).unwrap();
+    assert!(
+        std::fs::read(&again).unwrap() == std::fs::read(&archive).unwrap(),
+        "another time, another place, other bytes"
+    );
+
+    // A program that is linked to libraries would not start: it is refused.
+    let own = std::env::current_exe().unwrap();
+    let refused = operator::image(operator::NAME, &own).unwrap_err().to_string();
+    assert!(refused.contains("crt-static"), "{refused}");
+}
+
+fn files(archive: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut archive = tar::Archive::new(File::open(archive).unwrap());
+    let read = |entry: std::io::Result<tar::Entry<'_, File>>| {
+        let mut entry = entry.unwrap();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        (entry.path().unwrap().to_str().unwrap().to_owned(), content)
+    };
+    archive.entries().unwrap().map(read).collect()
+}
+
+/// What a descriptor names, which has the size and the digest that it says.
+fn blob<'a>(files: &'a BTreeMap<String, Vec<u8>>, descriptor: &Value) -> &'a [u8] {
+    let digest = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+    let content = &files[&format!("blobs/sha256/{digest}")];
+    assert_eq!(descriptor["size"], content.len());
+    let actual: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(actual, digest);
+    content
+}

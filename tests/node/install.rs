@@ -1,0 +1,55 @@
+//! Installed from the shipped manifests, used, and ended.
+
+use std::time::Duration;
+
+use crate::installed::{DEPLOYMENT, Installed, SHIPPED, SYSTEM, say};
+use crate::shards::until_even;
+use crate::wait::eventually;
+
+#[tokio::test]
+async fn the_shipped_manifests_run_and_a_sample_is_copied() {
+    let Some(installed) = Installed::turn("the_shipped_manifests_run_and_a_sample_is_copied").await else { return };
+    installed.until_rolled_out().await;
+    installed.pods.until(SHIPPED).await;
+    let level = ["get", "namespace", SYSTEM, "-o", r"jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}"];
+    assert_eq!(installed.kubectl(&level).await, "restricted");
+    // Admission in force, not just a label: a pod that gives nothing up is refused.
+    let careless = ["-n", SYSTEM, "run", "careless", "--image=localhost/pause:1"];
+    let refused = installed.try_kubectl(&careless).await.unwrap_err();
+    assert!(refused.contains("violates PodSecurity \"restricted"), "{refused}");
+    until_even(&installed, SHIPPED).await;
+
+    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/samples/");
+    let [namespaces, sample] = ["00-namespaces.yaml", "01-quick-start.yaml"].map(|file| format!("{samples}{file}"));
+    installed.kubectl(&["apply", "-f", &namespaces, "-f", &sample]).await;
+    installed.kubectl(&["wait", "--for=condition=Ready", "cms/my-first-sync", "--timeout=60s"]).await;
+    let copy = ["-n", "kube-system", "get", "configmap", "my-app-config", "-o", r"jsonpath={.data.database\.url}"];
+    assert_eq!(installed.kubectl(&copy).await, "postgres://localhost:5432/myapp");
+    installed.kubectl(&["delete", "-f", &sample, "--timeout=60s"]).await;
+    eventually("the copy goes with its sync", async || match installed.try_kubectl(&copy).await {
+        Err(error) if error.contains("NotFound") => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+
+    let logs = installed.kubectl(&["-n", SYSTEM, "logs", DEPLOYMENT]).await;
+    let lines = logs.lines().map(serde_json::from_str::<serde_json::Value>).collect::<Result<Vec<_>, _>>();
+    assert!(lines.is_ok_and(|lines| !lines.is_empty()), "log lines are JSON: {logs}");
+    installed.end().await;
+}
+
+#[tokio::test]
+async fn a_deleted_pod_ends_by_itself_within_its_grace() {
+    let Some(installed) = Installed::turn("a_deleted_pod_ends_by_itself_within_its_grace").await else { return };
+    installed.pods.until(SHIPPED).await;
+    let pod = installed.pods.names().remove(0);
+    installed.kubectl(&["-n", SYSTEM, "delete", "pod", &pod, "--timeout=60s"]).await;
+    let look = async || installed.pods.fates()[&pod].end.clone().ok_or("it has no end yet".to_owned());
+    let ((code, reason, after), _) = eventually("the end of the pod is seen", look).await;
+    say(format_args!("SIGTERM: exit code {code} ({reason}) after {after:?}"));
+    assert_eq!((code, reason.as_str()), (0, "Completed"));
+    assert!(after.is_some_and(|after| after < Duration::from_secs(30)), "{after:?} of 30 s");
+    installed.pods.until(SHIPPED).await;
+    until_even(&installed, SHIPPED).await;
+    installed.end().await;
+}
