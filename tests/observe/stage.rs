@@ -11,7 +11,7 @@ use crate::harness::{Bed, Case, Operator, eventually, seconds};
 use crate::prometheus::{Prometheus, now};
 
 /// Copies of the one source.
-pub const COPIES: usize = 24;
+pub const COPIES: usize = 40;
 /// More than one scrape and one evaluation of the rules.
 const SEEN: Duration = Duration::from_millis(2500);
 
