@@ -25,13 +25,13 @@ Usage: install.sh [options]             install, or upgrade
        install.sh --uninstall [options]
 
 What to do
-  --uninstall          delete all ConfigMapSyncs, then their definition, then the
-                       operator; copies go, except where deletionPolicy is Orphan
-    --keep-syncs       remove the operator alone: definition, syncs and copies stay
+  --uninstall          delete all ConfigMapSyncs, then their definition, then
+                       the operator; copies go, but with deletionPolicy Orphan
+    --keep-syncs       remove the operator alone; definition, syncs, copies stay
     --keep-copies      copies stay too, as ordinary ConfigMaps
     --keep-operator    remove syncs and definition, and leave the operator
-  --finish-deletion    the definition hangs in its deletion: let the operator end
-                       that (copies go as their policies say), then install
+  --finish-deletion    the definition hangs in its deletion: let the operator
+                       end that (copies go as policies say), then install
   --keep-copies        the same without --uninstall: release the syncs at once,
                        copies stay, then install
   --dry-run            say what would be done (the API server checks it); change
