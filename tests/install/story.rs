@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Bed, Case, Operator, eventually};
+use crate::harness::{Bed, Case, eventually};
 
 /// All fields that a line may have, and no other word for any of them.
 const FIELDS: &str = "timestamp level message target namespace name shard cause copy source_version version identity \
