@@ -25,13 +25,13 @@ Usage: install.sh [options]             install, or upgrade
        install.sh --uninstall [options]
 
 What to do
-  --uninstall          delete all ConfigMapSyncs, then their definition, then the
-                       operator; copies go, except where deletionPolicy is Orphan
-    --keep-syncs       remove the operator alone: definition, syncs and copies stay
+  --uninstall          delete all ConfigMapSyncs, then their definition, then
+                       the operator; copies go, but with deletionPolicy Orphan
+    --keep-syncs       remove the operator alone; definition, syncs, copies stay
     --keep-copies      copies stay too, as ordinary ConfigMaps
     --keep-operator    remove syncs and definition, and leave the operator
-  --finish-deletion    the definition hangs in its deletion: let the operator end
-                       that (copies go as their policies say), then install
+  --finish-deletion    the definition hangs in its deletion: let the operator
+                       end that (copies go as policies say), then install
   --keep-copies        the same without --uninstall: release the syncs at once,
                        copies stay, then install
   --dry-run            say what would be done (the API server checks it); change
@@ -306,8 +306,10 @@ within() { # seconds, command...
 
 is_established() { [ "$(k get crd "$CRD" --ignore-not-found -o 'jsonpath={.status.conditions[?(@.type=="Established")].status}' 2>/dev/null)" = True ]; }
 crd_is_gone() { [ "$(crd_state)" = absent ]; }
-no_pods() { [ -z "$(k get pods -n "$NAMESPACE" -l "$1" -o name 2>/dev/null)" ]; }
-no_syncs() { [ "$(k get "$CRD" --all-namespaces -o name 2>/dev/null | wc -l)" -eq 0 ]; }
+# Only a list that came says that nothing is there: one that failed is no answer.
+nothing() { local found; found=$(k get "$@" -o name 2>/dev/null) && [ -z "$found" ]; }
+no_pods() { nothing pods -n "$NAMESPACE" -l "$1"; }
+no_syncs() { nothing "$CRD" --all-namespaces; }
 
 is_available() {
   local facts generation seen wanted updated available all
@@ -439,7 +441,7 @@ hanging() {
 release_copies() {
   say "Taking our marks off the copies"
   local selector=$MARK/managed-by=configmapsync-controller
-  if [ -n "$(k get configmaps --all-namespaces -l "$selector" -o name)" ]; then
+  if ! nothing configmaps --all-namespaces -l "$selector"; then
     local a
     for a in sync source at adopted source-hash last-sync; do set -- "$@" "$MARK/$a-"; done
     k annotate configmaps --all-namespaces -l "$selector" "$@" >"$WORK/released" 2>"$WORK/errors" &&
@@ -570,10 +572,13 @@ remove_syncs() {
 
 # What stands in the namespace and is not ours: it must not go with it.
 others_in_namespace() {
-  k get configmaps,secrets,services,deployments,statefulsets,daemonsets,persistentvolumeclaims -n "$NAMESPACE" \
-    -o 'go-template={{range .items}}{{.kind}}/{{.metadata.name}}{{"\n"}}{{end}}' 2>/dev/null |
-    grep -v -x -e 'ConfigMap/kube-root-ca.crt' -e "Deployment/$DEPLOYMENT" || true
-  [ "$(crd_state)" = absent ] || k get "$CRD" -n "$NAMESPACE" -o name 2>/dev/null || true
+  if k get configmaps,secrets,services,deployments,statefulsets,daemonsets,persistentvolumeclaims -n "$NAMESPACE" \
+    -o 'go-template={{range .items}}{{.kind}}/{{.metadata.name}}{{"\n"}}{{end}}' >"$WORK/there" 2>"$WORK/errors"; then
+    grep -v -x -e 'ConfigMap/kube-root-ca.crt' -e "Deployment/$DEPLOYMENT" "$WORK/there" || true
+  else
+    say "(what could not be listed: $(words <"$WORK/errors"))"
+  fi
+  [ "$(crd_state)" = absent ] || k get "$CRD" -n "$NAMESPACE" -o name 2>"$WORK/errors" || say "(ConfigMapSyncs, which could not be listed)"
 }
 
 remove_operator() {

@@ -21,6 +21,8 @@ The cluster is the one of KUBECONFIG or ~/.kube/config; inside a Pod, its own.";
 const AFTER: &str = "\
 Each flag has an environment variable, CONFIGMAPSYNC_ and the flag's name as in
 CONFIGMAPSYNC_LEASE_DURATION; the flag wins. Durations are written 10s or 1m30s.
+SIGUSR1 switches debug lines of the operator's own on, and off again; SIGTERM
+ends it in order, with all shards given back.
 Exit codes: 0 stopped cleanly, 1 failed, 2 wrong usage.";
 
 /// The form in which log lines are written.

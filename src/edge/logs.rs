@@ -15,13 +15,44 @@ use super::args::LogFormat;
 const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,kube_client=warn,kube_client::client::builder=off,kube_leader_election=warn,kube_runtime=warn,\
                      rustls=warn,tower=warn";
 
+/// What the toggle adds for as long as it is on: our own modules in detail, whatever the filter said.
+const DETAIL: &str = "configmapsync_operator=debug";
+
+/// Changes how much is logged while the program runs.
+pub struct Toggle {
+    filter: String,
+    detail: bool,
+    apply: Box<dyn Fn(EnvFilter) -> anyhow::Result<()> + Send + Sync>,
+}
+
+impl Toggle {
+    /// From what was asked for at the start to details of our own modules, and back. Says so in the log, also where
+    /// that is off.
+    ///
+    /// # Errors
+    /// When the logger is gone.
+    pub fn turn(&mut self) -> anyhow::Result<()> {
+        let level = if self.detail { self.filter.clone() } else { format!("{},{DETAIL}", self.filter) };
+        // Said while details are on, so that it is seen both times.
+        if self.detail {
+            tracing::info!(level, "the log level changes back");
+        }
+        (self.apply)(parsed(&level)?)?;
+        self.detail = !self.detail;
+        if self.detail {
+            tracing::info!(level, "the log level changes; the same signal changes it back");
+        }
+        Ok(())
+    }
+}
+
 /// Installs the logger of the process, a bridge from the `log` crate (kube-leader-election writes there), and a panic
 /// hook, so that a panic in a task is a line like any other.
 ///
 /// # Errors
 /// When the filter does not parse, or when a logger is installed already.
-pub fn install(format: LogFormat, filter: &str) -> anyhow::Result<()> {
-    let subscriber = subscriber(format, filter, std::io::stderr)?;
+pub fn install(format: LogFormat, filter: &str) -> anyhow::Result<Toggle> {
+    let (subscriber, toggle) = subscriber(format, filter, std::io::stderr)?;
     tracing::subscriber::set_global_default(subscriber).context("a logger is installed already")?;
     tracing_log::LogTracer::builder()
         .with_max_level(tracing_log::log::LevelFilter::Debug)
@@ -34,15 +65,25 @@ pub fn install(format: LogFormat, filter: &str) -> anyhow::Result<()> {
         let cause = cause.unwrap_or("no message");
         tracing::error!(cause, place, "a task panicked");
     }));
-    Ok(())
+    Ok(toggle)
 }
 
-fn subscriber<W>(format: LogFormat, filter: &str, writer: W) -> anyhow::Result<impl Subscriber + Send + Sync>
+fn parsed(filter: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(format!("{QUIET},{filter}")).context("the log filter does not parse")
+}
+
+fn subscriber<W>(
+    format: LogFormat,
+    filter: &str,
+    writer: W,
+) -> anyhow::Result<(impl Subscriber + Send + Sync + use<W>, Toggle)>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(format!("{QUIET},{filter}")).context("the log filter does not parse")?;
-    Ok(Registry::default().with(lines(format, writer)).with(filter))
+    let (layer, handle) = tracing_subscriber::reload::Layer::new(parsed(filter)?);
+    let apply = Box::new(move |filter| handle.reload(filter).context("the logger is gone"));
+    let toggle = Toggle { filter: filter.to_owned(), detail: false, apply };
+    Ok((Registry::default().with(lines(format, writer)).with(layer), toggle))
 }
 
 fn lines<S, W>(format: LogFormat, writer: W) -> Box<dyn Layer<S> + Send + Sync>
@@ -83,7 +124,8 @@ mod tests {
     fn written(format: LogFormat, filter: &str, say: impl FnOnce()) -> String {
         let page = Page::default();
         let writer = page.clone();
-        tracing::subscriber::with_default(subscriber(format, filter, move || writer.clone()).unwrap(), say);
+        let (subscriber, _) = subscriber(format, filter, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, say);
         let bytes = page.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -121,5 +163,26 @@ mod tests {
         let text = written(LogFormat::Text, "info,kube_runtime=info", say);
         assert!(text.contains("chatter"), "{text}");
         assert_eq!(written(LogFormat::Text, "off", say), "");
+    }
+
+    #[test]
+    fn the_toggle_shows_details_and_hides_them_again() {
+        let page = Page::default();
+        let writer = page.clone();
+        let (subscriber, mut toggle) = subscriber(LogFormat::Text, "off", move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            let say = |what| tracing::debug!(target: "configmapsync_operator::run", what);
+            say("first");
+            toggle.turn().unwrap();
+            say("second");
+            tracing::debug!(target: "kube_runtime::watcher", "chatter");
+            toggle.turn().unwrap();
+            say("third");
+        });
+        let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("second") && text.contains("changes back"), "{text}");
+        for hidden in ["first", "third", "chatter"] {
+            assert!(!text.contains(hidden), "{hidden}: {text}");
+        }
     }
 }

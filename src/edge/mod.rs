@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Parser as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -48,11 +48,14 @@ where
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
         }
     };
-    if let Err(error) = logs::install(args.log_format, args.log_level.as_deref().unwrap_or("info")) {
-        eprintln!("error: logs cannot be set up: {error:#}");
-        return ExitCode::FAILURE;
-    }
-    match start(args, replica) {
+    let toggle = match logs::install(args.log_format, args.log_level.as_deref().unwrap_or("info")) {
+        Ok(toggle) => toggle,
+        Err(error) => {
+            eprintln!("error: logs cannot be set up: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match start(args, toggle, replica) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(cause = format!("{error:#}"), "the operator ends with a failure");
@@ -61,7 +64,7 @@ where
     }
 }
 
-fn start<F, Fut, E>(args: Args, replica: F) -> anyhow::Result<()>
+fn start<F, Fut, E>(args: Args, toggle: logs::Toggle, replica: F) -> anyhow::Result<()>
 where
     F: FnOnce(Config, Health, CancellationToken) -> Fut,
     Fut: Future<Output = Result<(), E>>,
@@ -77,17 +80,19 @@ where
         .enable_all()
         .build()
         .context("the runtime cannot be built")?;
-    let outcome = runtime.block_on(work(args, replica));
+    let outcome = runtime.block_on(work(args, toggle, replica));
     runtime.shutdown_timeout(RUNTIME_END);
     outcome
 }
 
-async fn work<F, Fut, E>(args: Args, replica: F) -> anyhow::Result<()>
+async fn work<F, Fut, E>(args: Args, toggle: logs::Toggle, replica: F) -> anyhow::Result<()>
 where
     F: FnOnce(Config, Health, CancellationToken) -> Fut,
     Fut: Future<Output = Result<(), E>>,
     E: Into<anyhow::Error>,
 {
+    // First of all: until it is listened for, this signal ends the process.
+    let asked = signal(SignalKind::user_defined1()).context("SIGUSR1 cannot be listened for")?;
     let exporter = metrics::install().context("metrics cannot be set up")?;
     let health = Health::default();
     let ignored = args.ignored();
@@ -101,6 +106,7 @@ where
     // The server outlives the replica: a probe that finds nobody on the way down would be one more alarm.
     let (helpers, helpers_stop) = (TaskTracker::new(), CancellationToken::new());
     helpers.spawn(exporter.clone().upkeep(helpers_stop.clone()));
+    helpers.spawn(change_logs(asked, toggle, helpers_stop.clone()));
     server::start((&probes_at, health.clone()), (&metrics_at, exporter), &helpers, &helpers_stop).await?;
     let outcome = until_stopped(config, health, replica).await;
     helpers_stop.cancel();
@@ -112,6 +118,15 @@ where
         tracing::info!("the operator ends");
     }
     outcome
+}
+
+/// SIGUSR1 switches details on and off: no port to guard, and no restart, which would give every shard away.
+async fn change_logs(mut asked: Signal, mut toggle: logs::Toggle, stop: CancellationToken) {
+    while let Some(Some(())) = stop.run_until_cancelled(asked.recv()).await {
+        if let Err(error) = toggle.turn() {
+            tracing::warn!(cause = format!("{error:#}"), "the log level cannot be changed");
+        }
+    }
 }
 
 /// Runs the replica until it ends by itself, or after a signal, for which it has the grace period.

@@ -245,18 +245,30 @@ async fn each<K>(
 
 /// What went wrong, with the way out where we know it.
 fn explain(stream: &str, error: &watcher::Error) -> String {
-    let mut cause = error.to_string();
-    if let watcher::Error::InitialListFailed(kube::Error::Api(status))
-    | watcher::Error::WatchStartFailed(kube::Error::Api(status)) = error
-    {
-        cause = match status.code {
+    let (watcher::Error::InitialListFailed(failed) | watcher::Error::WatchStartFailed(failed)) = error else {
+        return error.to_string();
+    };
+    match failed {
+        kube::Error::Api(status) => match status.code {
             404 if stream == "configmapsyncs" => {
                 "the CustomResourceDefinition configmapsyncs.apps.kapendra.com is not installed: kubectl apply -f crds/"
                     .to_owned()
             }
             401 | 403 => format!("{}: kubectl apply -f deploy/install.yaml grants it", status.message),
             _ => status.message.clone(),
-        };
+        },
+        kube::Error::Service(_) | kube::Error::HyperError(_) => {
+            format!(
+                "the API server does not answer ({}): kubectl cluster-info tells whether it does",
+                innermost(failed)
+            )
+        }
+        _ => error.to_string(),
     }
-    cause
+}
+
+/// The cause of all causes: what lies around it says nothing to a reader.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.last().map(ToString::to_string).unwrap_or_default()
 }

@@ -147,7 +147,7 @@ async fn pods_that_may_not_be_made_are_told_of() {
 /// An installed bed with an operator at work and two syncs: `s`, whose copy goes with it, and `kept` with Orphan.
 async fn at_work<'a>(bed: &'a Bed, test: &str) -> (Case<'a>, crate::harness::Operator) {
     install(bed, &["--no-wait"]).await.well();
-    let case = Case::on(bed, test).await;
+    let case = Case::on(bed, test).await.expecting_refusals();
     case.source(json!({ "k": "v" })).await;
     case.sync("s", json!({})).await;
     case.sync("kept", json!({ "destinationName": "kept", "deletionPolicy": "Orphan" })).await;
