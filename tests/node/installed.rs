@@ -23,7 +23,7 @@ static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Says something even where the test passes, whose output the test runner would keep to itself.
 pub fn say(what: impl std::fmt::Display) {
-    writeln!(std::io::stderr(), "{what}").unwrap();
+    std::io::stderr().write_all(format!("{what}\n").as_bytes()).unwrap();
 }
 
 /// One test's turn on the cluster.
