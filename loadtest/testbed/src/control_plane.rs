@@ -1,16 +1,15 @@
 //! One control plane: started, asked, broken on purpose, and gone when it is dropped.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process as std_process;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kube::{Client, Config};
 use serde_json::json;
 
+use crate::access::Access;
 use crate::audit::AuditLog;
 use crate::directory::Directory;
 use crate::programs::{self, Component, Layout};
@@ -45,18 +44,22 @@ impl Default for Options {
 /// A running control plane with ports and a directory of its own, so that several can stand side by side.
 ///
 /// Dropping it kills its programs, waits until they are gone and removes the directory. One that is never dropped (in a
-/// `static`, or after SIGKILL) goes with the process, see [`crate::process`].
+/// `static`, or after SIGKILL) goes with the process, see [`crate::process`]. One talks to it by its [`Access`].
 #[derive(Debug)]
 pub struct ControlPlane {
     programs: BTreeMap<Component, Program>,
     etcd_client_port: u16,
     audit: Option<AuditLog>,
-    config: Config,
-    kubeconfig: PathBuf,
-    bin_dir: &'static Path,
-    kubeconfigs: AtomicU32,
-    // After the programs, which write into it: fields are dropped in this order.
-    directory: Directory,
+    // After the programs, which write into its directory: fields are dropped in this order.
+    access: Access,
+}
+
+impl Deref for ControlPlane {
+    type Target = Access;
+
+    fn deref(&self) -> &Access {
+        &self.access
+    }
 }
 
 impl ControlPlane {
@@ -98,9 +101,6 @@ impl ControlPlane {
         });
         directory.write(programs::CONTROLLERS_KUBECONFIG, kubeconfig::with_token(cluster.clone(), &controllers)?)?;
         let kubeconfig = directory.write("kubeconfig", kubeconfig::with_token(cluster, &admin)?)?;
-        let mut config = kubeconfig::config(&kubeconfig).await?;
-        // It is on this machine, whatever HTTPS_PROXY says.
-        config.proxy_url = None;
 
         let mut programs = BTreeMap::from([(Component::Etcd, etcd), (Component::ApiServer, api_server)]);
         let optional = [
@@ -117,8 +117,8 @@ impl ControlPlane {
             }
             programs.insert(component, Program::new(command, directory.path(), component));
         }
-        let kubeconfigs = AtomicU32::new(0);
-        let started = Self { programs, etcd_client_port, audit, config, kubeconfig, bin_dir, kubeconfigs, directory };
+        let access = Access::new(directory, kubeconfig, bin_dir).await?;
+        let started = Self { programs, etcd_client_port, audit, access };
         started.until_ready().await?;
         // Only now: they would wait for the API server in steps of a second.
         for component in [Component::ControllerManager, Component::Scheduler] {
@@ -127,51 +127,6 @@ impl ControlPlane {
             }
         }
         Ok(started)
-    }
-
-    /// The administrator's kubeconfig.
-    pub fn kubeconfig(&self) -> &Path {
-        &self.kubeconfig
-    }
-
-    /// Where it keeps its files, among them a log of each program.
-    pub fn dir(&self) -> &Path {
-        self.directory.path()
-    }
-
-    /// The directory with `kubectl` and the other programs.
-    pub fn bin_dir(&self) -> &'static Path {
-        self.bin_dir
-    }
-
-    /// kube's configuration for the administrator, to make a client of one's own with.
-    pub fn config(&self) -> Config {
-        self.config.clone()
-    }
-
-    /// A new client for the administrator, named `testbed` in the audit log. It belongs to the runtime in which it was made,
-    /// so tests that share a control plane, each with a runtime of its own, make one each.
-    ///
-    /// # Errors
-    /// When TLS cannot be set up.
-    pub fn client(&self) -> anyhow::Result<Client> {
-        kubeconfig::test_client(self.config())
-    }
-
-    /// `kubectl` as administrator, to be given its arguments.
-    pub fn kubectl(&self) -> std_process::Command {
-        kubeconfig::kubectl(&self.bin_dir.join("kubectl"), &self.kubeconfig, self.directory.path())
-    }
-
-    /// A file with a kubeconfig for a ServiceAccount, holding a token of its own that is valid for a day. It is removed with
-    /// the control plane.
-    ///
-    /// # Errors
-    /// When there is no such ServiceAccount.
-    pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> anyhow::Result<PathBuf> {
-        let content = kubeconfig::for_service_account(&self.client()?, &self.kubeconfig, namespace, name).await?;
-        let number = self.kubeconfigs.fetch_add(1, Ordering::Relaxed);
-        self.directory.write(&format!("{namespace}.{name}.{number}.kubeconfig"), content)
     }
 
     /// The audit log.
@@ -250,7 +205,7 @@ impl ControlPlane {
     /// # Errors
     /// When a program ends, or after two minutes.
     pub async fn until_ready(&self) -> anyhow::Result<()> {
-        startup::until_ready(self.config(), &self.directory, || self.check()).await
+        startup::until_ready(self.config(), self.access.directory(), || self.check()).await
     }
 
     fn program(&self, component: Component) -> anyhow::Result<&Program> {

@@ -12,6 +12,7 @@
 //! However the process that started a control plane ends, also by SIGKILL, nothing of it is left: see [`process`].
 //! Linux only, since that rests on `prctl` and `/proc`.
 
+mod access;
 pub mod audit;
 mod build;
 mod cluster;
@@ -27,6 +28,7 @@ mod programs;
 mod running;
 mod startup;
 
+pub use access::Access;
 pub use audit::{AuditEvent, AuditLog};
 pub use build::bin_dir;
 pub use cluster::{Cluster, GivenCluster};

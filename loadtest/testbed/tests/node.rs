@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy excuses test functions, not their helpers")]
 
+mod processes;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -141,16 +143,8 @@ fn cgroups(process: u32) -> Vec<PathBuf> {
     within.filter(|path| path.file_name().unwrap().to_str().is_some_and(|name| name.starts_with(&prefix))).collect()
 }
 
-/// The processes whose command line names a file in this directory.
 fn processes_naming(dir: &Path) -> Vec<u32> {
-    let dir = dir.to_str().unwrap();
-    let pids =
-        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| {
-        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&words).contains(dir)
-    })
-    .collect()
+    processes::naming(dir).into_iter().map(|(pid, _)| pid).collect()
 }
 
 async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {

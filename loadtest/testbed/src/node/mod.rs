@@ -7,9 +7,9 @@ mod machine;
 mod requirements;
 
 use std::ffi::OsString;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process as std_process;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
@@ -17,13 +17,14 @@ use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use serde_json::json;
 use tokio::time::sleep;
 
 use self::cgroups::Cgroups;
 use self::gate::Gate;
 use self::machine::{Machine, until};
+use crate::access::Access;
 use crate::audit::AuditLog;
 use crate::directory::Directory;
 use crate::image::Image;
@@ -59,13 +60,16 @@ pub struct NodeCluster {
     machine: Machine,
     _cgroups: Cgroups,
     audit: AuditLog,
-    config: Config,
-    kubeconfig: PathBuf,
-    bin_dir: &'static Path,
     node_bin_dir: &'static Path,
-    /// Makes names of files differ.
-    numbers: AtomicU32,
-    directory: Directory,
+    access: Access,
+}
+
+impl Deref for NodeCluster {
+    type Target = Access;
+
+    fn deref(&self) -> &Access {
+        &self.access
+    }
 }
 
 impl NodeCluster {
@@ -103,31 +107,17 @@ impl NodeCluster {
         let certificate = startup::until_certificate(&directory, || machine.check()).await?;
         let gate = Gate::open(machine.init(), API_SERVER_PORT)?;
         let kubeconfig = write_kubeconfigs(&directory, &certificate, gate.port(), &tokens)?;
-        let mut config = kubeconfig::config(&kubeconfig).await?;
-        // It is on this machine, whatever HTTPS_PROXY says.
-        config.proxy_url = None;
-        let numbers = AtomicU32::new(0);
-        let started = Self {
-            gate,
-            machine,
-            _cgroups: cgroups,
-            audit,
-            config,
-            kubeconfig,
-            bin_dir,
-            node_bin_dir,
-            numbers,
-            directory,
-        };
+        let access = Access::new(directory, kubeconfig, bin_dir).await?;
+        let started = Self { gate, machine, _cgroups: cgroups, audit, node_bin_dir, access };
         started.bring_up().await?;
         Ok(started)
     }
 
     async fn bring_up(&self) -> anyhow::Result<()> {
-        let pause = self.directory.path().join("pause.tar");
+        let pause = self.dir().join("pause.tar");
         Image::of_program(files::PAUSE, &self.node_bin_dir.join("pause"))?.write(&pause)?;
         self.load_image(&pause).await?;
-        startup::until_ready(self.config(), &self.directory, || self.check()).await?;
+        startup::until_ready(self.config(), self.access.directory(), || self.check()).await?;
         for component in [Component::ControllerManager, Component::Scheduler, Component::Kubelet, Component::KubeProxy]
         {
             self.machine.run(component).await?;
@@ -175,7 +165,7 @@ impl NodeCluster {
         let socket = format!("/proc/{}/root{}", self.machine.init(), files::SOCKET);
         until("containerd listens", || Path::new(&socket).exists(), || self.check()).await?;
         // Some paths are other ones in there.
-        let copy = self.dir().join(format!("image-{}.tar", self.numbers.fetch_add(1, Ordering::Relaxed)));
+        let copy = self.dir().join(format!("image-{}.tar", self.number()));
         fs::copy(archive, &copy).with_context(|| format!("cannot read the image {}", archive.display()))?;
         let mut ctr = self.enter();
         ctr.arg(self.node_bin_dir.join("ctr")).args(["--address", files::SOCKET, "--namespace", "k8s.io"]);
@@ -220,49 +210,6 @@ impl NodeCluster {
     /// The port of the API server on 127.0.0.1 of the host.
     pub fn port(&self) -> u16 {
         self.gate.port()
-    }
-
-    /// The administrator's kubeconfig, for programs on the host.
-    pub fn kubeconfig(&self) -> &Path {
-        &self.kubeconfig
-    }
-
-    /// Where it keeps its files, among them a log of each program.
-    pub fn dir(&self) -> &Path {
-        self.directory.path()
-    }
-
-    /// The directory with `kubectl`.
-    pub fn bin_dir(&self) -> &'static Path {
-        self.bin_dir
-    }
-
-    /// kube's configuration for the administrator, to make a client of one's own with.
-    pub fn config(&self) -> Config {
-        self.config.clone()
-    }
-
-    /// A new client for the administrator, see [`crate::ControlPlane::client`].
-    ///
-    /// # Errors
-    /// When TLS cannot be set up.
-    pub fn client(&self) -> anyhow::Result<Client> {
-        kubeconfig::test_client(self.config())
-    }
-
-    /// `kubectl` as administrator, to be given its arguments.
-    pub fn kubectl(&self) -> std_process::Command {
-        kubeconfig::kubectl(&self.bin_dir.join("kubectl"), &self.kubeconfig, self.directory.path())
-    }
-
-    /// A file with a kubeconfig for a ServiceAccount, see [`crate::ControlPlane::service_account_kubeconfig`].
-    ///
-    /// # Errors
-    /// When there is no such ServiceAccount.
-    pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> anyhow::Result<PathBuf> {
-        let content = kubeconfig::for_service_account(&self.client()?, &self.kubeconfig, namespace, name).await?;
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        self.directory.write(&format!("{namespace}.{name}.{number}.kubeconfig"), content)
     }
 
     /// The audit log.
