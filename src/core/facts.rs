@@ -14,7 +14,7 @@ pub struct Facts<'a> {
     pub sync: &'a Sync,
     /// Its source.
     pub source: Source,
-    /// Whether the source was asked for twice, [`backoff::SOURCE_MISSING_TWICE`] apart, and was missing both times.
+    /// Whether the source was asked for twice, [`super::backoff::SOURCE_MISSING_TWICE`] apart, and was missing both times.
     pub missing_twice: bool,
     /// Whether a missing source must be asked for again though the status tells of it already.
     pub recheck: bool,

@@ -1,28 +1,19 @@
 //! Something that the operator needs is missing when it starts: it says what and the command that mends it, lives on,
 //! and goes on by itself. (Its definition and its rights: `tests/it/faults.rs`.)
 
-use serde_json::json;
 use testbed::Component;
 
 use crate::harness::{ACCOUNT, Bed, Case, Operator, SYSTEM, eventually};
 
 /// Waits for a line of the log, and finds the process alive.
 async fn until_said(operator: &Operator, words: &[&str]) {
-    eventually(format!("the log says {words:?}"), async || match operator.said(words).first() {
-        Some(_) => Ok(()),
-        None => Err(format!("{:?}", operator.said(&["WARN"]))),
-    })
-    .await;
+    operator.until_said(words).await;
     operator.get("/healthz").await.unwrap();
     assert!(operator.is_running());
 }
 
 async fn works(bed: &Bed, operator: &Operator, name: &str) {
-    let case = Case::on(bed, name).await.expecting_refusals();
-    case.source(json!({ "k": "v" })).await;
-    case.sync("s", json!({})).await;
-    case.until_copied(json!({ "k": "v" })).await;
-    case.until_ready("s").await;
+    Case::on(bed, name).await.expecting_refusals().until_a_sync_works().await;
     assert!(operator.is_running());
 }
 

@@ -101,20 +101,12 @@ async fn until_in_need(operator: &Operator, words: &[&str]) {
     })
     .await;
     operator.get("/healthz").await.unwrap();
-    eventually(format!("the log says {words:?}"), async || match operator.said(words).first() {
-        Some(_) => Ok(()),
-        None => Err(format!("{:?}", operator.said(&["WARN"]))),
-    })
-    .await;
+    operator.until_said(words).await;
 }
 
 async fn works(bed: &Bed, operator: &Operator, name: &str) {
     eventually("it is ready", async || operator.get("/readyz").await).await;
-    let case = Case::on(bed, name).await;
-    case.source(json!({ "k": "v" })).await;
-    case.sync("s", json!({})).await;
-    case.until_copied(json!({ "k": "v" })).await;
-    case.until_ready("s").await;
+    Case::on(bed, name).await.until_a_sync_works().await;
     assert!(operator.is_running());
 }
 

@@ -298,6 +298,14 @@ impl<'a> Case<'a> {
         self.bed.cluster().audit().ok().map(|audit| audit.mark().unwrap())
     }
 
+    /// A source and a sync `s` of it, until the copy is there and the sync is Ready.
+    pub async fn until_a_sync_works(&self) {
+        self.source(json!({ "k": "v" })).await;
+        self.sync("s", json!({})).await;
+        self.until_copied(json!({ "k": "v" })).await;
+        self.until_ready("s").await;
+    }
+
     /// The requests of operators about this test's namespaces since then, but for those about Events.
     pub fn requests(&self, since: Mark) -> Counts {
         let events = self.bed.cluster().audit().unwrap().since(since).unwrap();

@@ -90,6 +90,15 @@ impl Operator {
         said.lines().filter(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned).collect()
     }
 
+    /// Waits for a line of its log that has all these words.
+    pub async fn until_said(&self, words: &[&str]) {
+        eventually(format!("the log says {words:?}"), async || match self.said(words).first() {
+            Some(_) => Ok(()),
+            None => Err(format!("{:?}", self.said(&["WARN"]))),
+        })
+        .await;
+    }
+
     /// Whether it still is the process that was started.
     pub fn is_running(&self) -> bool {
         self.child.try_wait().unwrap().is_none()
