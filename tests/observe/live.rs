@@ -46,7 +46,7 @@ const MOVED: &[(&str, &str, &str, Moves)] = &[
     ("operations", "Skipped", "nonsense", Up),
     ("operations", "Age of streams", "outage", Up),
     ("operations", "Streams opened again", "outage", Up),
-    ("operations", "Memory", "load", Up),
+    ("operations", "Memory", "kill", Down),
     ("operations", "CPU", "load", Up),
     ("operations", "Uptime", "slow", Down),
     ("sharding", "Replicas with shards", "kill", Down),
@@ -90,6 +90,7 @@ async fn panels_show_and_alerts_tell_what_is_wrong_and_are_silent_while_nothing_
     stage.until_whole().await;
     let begun = now();
     stage.syncs(COPIES).await;
+    stage.until_idle().await;
     tokio::time::sleep(seconds(4)).await;
     // Copies are made, replicas have come: that is health, and so is a load.
     let mark = now();
@@ -113,7 +114,7 @@ async fn panels_show_and_alerts_tell_what_is_wrong_and_are_silent_while_nothing_
     pause(&mut stage, &mut fired).await;
     restart(&mut stage, &mut fired).await;
     stage.replicas.clear();
-    fires(&mut stage, &mut fired, "ConfigMapSyncAbsent", 15, false).await;
+    fires(&mut stage, &mut fired, "ConfigMapSyncAbsent", false).await;
 
     panels_moved(&stage, false).await;
     let slowly = ["ConfigMapSyncQueueStuck", "ConfigMapSyncFanoutSlow"];
@@ -132,9 +133,11 @@ async fn panels_and_alerts_tell_of_a_fleet_that_is_too_slow() {
     stage.start("replica-1", &[]).await;
     stage.until_whole().await;
     stage.syncs(COPIES).await;
-    let mark = now();
     stage.load(seconds(3)).await;
+    // On a busy machine hundreds of copies wait for a moment: rest begins after that, as Prometheus sees it.
+    stage.until_idle().await;
     tokio::time::sleep(seconds(4)).await;
+    let mark = now();
     stage.act("rest", mark).await;
     for state in ["pending", "firing"] {
         assert_eq!(stage.prometheus.alerts(state).await, Vec::<String>::new(), "{state} in health");
@@ -152,8 +155,8 @@ fn each_panel_stands_in_the_table_of_what_moves_it() {
     assert_eq!(of_panels, of_table);
 }
 
-async fn fires(stage: &mut Stage<'_>, fired: &mut BTreeSet<String>, alert: &str, within: u64, loaded: bool) {
-    stage.until_fires(alert, seconds(within), loaded).await;
+async fn fires(stage: &mut Stage<'_>, fired: &mut BTreeSet<String>, alert: &str, loaded: bool) {
+    stage.until_fires(alert, loaded).await;
     fired.insert(alert.to_owned());
 }
 
@@ -162,7 +165,7 @@ async fn nonsense(stage: &mut Stage<'_>, fired: &mut BTreeSet<String>) {
     let begun = now();
     let object = faults::nonsense(&stage.case.syncs);
     stage.apply(&object).await;
-    fires(stage, fired, "ConfigMapSyncUnparsableObjects", 15, false).await;
+    fires(stage, fired, "ConfigMapSyncUnparsableObjects", false).await;
     stage.delete(&object).await;
     stage.act("nonsense", begun).await;
 }
@@ -174,9 +177,9 @@ async fn refuse(stage: &mut Stage<'_>, fired: &mut BTreeSet<String>) {
     let begun = now();
     let list = faults::copies_are_refused(&stage.case.dst);
     stage.apply(&list).await;
-    fires(stage, fired, "ConfigMapSyncWritesFailing", 40, true).await;
+    fires(stage, fired, "ConfigMapSyncWritesFailing", true).await;
     // Counted each half minute.
-    fires(stage, fired, "ConfigMapSyncSyncsNotReady", 50, true).await;
+    fires(stage, fired, "ConfigMapSyncSyncsNotReady", true).await;
     stage.act("refuse", begun).await;
     stage.delete(&list).await;
 }
@@ -186,7 +189,7 @@ async fn throttle(stage: &mut Stage<'_>, fired: &mut BTreeSet<String>) {
     let begun = now();
     let list = faults::writes_are_turned_away();
     stage.apply(&list).await;
-    fires(stage, fired, "ConfigMapSyncThrottled", 30, true).await;
+    fires(stage, fired, "ConfigMapSyncThrottled", true).await;
     stage.act("throttle", begun).await;
     stage.delete(&list).await;
 }
@@ -199,8 +202,8 @@ async fn stifle(stage: &mut Stage<'_>, fired: &mut BTreeSet<String>) {
     let begun = now();
     let list = faults::leases_are_refused("configmapsync-session-");
     stage.apply(&list).await;
-    fires(stage, fired, "ConfigMapSyncGateClosed", 40, true).await;
-    fires(stage, fired, "ConfigMapSyncLeaseRenewalsFailing", 60, true).await;
+    fires(stage, fired, "ConfigMapSyncGateClosed", true).await;
+    fires(stage, fired, "ConfigMapSyncLeaseRenewalsFailing", true).await;
     stage.act("stifle", begun).await;
     stage.delete(&list).await;
     stage.until_whole().await;
@@ -225,7 +228,7 @@ async fn usurp(stage: &mut Stage<'_>, fired: &mut BTreeSet<String>) {
     let begun = now();
     let list = faults::leases_are_refused("configmapsync-fleet-leader");
     stage.apply(&list).await;
-    fires(stage, fired, "ConfigMapSyncNoFleetLeader", 40, false).await;
+    fires(stage, fired, "ConfigMapSyncNoFleetLeader", false).await;
     // What a former leader says of unheld shards must spoil neither the largest nor the sum.
     let unheld = stage.prometheus.range("sum(configmapsync_shards_unheld)", now() - 1.0, now(), 1.0).await;
     assert!(unheld[0].values.iter().all(|(_, value)| *value == 0.0), "{unheld:?}");
@@ -249,7 +252,7 @@ async fn kill(stage: &mut Stage<'_>, fired: &mut BTreeSet<String>) {
     tokio::time::sleep(seconds(2)).await; // in force
     let begun = now();
     stage.replicas.remove(&victim).unwrap().kill();
-    fires(stage, fired, "ConfigMapSyncShardsUnheld", 30, false).await;
+    fires(stage, fired, "ConfigMapSyncShardsUnheld", false).await;
     stage.act("kill", begun).await;
     stage.delete(&list).await;
     stage.start(&victim, &[]).await;
@@ -260,7 +263,7 @@ async fn pause(stage: &mut Stage<'_>, fired: &mut BTreeSet<String>) {
     // It fired for the one that was killed.
     stage.until_ends("ConfigMapSyncReplicaDown").await;
     stage.replicas["replica-3"].signal(Signal::Stop);
-    fires(stage, fired, "ConfigMapSyncReplicaDown", 20, false).await;
+    fires(stage, fired, "ConfigMapSyncReplicaDown", false).await;
     stage.replicas["replica-3"].signal(Signal::Cont);
     stage.until_whole().await;
 }
@@ -273,7 +276,7 @@ async fn restart(stage: &mut Stage<'_>, fired: &mut BTreeSet<String>) {
         stage.start("replica-2", &[]).await;
         tokio::time::sleep(seconds(2)).await;
     }
-    fires(stage, fired, "ConfigMapSyncRestarting", 15, false).await;
+    fires(stage, fired, "ConfigMapSyncRestarting", false).await;
     stage.act("restart", begun).await;
 }
 
@@ -292,8 +295,8 @@ async fn slow(stage: &mut Stage<'_>, fired: &mut BTreeSet<String>) {
         let name = format!("more-{number}");
         stage.case.sync(&name, json!({ "destinationName": name })).await;
     }
-    fires(stage, fired, "ConfigMapSyncFanoutSlow", 100, false).await;
-    fires(stage, fired, "ConfigMapSyncQueueStuck", 100, false).await;
+    fires(stage, fired, "ConfigMapSyncFanoutSlow", false).await;
+    fires(stage, fired, "ConfigMapSyncQueueStuck", false).await;
     stage.act("slow", begun).await;
 }
 

@@ -14,6 +14,8 @@ use crate::prometheus::{Prometheus, now};
 pub const COPIES: usize = 40;
 /// More than one scrape and one evaluation of the rules.
 const SEEN: Duration = Duration::from_millis(2500);
+/// For an alert; most take some 10 s on an idle machine, the longest 50 s.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What stands on it.
 pub struct Stage<'a> {
@@ -83,8 +85,8 @@ impl<'a> Stage<'a> {
         self.acts.insert(name, (begun, now()));
     }
 
-    /// Under a load of changes: the alert that was silent before fires within `within`.
-    pub async fn until_fires(&self, alert: &str, within: Duration, loaded: bool) {
+    /// Under a load of changes, where `loaded`: the alert that was silent before fires.
+    pub async fn until_fires(&self, alert: &str, loaded: bool) {
         let begun = std::time::Instant::now();
         loop {
             let firing = self.prometheus.firing().await;
@@ -92,7 +94,7 @@ impl<'a> Stage<'a> {
                 eprintln!("{alert} fires after {:.1} s", begun.elapsed().as_secs_f64());
                 return;
             }
-            assert!(begun.elapsed() < within, "{alert} does not fire within {within:?}; these do: {firing:?}");
+            assert!(begun.elapsed() < PATIENCE, "{alert} does not fire within {PATIENCE:?}; these do: {firing:?}");
             if loaded {
                 self.change().await;
             }
@@ -123,6 +125,18 @@ impl<'a> Stage<'a> {
                 held += operator.metric("configmapsync_shards_held", &[]).await;
             }
             if held == 64.0 { Ok(()) } else { Err(held.to_string()) }
+        })
+        .await;
+    }
+
+    /// Nothing waits any more.
+    pub async fn until_idle(&self) {
+        eventually("no replica has a queue", async || {
+            let mut waiting = 0.0;
+            for operator in self.replicas.values() {
+                waiting += operator.metric("configmapsync_queue_depth", &[]).await;
+            }
+            if waiting == 0.0 { Ok(()) } else { Err(waiting.to_string()) }
         })
         .await;
     }
