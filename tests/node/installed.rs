@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::Client;
@@ -18,7 +19,7 @@ pub const DEPLOYMENT: &str = "deployment/configmapsync-controller-manager";
 /// As many replicas as are shipped.
 pub const SHIPPED: usize = 2;
 
-static SHARED: OnceCell<NodeCluster> = OnceCell::const_new();
+static SHARED: OnceCell<Arc<NodeCluster>> = OnceCell::const_new();
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Says something even where the test passes, whose output the test runner would keep to itself.
@@ -29,7 +30,7 @@ pub fn say(what: impl std::fmt::Display) {
 /// One test's turn on the cluster.
 pub struct Installed {
     /// The cluster.
-    pub cluster: &'static NodeCluster,
+    pub cluster: Arc<NodeCluster>,
     /// The administrator's client.
     pub client: Client,
     /// What becomes of the operator's pods during this turn.
@@ -40,12 +41,21 @@ pub struct Installed {
 impl Installed {
     /// Waits for this test's turn; `None`, said on standard error, where no node can stand.
     pub async fn turn(test: &str) -> Option<Self> {
+        Self::on(test, async || Arc::clone(SHARED.get_or_init(install).await)).await
+    }
+
+    /// The same on a cluster that is this test's alone and goes with it; no other test has its turn meanwhile.
+    pub async fn alone(test: &str) -> Option<Self> {
+        Self::on(test, install).await
+    }
+
+    async fn on(test: &str, cluster: impl AsyncFnOnce() -> Arc<NodeCluster>) -> Option<Self> {
         if let Some(reason) = NodeCluster::missing() {
             say(format_args!("SKIPPED {test}: {reason}"));
             return None;
         }
         let turn = TURN.lock().await;
-        let cluster = SHARED.get_or_init(install).await;
+        let cluster = cluster().await;
         let client = cluster.client().unwrap();
         let pods = Pods::watch(client.clone()).await;
         Some(Self { cluster, client, pods, _turn: turn })
@@ -53,7 +63,7 @@ impl Installed {
 
     /// kubectl as administrator; what it complains of is an error.
     pub async fn try_kubectl(&self, args: &[&str]) -> Result<String, String> {
-        kubectl(self.cluster, args).await
+        kubectl(&self.cluster, args).await
     }
 
     /// kubectl as administrator.
@@ -83,7 +93,7 @@ impl Installed {
     }
 }
 
-async fn install() -> NodeCluster {
+async fn install() -> Arc<NodeCluster> {
     let begun = Instant::now();
     let cluster = NodeCluster::start(NodeOptions::default()).await.unwrap();
     say(format_args!("the node was Ready after {:.1?}", begun.elapsed()));
@@ -95,7 +105,7 @@ async fn install() -> NodeCluster {
         .await
         .unwrap();
     say(format_args!("from `kubectl apply` to Available: {:.1?}", begun.elapsed()));
-    cluster
+    Arc::new(cluster)
 }
 
 /// The image to test: the one that is named, or else one with the profile `release`.

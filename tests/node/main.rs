@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy excuses test functions, not their helpers")]
 
+mod capacity;
 mod disruptions;
 mod image;
 mod install;
