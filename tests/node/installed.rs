@@ -15,6 +15,8 @@ use crate::pods::Pods;
 pub const SYSTEM: &str = "configmapsync-system";
 /// The Deployment as kubectl names it.
 pub const DEPLOYMENT: &str = "deployment/configmapsync-controller-manager";
+/// What is shipped.
+pub const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/install.yaml");
 /// As many replicas as are shipped.
 pub const SHIPPED: usize = 2;
 
@@ -89,8 +91,7 @@ async fn install() -> NodeCluster {
     say(format_args!("the node was Ready after {:.1?}", begun.elapsed()));
     cluster.load_image(&image().await).await.unwrap();
     let begun = Instant::now();
-    let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/install.yaml");
-    kubectl(&cluster, &["apply", "-f", manifests]).await.unwrap();
+    kubectl(&cluster, &["apply", "-f", MANIFESTS]).await.unwrap();
     kubectl(&cluster, &["-n", SYSTEM, "wait", "--for=condition=Available", DEPLOYMENT, "--timeout=180s"])
         .await
         .unwrap();
