@@ -322,7 +322,7 @@ is_available() {
 why_not_available() {
   local pods
   pods=$(k get pods -n "$NAMESPACE" -l control-plane=controller-manager -o \
-    'go-template={{range .items}}{{$p := .}}pod {{.metadata.name}}|{{.status.phase}}|{{range .status.conditions}}{{if and (eq .type "PodScheduled") (eq .status "False")}}{{.reason}}: {{.message}}{{end}}{{end}}|{{.spec.nodeName}}|{{range .status.containerStatuses}}{{with .state.waiting}}{{.reason}}: {{.message}}{{end}}{{with .state.terminated}}{{.reason}}, exit code {{.exitCode}}{{end}}{{if not .ready}} {{.restartCount}} restarts{{end}}{{end}}{{"\n"}}{{end}}' 2>/dev/null) || true
+    'go-template={{range .items}}pod {{.metadata.name}}|{{.status.phase}}|{{range .status.conditions}}{{if eq .type "Ready"}}{{.status}}{{end}}{{end}}|{{range .status.conditions}}{{if and (eq .type "PodScheduled") (eq .status "False")}}{{.reason}}: {{.message}}{{end}}{{end}}|{{.spec.nodeName}}|{{range .status.containerStatuses}}{{with .state.waiting}}{{.reason}}: {{.message}}{{end}}{{with .state.terminated}}{{.reason}}, exit code {{.exitCode}}{{end}}{{if not .ready}} {{.restartCount}} restarts{{end}}{{end}}{{"\n"}}{{end}}' 2>/dev/null) || true
   if [ -z "$pods" ]; then
     local told
     told=$(k get deployment "$DEPLOYMENT" -n "$NAMESPACE" -o 'jsonpath={range .status.conditions[?(@.type=="ReplicaFailure")]}{.message}{end}' 2>/dev/null || true)
@@ -330,17 +330,21 @@ why_not_available() {
     say "no pod was made: ${told:-the controllers of the cluster made none}"
     return
   fi
-  local pod phase unscheduled node container
-  while IFS='|' read -r pod phase unscheduled node container; do
-    node=${node#<no value>}
+  local pod phase ready unscheduled node container
+  while IFS='|' read -r pod phase ready unscheduled node container; do
+    # Those of before an upgrade work on meanwhile.
+    [ "$ready" != True ] || continue
+    node=${node#<no value>} container=${container//<no value>/} container=${container% 0 restarts}
     if [ -n "$unscheduled" ]; then say "$pod is on no node: $unscheduled"
     elif [ -z "$node" ]; then say "$pod is on no node: no scheduler has looked at it ($KUBECTL get pods -n kube-system shows whether one runs)"
-    elif [ -n "${container% 0 restarts}" ]; then say "$pod: ${container//<no value>/} ($KUBECTL logs $pod -n $NAMESPACE --previous)"
+    elif [[ $container =~ ^(ErrImage|ImagePull|InvalidImage) ]]; then say "$pod: $container (check that the image is there and that nodes may pull it, or name another with --image)"
+    elif [ -n "$container" ]; then say "$pod: $container ($KUBECTL logs ${pod#pod } -n $NAMESPACE --previous)"
     elif [ "$phase" = Running ]; then say "$pod runs and is not ready: $(events Pod "${pod#pod }")"
     else say "$pod is $phase: $(events Pod "${pod#pod }")"
     fi
     return
   done <<<"$pods"
+  say "its pods are ready, but there are not as many as wanted ($KUBECTL describe deployment $DEPLOYMENT -n $NAMESPACE)"
 }
 
 events() { # kind, name
@@ -467,6 +471,8 @@ install_over_going() {
     confirm "$number ConfigMapSyncs go with their copies (those with deletionPolicy Orphan stay), then everything is installed anew"
     [ -z "$DRY" ] || { say "Would start the operator, wait until the definition is gone, then install."; exit 0; }
     replace_former
+    # Scaled to 0 it would end nothing: then as many as are shipped.
+    if [ "$REPLICAS" = 0 ]; then REPLICAS=''; fi
     say "Starting the operator, which ends the deletion"
     apply "$WORK/rest.yaml"
     say "Waiting until the definition $CRD is gone (up to $TIMEOUT)"
@@ -590,10 +596,6 @@ remove_operator() {
   if [ -n "$(k get deployment "$DEPLOYMENT" -n "$NAMESPACE" --ignore-not-found -o name)" ]; then
     remove_deployment "stopped and deleted"
   fi
-  local leases
-  leases=$(k get leases -n "$NAMESPACE" -o name 2>/dev/null | grep '/configmapsync-' || true)
-  # shellcheck disable=SC2086 # one word each
-  [ -z "$leases" ] || k delete -n "$NAMESPACE" $leases --ignore-not-found >/dev/null || true
   awk 'function flush() { if (text != "" && !skip) printf "---\n%s", text; text = ""; skip = 0 }
     /^---/ { flush(); next } /^kind: Namespace$/ { skip = 1 } { text = text $0 "\n" } END { flush() }' "$WORK/rest.yaml" >"$WORK/but-namespace.yaml"
   k delete -f "$WORK/but-namespace.yaml" --ignore-not-found --timeout="${SECONDS_MAX}s" >/dev/null 2>"$WORK/errors" ||
@@ -601,6 +603,10 @@ remove_operator() {
   sed -n "s/	.*/: deleted/p" "$WORK/before" | grep -v -e '^Namespace/' -e '^Deployment/' | sed 's/^/  /' || true
   if ! grep -q '^Namespace/' "$WORK/before"; then return; fi
   if [ -n "$deployment_others" ]; then
+    local leases
+    leases=$(k get leases -n "$NAMESPACE" -o name 2>/dev/null | grep '/configmapsync-' || true)
+    # shellcheck disable=SC2086 # one word each
+    [ -z "$leases" ] || k delete -n "$NAMESPACE" $leases --ignore-not-found --wait=false >/dev/null || true
     say "  Namespace/$NAMESPACE: kept, since it holds what is not ours:"
     shorten <<<"$deployment_others" | sed 's/^/  /'
     return

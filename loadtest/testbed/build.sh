@@ -28,7 +28,7 @@ esac
 if [ "${1:-}" = node ]; then
   PATH=$PATH:/usr/sbin:/sbin
   lacking=
-  for program in runc:runc nft:nftables ip:iproute2 unshare:util-linux mount:mount hostname:hostname; do
+  for program in runc:runc nft:nftables busybox:busybox-static ip:iproute2 unshare:util-linux mount:mount hostname:hostname; do
     command -v "${program%:*}" >/dev/null || lacking="$lacking ${program#*:}"
   done
   if [ -n "$lacking" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

@@ -13,7 +13,7 @@ fn helm_finds_nothing_to_warn_of() {
 #[rstest]
 #[case("replicaCount=-1", "replicaCount")]
 #[case("replicaCount=65", "maximum")]
-#[case("replicaCount=two", "want integer")]
+#[case("replicaCount=two", "want null or integer")]
 #[case("replicas=2", "additional properties 'replicas' not allowed")]
 #[case("image.tagg=v1", "additional properties 'tagg' not allowed")]
 #[case("image.pullPolicy=Sometimes", "value must be one of 'Always', 'IfNotPresent', 'Never'")]
@@ -54,6 +54,8 @@ const CONTAINER: &str = "/spec/template/spec/containers/0";
 
 #[rstest]
 #[case("replicaCount=0", DEPLOYMENT, "/spec/replicas", "0")]
+#[case("replicaCount=null", DEPLOYMENT, "/spec/replicas", "null")]
+#[case("replicaCount=null,podDisruptionBudget.minAvailable=1", BUDGET, "/spec/minAvailable", "1")]
 #[case("image.tag=v9", DEPLOYMENT, &format!("{CONTAINER}/image"), r#""docker.io/kapendra007/configmapsync:v9""#)]
 #[case("imagePullSecrets[0].name=x", DEPLOYMENT, &format!("{POD}/imagePullSecrets"), r#"[{"name":"x"}]"#)]
 #[case("extraArgs[0]=--write-qps=5", DEPLOYMENT, &format!("{CONTAINER}/args/2"), r#""--write-qps=5""#)]

@@ -1,4 +1,4 @@
-//! docs/seed.md names a test for each promise of the former README: each of them is there.
+//! What documents name is there: the tests in docs/seed.md, the targets and files in the README.
 
 use std::path::Path;
 
@@ -43,4 +43,40 @@ fn a_name_that_is_no_test_is_found_out() {
         named("| `a_b_c_d` | `make test` `x_y` `config/rbac_and_so_on` | `one_two_three_four_5` |"),
         ["a_b_c_d", "one_two_three_four_5"]
     );
+}
+
+/// What stands in backquotes, in text and in commands.
+fn quoted(page: &str) -> impl Iterator<Item = &str> {
+    page.lines().flat_map(|line| line.strip_prefix("$ ").into_iter().chain(line.split('`').skip(1).step_by(2)))
+}
+
+#[test]
+fn every_target_and_file_that_the_readme_names_exists() {
+    let page = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
+    let (mut targets, mut files) = (0, 0);
+    for words in
+        quoted(&page).map(|command| command.split([' ', '=']).filter(|word| !word.is_empty()).collect::<Vec<_>>())
+    {
+        if words.first() == Some(&"make") {
+            for target in words[1..].iter().take_while(|word| word.chars().all(|c| c == '-' || c.is_ascii_lowercase()))
+            {
+                assert!(makefile.contains(&format!("\n{target}:")), "the README says `make {target}`");
+                targets += 1;
+            }
+        }
+        let is_file =
+            |word: &&&str| ["deploy/", "crds/", "docs/", "src/", "loadtest/"].iter().any(|dir| word.starts_with(dir));
+        for file in words.iter().filter(is_file).filter(|file| !file.contains(['*', '<'])) {
+            assert!(root().join(file.trim_end_matches([',', ':'])).exists(), "the README says `{file}`");
+            files += 1;
+        }
+    }
+    for link in page.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+        if !link.contains("://") && !link.starts_with('#') {
+            assert!(root().join(link).exists(), "the README links to {link}");
+            files += 1;
+        }
+    }
+    assert!(targets > 5 && files > 20, "{targets} targets, {files} files");
 }

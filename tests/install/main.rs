@@ -12,6 +12,7 @@ mod harness;
 mod contract;
 mod need;
 mod script;
+mod seed;
 mod setup;
 mod story;
 mod upgrade;

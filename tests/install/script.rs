@@ -1,10 +1,13 @@
-//! Running a script of `deploy/` as a user would.
+//! Running a script of `deploy/` as a user would, on any cluster.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::harness::Bed;
+use testbed::Access;
+
+/// Ample: a script waits for pods, and the cores may be busy compiling.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How a script ended.
 #[derive(Debug)]
@@ -43,29 +46,28 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A command in the repository, with the bed's kubectl on the PATH, without a terminal.
-pub fn command(bed: &Bed, program: &str) -> tokio::process::Command {
-    let kubectl = PathBuf::from(bed.cluster().kubectl().get_program());
-    let path = format!("{}:{}", kubectl.parent().unwrap().display(), std::env::var("PATH").unwrap());
+/// A command in the repository, with the cluster's kubectl on the PATH, without a terminal.
+pub fn command(cluster: &Access, program: &str) -> tokio::process::Command {
+    let path = format!("{}:{}", cluster.bin_dir().display(), std::env::var("PATH").unwrap());
     let mut command = tokio::process::Command::new("setsid");
     command.args(["--wait", program]).current_dir(root()).env("PATH", path).env_remove("KUBECTL");
-    command.env("KUBECONFIG", bed.cluster().kubeconfig()).env("KUBERC", "off");
-    command.env("KUBECACHEDIR", bed.cluster().dir().join("kubectl-cache"));
+    command.env("KUBECONFIG", cluster.kubeconfig()).env("KUBERC", "off");
+    command.env("KUBECACHEDIR", cluster.dir().join("kubectl-cache"));
     command
 }
 
 /// Runs it to its end.
 pub async fn ended(mut command: tokio::process::Command) -> Ended {
     command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(Duration::from_secs(180), command.output()).await;
-    let output = output.expect("the script ends within 180 s").unwrap();
+    let output = tokio::time::timeout(PATIENCE, command.output()).await;
+    let output = output.expect("the script ends in time").unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ended { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
 /// `deploy/install.sh` with these arguments.
-pub async fn install(bed: &Bed, args: &[&str]) -> Ended {
-    let mut command = command(bed, "deploy/install.sh");
+pub async fn install(cluster: &Access, args: &[&str]) -> Ended {
+    let mut command = command(cluster, "deploy/install.sh");
     command.args(args);
     ended(command).await
 }

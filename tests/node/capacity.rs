@@ -219,7 +219,8 @@ async fn twenty_thousand_syncs_are_served_within_the_shipped_limit_of_memory() {
     until_even(&installed, 1).await;
     say(format_args!("another in its place within {:.1?}", begun.elapsed()));
     say(format_args!("the most memory that a replica ever had: {:.1} MiB of 128", memory.mib()));
-    installed.end().await;
+    installed.pods.check();
+    installed.scale(0).await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::installed::{DEPLOYMENT, Installed, SHIPPED, SYSTEM, say};
+use crate::sample;
 use crate::shards::until_even;
 use crate::wait::eventually;
 
@@ -19,18 +20,8 @@ async fn the_shipped_manifests_run_and_a_sample_is_copied() {
     assert!(refused.contains("violates PodSecurity \"restricted"), "{refused}");
     until_even(&installed, SHIPPED).await;
 
-    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/samples/");
-    let [namespaces, sample] = ["00-namespaces.yaml", "01-quick-start.yaml"].map(|file| format!("{samples}{file}"));
-    installed.kubectl(&["apply", "-f", &namespaces, "-f", &sample]).await;
-    installed.kubectl(&["wait", "--for=condition=Ready", "cms/my-first-sync", "--timeout=60s"]).await;
-    let copy = ["-n", "kube-system", "get", "configmap", "my-app-config", "-o", r"jsonpath={.data.database\.url}"];
-    assert_eq!(installed.kubectl(&copy).await, "postgres://localhost:5432/myapp");
-    installed.kubectl(&["delete", "-f", &sample, "--timeout=60s"]).await;
-    eventually("the copy goes with its sync", async || match installed.try_kubectl(&copy).await {
-        Err(error) if error.contains("NotFound") => Ok(()),
-        other => Err(format!("{other:?}")),
-    })
-    .await;
+    sample::ready(&installed).await;
+    sample::deleted(&installed).await;
 
     let logs = installed.kubectl(&["-n", SYSTEM, "logs", DEPLOYMENT]).await;
     let lines = logs.lines().map(serde_json::from_str::<serde_json::Value>).collect::<Result<Vec<_>, _>>();

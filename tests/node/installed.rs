@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::Client;
@@ -16,10 +15,12 @@ use crate::pods::Pods;
 pub const SYSTEM: &str = "configmapsync-system";
 /// The Deployment as kubectl names it.
 pub const DEPLOYMENT: &str = "deployment/configmapsync-controller-manager";
+/// What is shipped.
+pub const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/install.yaml");
 /// As many replicas as are shipped.
 pub const SHIPPED: usize = 2;
 
-static SHARED: OnceCell<Arc<NodeCluster>> = OnceCell::const_new();
+static SHARED: OnceCell<NodeCluster> = OnceCell::const_new();
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Says something even where the test passes, whose output the test runner would keep to itself.
@@ -30,7 +31,7 @@ pub fn say(what: impl std::fmt::Display) {
 /// One test's turn on the cluster.
 pub struct Installed {
     /// The cluster.
-    pub cluster: Arc<NodeCluster>,
+    pub cluster: &'static NodeCluster,
     /// The administrator's client.
     pub client: Client,
     /// What becomes of the operator's pods during this turn.
@@ -41,15 +42,15 @@ pub struct Installed {
 impl Installed {
     /// Waits for this test's turn; `None`, said on standard error, where no node can stand.
     pub async fn turn(test: &str) -> Option<Self> {
-        Self::on(test, async || Arc::clone(SHARED.get_or_init(install).await)).await
+        Self::on(test, async || SHARED.get_or_init(install).await).await
     }
 
-    /// The same on a cluster that is this test's alone and goes with it; no other test has its turn meanwhile.
+    /// The same on a cluster that no other test gets; it goes when the last test is done.
     pub async fn alone(test: &str) -> Option<Self> {
-        Self::on(test, install).await
+        Self::on(test, async || &*Box::leak(Box::new(install().await))).await
     }
 
-    async fn on(test: &str, cluster: impl AsyncFnOnce() -> Arc<NodeCluster>) -> Option<Self> {
+    async fn on(test: &str, cluster: impl AsyncFnOnce() -> &'static NodeCluster) -> Option<Self> {
         if let Some(reason) = NodeCluster::missing() {
             say(format_args!("SKIPPED {test}: {reason}"));
             return None;
@@ -63,7 +64,7 @@ impl Installed {
 
     /// kubectl as administrator; what it complains of is an error.
     pub async fn try_kubectl(&self, args: &[&str]) -> Result<String, String> {
-        kubectl(&self.cluster, args).await
+        kubectl(self.cluster, args).await
     }
 
     /// kubectl as administrator.
@@ -93,19 +94,18 @@ impl Installed {
     }
 }
 
-async fn install() -> Arc<NodeCluster> {
+async fn install() -> NodeCluster {
     let begun = Instant::now();
     let cluster = NodeCluster::start(NodeOptions::default()).await.unwrap();
     say(format_args!("the node was Ready after {:.1?}", begun.elapsed()));
     cluster.load_image(&image().await).await.unwrap();
     let begun = Instant::now();
-    let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/install.yaml");
-    kubectl(&cluster, &["apply", "-f", manifests]).await.unwrap();
+    kubectl(&cluster, &["apply", "-f", MANIFESTS]).await.unwrap();
     kubectl(&cluster, &["-n", SYSTEM, "wait", "--for=condition=Available", DEPLOYMENT, "--timeout=180s"])
         .await
         .unwrap();
     say(format_args!("from `kubectl apply` to Available: {:.1?}", begun.elapsed()));
-    Arc::new(cluster)
+    cluster
 }
 
 /// The image to test: the one that is named, or else one with the profile `release`.

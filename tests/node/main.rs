@@ -6,13 +6,28 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy excuses test functions, not their helpers")]
 
+#[allow(dead_code, reason = "shared with tests/deploy, of which this uses a part")]
+#[path = "../deploy/render.rs"]
+mod render;
+#[allow(dead_code, reason = "shared with tests/install, of which this uses a part")]
+#[path = "../install/script.rs"]
+mod script;
+#[allow(dead_code, reason = "shared with tests/install, of which this uses a part")]
+#[path = "../install/seed.rs"]
+mod seed;
+
 mod capacity;
+mod chart;
 mod disruptions;
 mod image;
 mod install;
 mod installed;
 mod load;
 mod pods;
+mod readme;
+mod sample;
 mod scale;
+mod setup;
 mod shards;
+mod upgrade;
 mod wait;

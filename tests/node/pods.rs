@@ -112,7 +112,9 @@ fn note(fates: &mut BTreeMap<String, Fate>, pod: &Pod, there: bool) {
             let why = last.and_then(|ended| ended.reason.clone()).unwrap_or_default();
             fate.restarts = Some((container.restart_count, why));
         }
-        if let Some(ended) = container.state.as_ref().and_then(|state| state.terminated.as_ref()) {
+        let ended = container.state.as_ref().and_then(|state| state.terminated.as_ref());
+        // What never began, for want of its image, has no end either, whatever the kubelet makes of it.
+        if let Some(ended) = ended.filter(|ended| ended.started_at.is_some()) {
             let since = fate.deleted.map(|deleted| deleted.elapsed());
             fate.end.get_or_insert((ended.exit_code, ended.reason.clone().unwrap_or_default(), since));
         }

@@ -42,7 +42,7 @@ impl Stage {
         let client = writers::client(cluster.config())?;
         let version = client.apiserver_version().await.context("the API server does not answer")?.git_version;
         match &cluster {
-            Cluster::Own(_) => screen.fact(&format!(
+            Cluster::Own(_) | Cluster::Node(_) => screen.fact(&format!(
                 "Kubernetes {version} is up after {}: etcd, kube-apiserver and kube-controller-manager, the real ones, \
                  as plain processes.",
                 time(screen.elapsed())

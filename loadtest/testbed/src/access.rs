@@ -14,18 +14,25 @@ use crate::kubeconfig;
 pub struct Access {
     config: Config,
     kubeconfig: PathBuf,
-    bin_dir: &'static Path,
+    kubectl: PathBuf,
     /// Makes names of files differ.
     numbers: AtomicU32,
     directory: Directory,
 }
 
 impl Access {
-    pub(crate) async fn new(directory: Directory, kubeconfig: PathBuf, bin_dir: &'static Path) -> anyhow::Result<Self> {
-        let mut config = kubeconfig::config(&kubeconfig).await?;
+    /// To a cluster of our own, with the programs of `bin_dir`.
+    pub(crate) async fn new(directory: Directory, kubeconfig: PathBuf, bin_dir: &Path) -> anyhow::Result<Self> {
+        let mut access = Self::to(directory, kubeconfig, bin_dir.join("kubectl")).await?;
         // It is on this machine, whatever HTTPS_PROXY says.
-        config.proxy_url = None;
-        Ok(Self { config, kubeconfig, bin_dir, numbers: AtomicU32::new(0), directory })
+        access.config.proxy_url = None;
+        Ok(access)
+    }
+
+    /// To any cluster.
+    pub(crate) async fn to(directory: Directory, kubeconfig: PathBuf, kubectl: PathBuf) -> anyhow::Result<Self> {
+        let config = kubeconfig::config(&kubeconfig).await?;
+        Ok(Self { config, kubeconfig, kubectl, numbers: AtomicU32::new(0), directory })
     }
 
     pub(crate) fn directory(&self) -> &Directory {
@@ -42,14 +49,15 @@ impl Access {
         &self.kubeconfig
     }
 
-    /// Where the cluster keeps its files, among them a log of each program.
+    /// A directory for files of the test, removed with this value. A cluster of our own keeps its files there, among them a
+    /// log of each program.
     pub fn dir(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The directory with `kubectl` and the other programs.
-    pub fn bin_dir(&self) -> &'static Path {
-        self.bin_dir
+    /// The directory with `kubectl`, to be put on the `PATH`.
+    pub fn bin_dir(&self) -> &Path {
+        self.kubectl.parent().unwrap_or(Path::new("/"))
     }
 
     /// kube's configuration for the administrator, to make a client of one's own with.
@@ -61,21 +69,21 @@ impl Access {
     /// so tests that share a cluster, each with a runtime of its own, make one each.
     ///
     /// # Errors
-    /// When TLS cannot be set up.
+    /// When TLS or the way to log in cannot be set up.
     pub fn client(&self) -> anyhow::Result<Client> {
         kubeconfig::test_client(self.config())
     }
 
     /// `kubectl` as administrator, to be given its arguments.
     pub fn kubectl(&self) -> std_process::Command {
-        kubeconfig::kubectl(&self.bin_dir.join("kubectl"), &self.kubeconfig, self.directory.path())
+        kubeconfig::kubectl(&self.kubectl, &self.kubeconfig, self.directory.path())
     }
 
     /// A file with a kubeconfig for a ServiceAccount, holding a token of its own that is valid for a day. It is removed with
     /// the cluster.
     ///
     /// # Errors
-    /// When there is no such ServiceAccount.
+    /// When there is no such ServiceAccount, or the administrator may not create tokens.
     pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> anyhow::Result<PathBuf> {
         let content = kubeconfig::for_service_account(&self.client()?, &self.kubeconfig, namespace, name).await?;
         self.directory.write(&format!("{namespace}.{name}.{}.kubeconfig", self.number()), content)

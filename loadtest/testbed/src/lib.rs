@@ -31,7 +31,7 @@ mod startup;
 pub use access::Access;
 pub use audit::{AuditEvent, AuditLog};
 pub use build::bin_dir;
-pub use cluster::{Cluster, GivenCluster};
+pub use cluster::Cluster;
 pub use control_plane::{ControlPlane, Options};
 pub use node::{NodeCluster, NodeOptions};
 pub use programs::Component;

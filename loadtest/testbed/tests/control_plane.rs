@@ -5,8 +5,9 @@
 mod processes;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -146,15 +147,22 @@ async fn an_interrupted_or_abandoned_one_leaves_nothing() {
     testbed::bin_dir().await.unwrap();
     let parent = std::env::temp_dir().join(format!("testbed-dir-{}", std::process::id()));
     let log = parent.with_extension("log");
-    let up =
-        process::Command::new(env!("CARGO_BIN_EXE_testbed")).args(["up", "--no-audit", "--dir"]).arg(&parent).log(&log);
+    let up = process::Command::new(env!("CARGO_BIN_EXE_testbed")).args(["up", "--no-audit", "--dir"]).arg(&parent);
+    // Should its janitor remove what is gone already, it takes long enough to be seen doing so.
+    let slow = parent.with_extension("bin");
+    fs::create_dir_all(&slow).unwrap();
+    fs::write(slow.join("rm"), "#!/bin/sh\nsleep 2\nexec /bin/rm \"$@\"\n").unwrap();
+    fs::set_permissions(slow.join("rm"), Permissions::from_mode(0o755)).unwrap();
+    let up = up.env("PATH", format!("{}:{}", slow.display(), std::env::var("PATH").unwrap())).log(&log);
     let child = process::spawn(&up).unwrap();
     eventually("it is up", async || fs::read_to_string(&log).is_ok_and(|text| text.contains("ready after"))).await;
     let status = child.terminate(Duration::from_secs(10)).await.unwrap().expect("it ends by itself");
     assert!(status.success(), "{status}");
+    sleep(Duration::from_millis(300)).await;
     assert_eq!(processes_naming(&parent), Vec::<u32>::new());
     assert!(!parent.exists());
     fs::remove_file(&log).unwrap();
+    fs::remove_dir_all(&slow).unwrap();
 
     let mut child = Command::new(env!("CARGO_BIN_EXE_testbed"))
         .args(["up", "--until-stdin-closes"])

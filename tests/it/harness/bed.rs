@@ -41,6 +41,14 @@ impl Deref for OwnBed {
     }
 }
 
+/// For what needs a way to any cluster.
+impl Deref for Bed {
+    type Target = Cluster;
+    fn deref(&self) -> &Cluster {
+        &self.cluster
+    }
+}
+
 impl Bed {
     /// The bed of all tests that only need an operator, and that operator. It lives as long as the process.
     pub async fn shared() -> &'static (Self, Operator) {

@@ -54,7 +54,7 @@ impl<'a> Case<'a> {
     /// On a bed.
     pub async fn on(bed: &'a Bed, test: &str) -> Self {
         let base = match bed.cluster() {
-            Cluster::Own(_) => format!("t-{test}"),
+            Cluster::Own(_) | Cluster::Node(_) => format!("t-{test}"),
             Cluster::Given(_) => format!("t-{}-{test}", *RUN),
         };
         let name = |suffix: &str| format!("{base}-{suffix}");

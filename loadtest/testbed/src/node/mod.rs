@@ -115,7 +115,7 @@ impl NodeCluster {
 
     async fn bring_up(&self) -> anyhow::Result<()> {
         let pause = self.dir().join("pause.tar");
-        Image::of_program(files::PAUSE, &self.node_bin_dir.join("pause"))?.write(&pause)?;
+        Image::of_program(files::PAUSE, &self.pause())?.write(&pause)?;
         self.load_image(&pause).await?;
         startup::until_ready(self.config(), self.access.directory(), || self.check()).await?;
         for component in [Component::ControllerManager, Component::Scheduler, Component::Kubelet, Component::KubeProxy]
@@ -210,6 +210,11 @@ impl NodeCluster {
     /// The port of the API server on 127.0.0.1 of the host.
     pub fn port(&self) -> u16 {
         self.gate.port()
+    }
+
+    /// A static program that does nothing until it is told to end, to make the image of something else with.
+    pub fn pause(&self) -> PathBuf {
+        self.node_bin_dir.join("pause")
     }
 
     /// The audit log.
