@@ -48,11 +48,8 @@ pub fn root() -> &'static Path {
 
 /// A command in the repository, with the cluster's kubectl on the PATH, without a terminal.
 pub fn command(cluster: &Access, program: &str) -> tokio::process::Command {
-    let path = format!("{}:{}", cluster.bin_dir().display(), std::env::var("PATH").unwrap());
-    let mut command = tokio::process::Command::new("setsid");
-    command.args(["--wait", program]).current_dir(root()).env("PATH", path).env_remove("KUBECTL");
-    command.env("KUBECONFIG", cluster.kubeconfig()).env("KUBERC", "off");
-    command.env("KUBECACHEDIR", cluster.dir().join("kubectl-cache"));
+    let mut command = tokio::process::Command::from(cluster.command("setsid"));
+    command.args(["--wait", program]).current_dir(root());
     command
 }
 

@@ -29,7 +29,7 @@ async fn a_release_is_scaled_upgraded_and_removed_and_syncs_and_copies_stay() {
     let test = "a_release_is_scaled_upgraded_and_removed_and_syncs_and_copies_stay";
     let Some(installed) = Installed::turn(test).await else { return };
     let replicas = async || seed::deployment(installed.cluster).await["spec"]["replicas"].clone();
-    install(installed.cluster, &["--uninstall"]).await.well();
+    install(installed.cluster, &["--uninstall", "--yes"]).await.well();
 
     let begun = Instant::now();
     let chart = deploy("chart");

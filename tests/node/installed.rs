@@ -1,7 +1,7 @@
 //! The cluster with the operator on it, which all tests share, one after the other.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kube::Client;
@@ -111,14 +111,8 @@ async fn install() -> NodeCluster {
 /// The image to test: the one that is named, or else one with the profile `release`.
 pub async fn image() -> PathBuf {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
-    let build = async || {
-        if let Some(image) = std::env::var_os("CONFIGMAPSYNC_IMAGE") {
-            return PathBuf::from(image);
-        }
-        let image = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("operator-release.tar");
-        operator::write(operator::NAME, "release", &image).await.unwrap();
-        image
-    };
+    let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join("operator-release.tar");
+    let build = async || operator::to_run(&archive).await.unwrap();
     BUILT.get_or_init(build).await.clone()
 }
 

@@ -141,8 +141,16 @@ impl Load {
             Report { changes: waits.len(), median: waits[waits.len() / 2], longest: waits[waits.len() - 1] }
         };
         let namespaces = Api::<k8s_openapi::api::core::v1::Namespace>::all(self.client.clone());
-        for namespace in [source_namespace(&self.name), copy_namespace(&self.name)] {
-            namespaces.delete(&namespace, &DeleteParams::default()).await.unwrap();
+        let both = [source_namespace(&self.name), copy_namespace(&self.name)];
+        for namespace in &both {
+            namespaces.delete(namespace, &DeleteParams::default()).await.unwrap();
+        }
+        for namespace in &both {
+            let gone = async || match namespaces.get_opt(namespace).await {
+                Ok(None) => Ok(()),
+                other => Err(format!("{other:?}")),
+            };
+            eventually(&format!("{namespace} goes with its syncs"), gone).await;
         }
         report
     }

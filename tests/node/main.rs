@@ -22,6 +22,7 @@ mod disruptions;
 mod image;
 mod install;
 mod installed;
+mod level;
 mod load;
 mod pods;
 mod readme;

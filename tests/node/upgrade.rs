@@ -15,7 +15,7 @@ async fn from_the_formers_pods_and_back_no_copy_is_lost_or_written_in_vain() {
     let test = "from_the_formers_pods_and_back_no_copy_is_lost_or_written_in_vain";
     let Some(installed) = Installed::turn(test).await else { return };
     let cluster = installed.cluster;
-    install(cluster, &["--uninstall"]).await.well();
+    install(cluster, &["--uninstall", "--yes"]).await.well();
     let image = cluster.dir().join("former.tar");
     operator::image(seed::IMAGE, &cluster.pause()).unwrap().write(&image).unwrap();
     cluster.load_image(&image).await.unwrap();

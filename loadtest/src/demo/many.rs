@@ -129,7 +129,7 @@ impl Many {
         let all = thousands(self.total());
         let look = |arrived| {
             stage.screen.progress(&format!("edition {}: {} of {all} copies", self.edition, thousands(arrived)));
-            stage.fleet.check()
+            stage.crew.check()
         };
         Ok(self.sightings(look).await?.into_iter().max().unwrap_or_else(Instant::now))
     }
@@ -154,11 +154,11 @@ impl Many {
         let (screen, all) = (&stage.screen, thousands(self.total()));
         screen.chapter("One change of it");
         let mark = stage.cluster.audit().ok().map(testbed::AuditLog::mark).transpose()?;
-        let before = Figures::of(stage).await?;
+        let before = stage.crew.fanout_seconds().await?;
         let sent = self.write_next(stage).await?;
         let look = |arrived| {
             screen.progress(&format!("{} of {all} copies have it", thousands(arrived)));
-            stage.fleet.check()
+            stage.crew.check()
         };
         let mut times: Vec<Duration> =
             self.sightings(look).await?.iter().map(|seen| seen.duration_since(sent)).collect();
@@ -169,7 +169,7 @@ impl Many {
              (each read back through a watch and compared with the source)."
         ));
         self.all_told(stage).await?;
-        let own = before.longest_since(&Figures::of(stage).await?);
+        let own = longest(&before, &stage.crew.fanout_seconds().await?);
         screen.fact(&format!("The replicas' own metric, change seen to last copy written: {own}."));
         if let (Ok(audit), Some(mark)) = (stage.cluster.audit(), mark) {
             screen.fact(&requests(&audit.since(mark)?));
@@ -201,22 +201,10 @@ impl Many {
     }
 }
 
-/// What each replica's metric says: the sum of the times of all fan-outs.
-struct Figures(Vec<f64>);
-
-impl Figures {
-    async fn of(stage: &Stage) -> anyhow::Result<Self> {
-        let mut sums = Vec::new();
-        for replica in stage.fleet.replicas() {
-            sums.push(replica.metrics().await?.sum("configmapsync_fanout_duration_seconds_sum", &[]));
-        }
-        Ok(Self(sums))
-    }
-
-    fn longest_since(&self, later: &Self) -> String {
-        let longest = self.0.iter().zip(&later.0).map(|(before, after)| after - before).fold(0.0, f64::max);
-        time(Duration::from_secs_f64(longest))
-    }
+/// The most that a replica's own metric has grown by.
+fn longest(before: &[f64], after: &[f64]) -> String {
+    let longest = before.iter().zip(after).map(|(before, after)| after - before).fold(0.0, f64::max);
+    time(Duration::from_secs_f64(longest))
 }
 
 /// The requests of the operator, in a sentence.

@@ -1,13 +1,14 @@
 //! The demo: the main job on a real control plane, told as a story that ends with an error when a part of it did not
 //! happen.
 
+mod crew;
 mod many;
+mod pods;
 mod stage;
 mod story;
 mod takeover;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::BoolishValueParser;
@@ -15,10 +16,11 @@ use clap::builder::BoolishValueParser;
 use crate::{interrupted, logs};
 use stage::Stage;
 
-/// Shows the operator at work on a real Kubernetes control plane, in under a minute.
+/// Shows the operator at work on a real Kubernetes cluster, in a minute or two.
 ///
-/// A control plane is started for it and removed at the end; with KUBECONFIG set, that cluster is used instead, and what
-/// the demo made there is deleted again.
+/// A cluster with a node is started for it and removed at the end, and replicas are pods of the shipped Deployment; where no
+/// node can stand, a control plane, and replicas are processes. With KUBECONFIG set, that cluster is used instead, with
+/// processes, and what the demo made there is deleted again.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "demo", version)]
 struct Arguments {
@@ -28,7 +30,12 @@ struct Arguments {
     /// How many namespaces one source is copied into
     #[arg(long, default_value_t = 1000, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=9999))]
     namespaces: u16,
-    /// How long shards outlive a dead replica, in seconds; 10 as shipped
+    /// Runs replicas as processes also where a node could stand; PROCESSES=1 does the same
+    #[arg(long, env = "PROCESSES", num_args = 0..=1, require_equals = true, default_value = "false")]
+    #[arg(default_missing_value = "true", action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
+    #[arg(hide_default_value = true, hide_possible_values = true, hide_env = true)]
+    processes: bool,
+    /// How long shards outlive a dead process, in seconds; pods run as shipped, with 10
     #[arg(long, default_value_t = 4, value_name = "SECONDS", value_parser = clap::value_parser!(u8).range(2..=60))]
     lease_duration: u8,
     /// Leaves all of it standing until Ctrl-C, and says how to talk to it; KEEP=1 does the same
@@ -36,12 +43,6 @@ struct Arguments {
     #[arg(default_missing_value = "true", action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
     #[arg(hide_default_value = true, hide_possible_values = true, hide_env = true)]
     keep: bool,
-}
-
-impl Arguments {
-    fn lease_duration(&self) -> Duration {
-        Duration::from_secs(u64::from(self.lease_duration))
-    }
 }
 
 /// The whole program.

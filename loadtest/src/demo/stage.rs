@@ -1,6 +1,7 @@
-//! What the story is played on: the cluster, the fleet, and what was made in the cluster and has to go again.
+//! What the story is played on: the cluster, the replicas, and what was made in the cluster and has to go again.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -8,10 +9,12 @@ use configmapsync_operator::api::configmapsync::ConfigMapSync;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client, ResourceExt as _};
-use testbed::{Cluster, Options};
+use testbed::{Cluster, ControlPlane, NodeCluster, NodeOptions, Options};
 
 use super::Arguments;
-use crate::fleet::{Fleet, Settings};
+use super::crew::{Crew, Players};
+use super::pods::{Pods, scale};
+use crate::fleet::{DEPLOYMENT, Fleet, NAMESPACE, Settings};
 use crate::screen::{BLOCK, Screen, time};
 use crate::{objects, writers};
 
@@ -22,42 +25,57 @@ const OWNER: &str = "configmapsync-demo";
 /// The issue's own example.
 pub(super) const SAMPLE: &str = "deploy/samples/01-quick-start.yaml";
 
+/// How long shards outlive a dead replica, as shipped.
+const SHIPPED_LEASE: Duration = Duration::from_secs(10);
+
 /// The stage.
 pub(super) struct Stage {
     pub(super) arguments: Arguments,
+    /// How long shards outlive a dead replica.
+    pub(super) lease_duration: Duration,
     pub(super) screen: Screen,
     pub(super) client: Client,
-    pub(super) fleet: Fleet,
-    // After the fleet, which talks to it: fields are dropped in this order.
+    pub(super) crew: Crew,
+    // After the replicas, which talks to it: fields are dropped in this order.
     pub(super) cluster: Cluster,
 }
 
 impl Stage {
-    /// Brings the cluster up and installs what the operator needs. No replica runs yet.
+    /// Brings the cluster up and installs what the operator needs. Of processes none runs yet; pods do.
     pub(super) async fn set(arguments: Arguments, logs: PathBuf) -> anyhow::Result<Self> {
         let screen = Screen::new();
-        screen.chapter("A control plane");
-        screen.progress("starting etcd, kube-apiserver and kube-controller-manager");
-        let cluster = Cluster::connect_or_start(Options::default()).await?;
+        screen.chapter("A cluster");
+        let cluster = cluster(&arguments, &screen).await?;
         let client = writers::client(cluster.config())?;
         let version = client.apiserver_version().await.context("the API server does not answer")?.git_version;
-        match &cluster {
-            Cluster::Own(_) | Cluster::Node(_) => screen.fact(&format!(
-                "Kubernetes {version} is up after {}: etcd, kube-apiserver and kube-controller-manager, the real ones, \
-                 as plain processes.",
-                time(screen.elapsed())
-            )),
-            Cluster::Given(_) => {
-                screen.fact(&format!("Kubernetes {version} at {}, as KUBECONFIG says.", cluster.config().cluster_url));
+        let (what, time) = (format!("Kubernetes {version}"), time(screen.elapsed()));
+        screen.fact(&match &cluster {
+            Cluster::Own(_) => format!(
+                "{what} is up after {time}: etcd, kube-apiserver and kube-controller-manager, the real ones, as plain \
+                 processes."
+            ),
+            Cluster::Node(_) => format!(
+                "{what} is up after {time}: the real control plane, and a node that runs containers, with kubelet, \
+                 containerd and kube-proxy."
+            ),
+            Cluster::Given(_) => format!("{what} at {}, as KUBECONFIG says.", cluster.config().cluster_url),
+        });
+        let (players, lease_duration) = match &cluster {
+            Cluster::Node(node) => (pods(Arc::clone(node), &client, &screen).await?, SHIPPED_LEASE),
+            Cluster::Own(_) | Cluster::Given(_) => {
+                let lease_duration = Duration::from_secs(arguments.lease_duration.into());
+                let settings = Settings { lease_duration, logs, arguments: Vec::new() };
+                (Players::Processes(Fleet::install(&cluster, client.clone(), settings).await?), lease_duration)
             }
-        }
-        let settings = Settings { lease_duration: arguments.lease_duration(), logs, arguments: Vec::new() };
-        let fleet = Fleet::install(&cluster, client.clone(), settings).await?;
-        let stage = Self { arguments, screen, client, fleet, cluster };
+        };
+        let stage = Self { arguments, lease_duration, screen, client, crew: Crew::new(players), cluster };
         stage.nothing_of_ours_there().await?;
-        stage.screen.fact(
-            "ConfigMapSync is defined there, and the operator's ServiceAccount has the rights that are shipped, no more.",
-        );
+        if stage.crew.processes().is_some() {
+            stage.screen.fact(
+                "ConfigMapSync is defined there, and the operator's ServiceAccount has the rights that are shipped, no \
+                 more.",
+            );
+        }
         Ok(stage)
     }
 
@@ -121,25 +139,35 @@ impl Stage {
         screen.say("In another terminal:");
         screen.block("");
         let mut lines = format!("export KUBECONFIG={}\n", self.cluster.kubeconfig().display());
-        if let Cluster::Own(own) = &self.cluster {
-            lines.push_str(&format!("export PATH={}:$PATH\n", own.bin_dir().display()));
+        if !matches!(self.cluster, Cluster::Given(_)) {
+            lines.push_str(&format!("export PATH={}:$PATH\n", self.cluster.bin_dir().display()));
         }
         lines.push_str(&format!(
             "kubectl get configmapsyncs -A\n\
-             kubectl get leases -n {lease_namespace}\n\
+             kubectl get leases -n {NAMESPACE}\n\
              kubectl edit configmap shared-settings -n {SOURCE_NAMESPACE}\n\
              kubectl get configmap shared-settings -n demo-0001 -o yaml\n\
              kubectl delete configmapsyncs --all -n {SOURCE_NAMESPACE}\n",
-            lease_namespace = crate::fleet::NAMESPACE,
         ));
-        for replica in self.fleet.replicas() {
+        if let Some(fleet) = self.crew.processes() {
+            for replica in fleet.replicas() {
+                lines.push_str(&format!(
+                    "curl -s localhost:{}/metrics | grep ^configmapsync   # {}\n",
+                    replica.metrics_port(),
+                    replica.name()
+                ));
+            }
+            lines.push_str(&format!("tail -f {}/*.log\n", fleet.logs().display()));
+        } else {
             lines.push_str(&format!(
-                "curl -s localhost:{}/metrics | grep ^configmapsync   # {}\n",
-                replica.metrics_port(),
-                replica.name()
+                "kubectl get pods -n {NAMESPACE}\n\
+                 {}\n\
+                 kubectl logs -f deployment/{DEPLOYMENT} -n {NAMESPACE}\n\
+                 kubectl port-forward deployment/{DEPLOYMENT} -n {NAMESPACE} 8080\n\
+                 deploy/install.sh --uninstall\n",
+                scale(2)
             ));
         }
-        lines.push_str(&format!("tail -f {}/*.log\n", self.fleet.logs().display()));
         // As they are: a path that is cut is of no use.
         for line in lines.lines() {
             screen.verbatim(line);
@@ -148,15 +176,15 @@ impl Stage {
 
     /// Ends the replicas; in someone else's cluster also what the demo made there, but for the definition and the RBAC rules.
     pub(super) async fn clear(&mut self) -> anyhow::Result<()> {
-        if matches!(self.cluster, Cluster::Own(_)) {
+        if !matches!(self.cluster, Cluster::Given(_)) {
             return Ok(());
         }
         self.screen.progress("deleting what the demo made in this cluster");
-        if !self.fleet.replicas().is_empty() {
+        if !self.crew.names().is_empty() {
             self.delete_all_syncs().await?;
         }
         let _ = self.kubectl(&format!("delete --ignore-not-found -f {SAMPLE}")).await;
-        self.fleet.terminate().await?;
+        self.crew.terminate().await?;
         let namespaces = Api::<Namespace>::all(self.client.clone());
         for name in self.our_namespaces().await? {
             namespaces.delete(&name, &DeleteParams::background()).await?;
@@ -180,6 +208,38 @@ impl Stage {
         }
         bail!("syncs of the demo are still there after a minute: `kubectl get configmapsyncs -n {SOURCE_NAMESPACE}`")
     }
+}
+
+/// The cluster that `KUBECONFIG` names, or one of our own: with a node where one can stand.
+async fn cluster(arguments: &Arguments, screen: &Screen) -> anyhow::Result<Cluster> {
+    let processes = |why: &str| screen.say(&format!("Replicas are processes of this machine: {why}."));
+    if let Some(given) = Cluster::given().await? {
+        processes("the cluster is the one of KUBECONFIG");
+        return Ok(given);
+    }
+    let why = if arguments.processes { Some("--processes says so".to_owned()) } else { NodeCluster::missing() };
+    let Some(why) = why else {
+        screen.progress("starting a control plane and a node");
+        return Ok(Cluster::Node(Arc::new(NodeCluster::start(NodeOptions::default()).await?)));
+    };
+    processes(&if arguments.processes { why } else { format!("a node, to run pods, {why}") });
+    screen.progress("starting etcd, kube-apiserver and kube-controller-manager");
+    Ok(Cluster::Own(Box::new(ControlPlane::start(Options::default()).await?)))
+}
+
+/// The pods, installed as a user does it.
+async fn pods(node: Arc<NodeCluster>, client: &Client, screen: &Screen) -> anyhow::Result<Players> {
+    screen.chapter("The operator is installed");
+    screen.command("deploy/install.sh");
+    screen.progress("building the image, once, and waiting for the pods");
+    let (pods, said, took) = Pods::install(node, client.clone()).await?;
+    screen.block(&said);
+    screen.fact(&format!(
+        "Installed after {}: {} pods from the shipped manifests and the shipped image.",
+        time(took),
+        pods.names().len()
+    ));
+    Ok(Players::Pods(pods))
 }
 
 /// Tables of kubectl have three spaces between columns; with two, or one, they may fit.

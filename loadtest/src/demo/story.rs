@@ -9,11 +9,15 @@ use kube::Api;
 use kube::api::ListParams;
 
 use super::many::Many;
+use super::pods::scale;
 use super::stage::{SAMPLE, Stage};
 use super::takeover;
 use crate::fleet::Shards;
 use crate::screen::{thousands, time};
 use crate::{objects, writers};
+
+/// A lease of a replica that died before has to end first.
+const HELD_WITHIN: Duration = Duration::from_secs(90);
 
 /// Tells it all. With `--keep` it ends before everything is deleted.
 pub(super) async fn tell(stage: &mut Stage) -> anyhow::Result<()> {
@@ -21,6 +25,7 @@ pub(super) async fn tell(stage: &mut Stage) -> anyhow::Result<()> {
     sample(stage).await?;
     let mut many = Many::create(stage).await?;
     many.change(stage).await?;
+    more_replicas(stage).await?;
     takeover::happens(stage, &mut many).await?;
     if stage.arguments.keep {
         return Ok(());
@@ -28,7 +33,7 @@ pub(super) async fn tell(stage: &mut Stage) -> anyhow::Result<()> {
     everything_goes(stage, &many).await?;
     stage.screen.chapter("The end");
     stage.screen.say("All of it happened as told, on a real API server.");
-    if matches!(stage.cluster, testbed::Cluster::Own(_)) {
+    if !matches!(stage.cluster, testbed::Cluster::Given(_)) {
         stage.screen.say("KEEP=1 make demo leaves it standing to play with.");
     }
     Ok(())
@@ -36,40 +41,65 @@ pub(super) async fn tell(stage: &mut Stage) -> anyhow::Result<()> {
 
 async fn replicas(stage: &mut Stage) -> anyhow::Result<()> {
     let count = usize::from(stage.arguments.replicas);
-    let lease = stage.arguments.lease_duration;
+    let lease = stage.lease_duration.as_secs();
     stage.screen.chapter(&format!("{count} replicas of the operator share the work"));
+    let told = if stage.crew.pods().is_some() { "" } else { " in this demo, 10 s as shipped" };
     stage.screen.say(&format!(
         "Every sync falls into one of {SHARDS} shards; the replica that holds a shard's Lease is the only one that writes \
-         for it. A shard that nobody released is taken only after a whole lease duration ({lease} s in this demo, 10 s as \
-         shipped), also at the very first start."
+         for it. A shard that nobody released is taken only after a whole lease duration ({lease} s{told}), also at the \
+         very first start."
     ));
-    let begun = Instant::now();
-    stage.fleet.start(count)?;
-    stage.screen.progress("waiting for /readyz of each");
-    stage.fleet.until_ready(Duration::from_secs(30)).await?;
-    let ready = begun.elapsed();
-    let shards = all_held(stage, &[], Duration::from_secs(60)).await?;
+    let (ready, held) = run(stage, count).await?;
     stage.screen.fact(&format!(
         "All ready after {}; all {SHARDS} shards held after {}. Shard by shard, by the number of its holder:",
         time(ready),
-        time(begun.elapsed())
+        time(held)
     ));
-    show_shards(stage, &shards);
+    show_shards(stage, &stage.crew.shards().await?);
     Ok(())
 }
 
-/// Waits until each shard is held by a replica that runs, in a session that is not of `former`.
-pub(super) async fn all_held(stage: &Stage, former: &[String], within: Duration) -> anyhow::Result<Shards> {
-    let deadline = Instant::now() + within;
+/// Runs so many replicas; how long it took until they were ready, and until they shared the shards evenly.
+async fn run(stage: &mut Stage, count: usize) -> anyhow::Result<(Duration, Duration)> {
+    if stage.crew.pods().is_some() {
+        stage.screen.command(&scale(count));
+    }
+    let begun = Instant::now();
+    stage.screen.progress("waiting until each is ready");
+    stage.crew.run(count).await?;
+    let ready = begun.elapsed();
+    let names = stage.crew.names();
+    until(stage, "evenly", |shards| shards.are_even(&names)).await?;
+    Ok((ready, begun.elapsed()))
+}
+
+async fn more_replicas(stage: &mut Stage) -> anyhow::Result<()> {
+    let count = stage.crew.names().len() + 2;
+    stage.screen.chapter(&format!("{count} replicas: two more, and shards move"));
+    show_shards(stage, &stage.crew.shards().await?);
+    let (ready, even) = run(stage, count).await?;
+    stage.screen.fact(&format!(
+        "All ready after {}; all {SHARDS} shards shared evenly after {}:",
+        time(ready),
+        time(even)
+    ));
+    show_shards(stage, &stage.crew.shards().await?);
+    Ok(())
+}
+
+/// Waits until the shards are held as they should be.
+async fn until(stage: &Stage, how: &str, are_so: impl Fn(&Shards) -> bool) -> anyhow::Result<()> {
+    let deadline = Instant::now() + HELD_WITHIN;
     loop {
-        let shards = stage.fleet.shards().await?;
-        if stage.fleet.all_held(&shards, former) {
-            return Ok(shards);
+        let shards = stage.crew.shards().await?;
+        if are_so(&shards) {
+            return Ok(());
         }
-        stage.fleet.check()?;
+        stage.crew.check()?;
         stage.screen.progress(&format!("{} of {SHARDS} shards held", SHARDS - shards.unheld()));
         if Instant::now() > deadline {
-            bail!("after {} s the shards are held like this: {}", within.as_secs(), shards.map());
+            let map = stage.crew.map(&shards, &[]);
+            bail!("after {} s the shards are not held {how}, but like this: {map}", HELD_WITHIN.as_secs());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -77,10 +107,8 @@ pub(super) async fn all_held(stage: &Stage, former: &[String], within: Duration)
 
 /// The map of shards, and how many each replica holds.
 pub(super) fn show_shards(stage: &Stage, shards: &Shards) {
-    stage.screen.block(&shards.map());
-    let held = |replica: &crate::fleet::Replica| format!("{}: {}", replica.name(), shards.held_by(replica.name()));
-    let held: Vec<String> = stage.fleet.replicas().iter().map(held).collect();
-    stage.screen.block(&held.join("   "));
+    stage.screen.block(&stage.crew.map(shards, &[]));
+    stage.screen.block(&stage.crew.counts(shards));
 }
 
 async fn sample(stage: &Stage) -> anyhow::Result<()> {
@@ -111,7 +139,7 @@ async fn everything_goes(stage: &mut Stage, many: &Many) -> anyhow::Result<()> {
     many.delete_syncs(stage).await?;
     let look = |left: usize| {
         screen.progress(&format!("{} copies left", thousands(left)));
-        stage.fleet.check()
+        stage.crew.check()
     };
     let last = many.gone(look).await?;
     screen.fact(&format!(
@@ -123,16 +151,18 @@ async fn everything_goes(stage: &mut Stage, many: &Many) -> anyhow::Result<()> {
     nothing_is_left(stage).await?;
     screen.fact("No ConfigMapSync and no copy is left; the sources stay what they were.");
     let begun = Instant::now();
-    screen.progress("SIGTERM to the replicas");
-    stage.fleet.terminate().await?;
-    let shards = stage.fleet.shards().await?;
-    if shards.unheld() != SHARDS {
-        bail!("the replicas ended on SIGTERM but did not release all shards: {}", shards.map());
+    if stage.crew.pods().is_some() {
+        screen.command(&scale(0));
     }
-    stage.screen.fact(&format!(
-        "After SIGTERM the replicas gave all shards back and ended with exit code 0, in {}.",
-        time(begun.elapsed())
-    ));
+    screen.progress("SIGTERM to the replicas");
+    stage.crew.terminate().await?;
+    let shards = stage.crew.shards().await?;
+    if shards.unheld() != SHARDS {
+        bail!("the replicas ended on SIGTERM but did not release all shards: {}", stage.crew.map(&shards, &[]));
+    }
+    stage
+        .screen
+        .fact(&format!("After SIGTERM the replicas gave all shards back and ended, in {}.", time(begun.elapsed())));
     Ok(())
 }
 

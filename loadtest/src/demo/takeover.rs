@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use configmapsync_operator::core::shard::SHARDS;
 
 use super::many::Many;
@@ -15,19 +15,20 @@ const LINE: Duration = Duration::from_secs(1);
 
 /// Tells it.
 pub(super) async fn happens(stage: &mut Stage, many: &mut Many) -> anyhow::Result<()> {
-    let victim =
-        stage.fleet.replicas().get(1).context("one replica alone cannot be taken over from")?.name().to_owned();
-    stage.screen.chapter(&format!("{victim} is killed, and the source changes at that moment"));
-    let before = stage.fleet.shards().await?;
+    let victim = stage.crew.victim()?;
+    stage.screen.chapter("A replica is killed, and the source changes at that moment");
+    let before = stage.crew.shards().await?;
     show_shards(stage, &before);
     let former: Vec<String> =
         before.sessions().into_iter().filter(|session| session.starts_with(&format!("{victim}-"))).collect();
 
-    stage.fleet.kill(&victim)?;
+    stage.crew.kill(&victim).await?;
     let killed = Instant::now();
     many.write_next(stage).await?;
     stage.screen.say(&format!(
-        "SIGKILL; a moment later the source changes. Shard by shard, and how many of {} copies have the change:",
+        "SIGKILL to {victim}{}; a moment later the source changes. Shard by shard, x for those of the dead, and how many of {} \
+         copies have the change:",
+        if stage.crew.pods().is_some() { ", which its kubelet starts again" } else { "" },
         thousands(many.total())
     ));
     let taken = watch(stage, many, &former, killed).await?;
@@ -41,22 +42,22 @@ pub(super) async fn happens(stage: &mut Stage, many: &mut Many) -> anyhow::Resul
     let last = many.arrive(stage).await?;
     stage.screen.fact(&format!(
         "One more change, with {} replicas: in the last copy after {}.",
-        stage.fleet.replicas().len(),
+        stage.crew.names().len(),
         time(last.duration_since(sent))
     ));
-    show_shards(stage, &stage.fleet.shards().await?);
+    show_shards(stage, &stage.crew.shards().await?);
     Ok(())
 }
 
 /// Shows how shards move and copies arrive; returns how long after the kill all shards were held again.
 async fn watch(stage: &Stage, many: &Many, former: &[String], killed: Instant) -> anyhow::Result<Duration> {
-    let within = stage.arguments.lease_duration() * 3 + Duration::from_secs(30);
+    let within = stage.lease_duration * 3 + Duration::from_secs(30);
     let (mut shown, mut next_line) = (String::new(), Instant::now());
     loop {
-        let shards = stage.fleet.shards().await?;
-        let held = stage.fleet.all_held(&shards, former);
+        let shards = stage.crew.shards().await?;
+        let held = shards.all_held_by(&stage.crew.names(), former);
         let (seconds, copies) = (killed.elapsed().as_secs_f64(), many.arrived());
-        let line = format!("{} {:>5}", shards.map(), thousands(copies));
+        let line = format!("{} {:>5}", stage.crew.map(&shards, former), thousands(copies));
         if (held || Instant::now() >= next_line) && line != shown {
             stage.screen.block(&format!("{seconds:>4.1}s {line}"));
             shown = line;
@@ -65,9 +66,13 @@ async fn watch(stage: &Stage, many: &Many, former: &[String], killed: Instant) -
         if held {
             return Ok(killed.elapsed());
         }
-        stage.fleet.check()?;
+        stage.crew.check()?;
         if killed.elapsed() > within {
-            bail!("{} s after the kill the shards are held like this: {}", within.as_secs(), shards.map());
+            bail!(
+                "{} s after the kill the shards are held like this: {}",
+                within.as_secs(),
+                stage.crew.map(&shards, former)
+            );
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

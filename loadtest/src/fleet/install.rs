@@ -17,7 +17,8 @@ pub const NAMESPACE: &str = "configmapsync-system";
 pub const SERVICE_ACCOUNT: &str = "configmapsync-controller-manager";
 /// From the definition's coming in to its being served.
 const SERVED_WITHIN: Duration = Duration::from_secs(30);
-const DEPLOYMENT: &str = "configmapsync-controller-manager";
+/// The operator's Deployment.
+pub const DEPLOYMENT: &str = "configmapsync-controller-manager";
 
 const MANIFESTS: &str = include_str!("../../../deploy/install.yaml");
 

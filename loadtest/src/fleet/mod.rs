@@ -13,11 +13,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::ListParams;
 use kube::{Api, Client};
 use testbed::Cluster;
 
-pub use install::{NAMESPACE, SERVICE_ACCOUNT};
+pub use install::{DEPLOYMENT, NAMESPACE, SERVICE_ACCOUNT};
 pub use page::Page;
 pub use replica::{Replica, Usage, usage};
 pub use shards::Shards;
@@ -117,18 +116,17 @@ impl Fleet {
     /// # Errors
     /// When the Leases cannot be listed.
     pub async fn shards(&self) -> anyhow::Result<Shards> {
-        let leases = self.leases.list(&ListParams::default()).await.context("cannot list the Leases")?;
-        Ok(Shards::of(&leases.items))
+        Shards::read(&self.leases).await
     }
 
     /// Whether every shard has a holder among the replicas that run, and none among `former`, the names of sessions.
     pub fn all_held(&self, shards: &Shards, former: &[String]) -> bool {
-        shards.holders().all(|holder| {
-            holder.is_some_and(|holder| {
-                self.replicas.iter().any(|replica| shards::is_session_of(holder, replica.name()))
-                    && !former.iter().any(|name| name == holder)
-            })
-        })
+        shards.all_held_by(&self.names(), former)
+    }
+
+    /// The names of the replicas that run.
+    pub fn names(&self) -> Vec<String> {
+        self.replicas.iter().map(|replica| replica.name().to_owned()).collect()
     }
 
     /// Fails when a replica that should run has ended.

@@ -32,7 +32,8 @@ pub struct Page {
 }
 
 impl Page {
-    pub(super) fn parse(text: &str) -> Self {
+    /// Reads what a replica serves; lines that are none are left out.
+    pub fn parse(text: &str) -> Self {
         let sample = |line: &str| {
             let (series, value) = line.rsplit_once(' ')?;
             Some((series.to_owned(), value.parse().ok()?))

@@ -1,7 +1,10 @@
 //! Who holds which shard, as the Leases tell anyone who asks.
 
+use anyhow::Context as _;
 use configmapsync_operator::core::shard::SHARDS;
 use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use kube::api::ListParams;
 
 /// The Leases of shards are named so; two digits follow.
 const LEASE: &str = "configmapsync-shard-";
@@ -13,7 +16,16 @@ pub struct Shards {
 }
 
 impl Shards {
-    pub(super) fn of(leases: &[Lease]) -> Self {
+    /// Asks for the Leases of the operator's namespace.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn read(leases: &Api<Lease>) -> anyhow::Result<Self> {
+        let leases = leases.list(&ListParams::default()).await.context("cannot list the Leases")?;
+        Ok(Self::of(&leases.items))
+    }
+
+    fn of(leases: &[Lease]) -> Self {
         let mut holders = vec![None; SHARDS];
         for lease in leases {
             let number =
@@ -49,19 +61,39 @@ impl Shards {
         sessions
     }
 
-    /// One character a shard, in order: the last character of its holder's replica's name (`replica-1-0123abcd` gives
-    /// `1`), or a dot.
-    pub fn map(&self) -> String {
+    /// Whether every shard has a holder among these replicas, and none among `former`, the names of sessions.
+    pub fn all_held_by(&self, replicas: &[String], former: &[String]) -> bool {
+        self.holders().all(|holder| {
+            holder.is_some_and(|holder| {
+                replicas.iter().any(|replica| is_session_of(holder, replica))
+                    && !former.iter().any(|name| name == holder)
+            })
+        })
+    }
+
+    /// Whether these replicas hold all shards, and none of them more than one more than another.
+    pub fn are_even(&self, replicas: &[String]) -> bool {
+        let held = || replicas.iter().map(|replica| self.held_by(replica));
+        self.all_held_by(replicas, &[]) && held().max().unwrap_or(0) - held().min().unwrap_or(0) <= 1
+    }
+
+    /// One character a shard, in order: the number of its holder among `replicas`, from 1 on and with letters from 10 on; a
+    /// dot where nobody holds it, and `x` where one of the sessions `former` still does.
+    pub fn map(&self, replicas: &[String], former: &[String]) -> String {
         let letter = |holder: Option<&str>| {
-            let number = holder.and_then(|holder| holder.strip_prefix("replica-")?.split('-').next()?.chars().last());
-            number.unwrap_or(if holder.is_some() { '?' } else { '.' })
+            let Some(holder) = holder else { return '.' };
+            if former.iter().any(|name| name == holder) {
+                return 'x';
+            }
+            let place = replicas.iter().position(|replica| is_session_of(holder, replica));
+            place.and_then(|place| char::from_digit(u32::try_from(place + 1).ok()?, 36)).unwrap_or('?')
         };
         self.holders().map(letter).collect()
     }
 }
 
 /// Whether a session is one of the replica of this name: an end for the process, and perhaps one for the session, follow.
-pub(super) fn is_session_of(session: &str, replica: &str) -> bool {
+fn is_session_of(session: &str, replica: &str) -> bool {
     session.strip_prefix(replica).is_some_and(|rest| rest.starts_with('-'))
 }
 
@@ -89,7 +121,24 @@ mod tests {
             lease("configmapsync-shard-64", Some("replica-1-0123abcd")),
         ]);
         assert_eq!((shards.held_by("replica-1"), shards.held_by("replica-12"), shards.unheld()), (1, 1, 62));
-        assert_eq!(shards.map(), format!("1{}2", ".".repeat(62)));
+        let replicas = ["replica-1", "replica-12"].map(str::to_owned);
+        assert_eq!(shards.map(&replicas, &[]), format!("1{}2", ".".repeat(62)));
+        assert_eq!(shards.map(&replicas[1..], &["replica-1-0123abcd".to_owned()]), format!("x{}1", ".".repeat(62)));
         assert_eq!(shards.sessions(), ["replica-1-0123abcd", "replica-12-0123abcd"]);
+    }
+
+    #[test]
+    fn even_is_within_one_and_nobody_else() {
+        let replicas = ["replica-1", "replica-2"].map(str::to_owned);
+        let held = |first: usize| {
+            let holder = |shard| if shard < first { "replica-1-0123abcd" } else { "replica-2-0123abcd" };
+            let leases: Vec<Lease> =
+                (0..SHARDS).map(|shard| lease(&format!("{LEASE}{shard:02}"), Some(holder(shard)))).collect();
+            Shards::of(&leases)
+        };
+        assert!(held(32).are_even(&replicas));
+        assert!(!held(33).are_even(&replicas), "31 and 33");
+        assert!(!held(32).are_even(&replicas[..1]));
+        assert!(!held(32).all_held_by(&replicas, &["replica-2-0123abcd".to_owned()]));
     }
 }

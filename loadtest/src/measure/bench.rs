@@ -133,7 +133,11 @@ impl Bench {
             }
             self.screen.progress(&format!("{} shards without a holder", shards.unheld()));
             self.fleet.check()?;
-            anyhow::ensure!(begun.elapsed() < within, "shards are still held like this: {}", shards.map());
+            anyhow::ensure!(
+                begun.elapsed() < within,
+                "shards are still held like this: {}",
+                shards.map(&self.fleet.names(), &former)
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -1,8 +1,8 @@
 //! How one talks to a running cluster as its administrator, the same for each kind of cluster.
 
 use std::path::{Path, PathBuf};
-use std::process as std_process;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::{env, iter, process as std_process};
 
 use kube::{Client, Config};
 
@@ -77,6 +77,19 @@ impl Access {
     /// `kubectl` as administrator, to be given its arguments.
     pub fn kubectl(&self) -> std_process::Command {
         kubeconfig::kubectl(&self.kubectl, &self.kubeconfig, self.directory.path())
+    }
+
+    /// A program that runs `kubectl`, as administrator: it finds the cluster's first on its `PATH`.
+    pub fn command(&self, program: &str) -> std_process::Command {
+        let mut command = kubeconfig::kubectl(Path::new(program), &self.kubeconfig, self.directory.path());
+        let path = env::var_os("PATH").unwrap_or_default();
+        let path = iter::once(self.bin_dir().to_owned()).chain(env::split_paths(&path));
+        // A directory whose name cannot be in PATH is not found there, no worse than without it.
+        if let Ok(path) = env::join_paths(path) {
+            command.env("PATH", path);
+        }
+        command.env_remove("KUBECTL");
+        command
     }
 
     /// A file with a kubeconfig for a ServiceAccount, holding a token of its own that is valid for a day. It is removed with

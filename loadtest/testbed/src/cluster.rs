@@ -4,6 +4,7 @@ use std::env;
 use std::fs;
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use kube::Client;
@@ -19,7 +20,7 @@ pub enum Cluster {
     /// Started by us; everything can be done to it.
     Own(Box<ControlPlane>),
     /// Started by us, with a node that runs pods.
-    Node(Box<NodeCluster>),
+    Node(Arc<NodeCluster>),
     /// Someone's, named by `KUBECONFIG`: it can be used, but neither broken nor looked into.
     Given(Box<Access>),
 }

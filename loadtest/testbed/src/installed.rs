@@ -20,7 +20,8 @@ pub(crate) struct Arguments {
     /// Where it keeps its files; must be empty or absent, and is removed at the end [default: a temporary directory]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// The operator's image, as `make image` writes it [default: one that is built with the profile release]
+    /// The operator's image, as `make image` writes it [default: that of CONFIGMAPSYNC_IMAGE, or one that is
+    /// built with the profile release]
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
     /// Installs nothing
@@ -69,13 +70,9 @@ async fn up(arguments: &Arguments) -> anyhow::Result<NodeCluster> {
     }
     let image = match &arguments.image {
         Some(image) => image.clone(),
-        None => {
-            let image = cluster.dir().join("operator.tar");
-            operator::write(operator::NAME, "release", &image).await?;
-            said("the operator's image is built");
-            image
-        }
+        None => operator::to_run(&cluster.dir().join("operator.tar")).await?,
     };
+    said("the operator's image is there");
     cluster.load_image(&image).await?;
     said("the node has the image");
     kubectl(&cluster, &["apply", "-f", path(&arguments.manifests)?]).await?;

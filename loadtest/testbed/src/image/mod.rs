@@ -20,7 +20,7 @@ pub struct Image {
     architecture: &'static str,
     /// The program's name in the root directory, and where it is now.
     program: (String, PathBuf),
-    /// Other names of the program.
+    /// Other names of the program: paths from the root directory, without the leading slash.
     links: Vec<String>,
     /// `UID:GID`, or the superuser if empty.
     user: String,
@@ -50,6 +50,13 @@ impl Image {
             user: String::new(),
             ports: Vec::new(),
         })
+    }
+
+    /// Gives the program another name: a path from the root directory, such as `bin/kill`.
+    #[must_use]
+    pub fn with_link(mut self, path: &str) -> Self {
+        self.links.push(path.to_owned());
+        self
     }
 
     /// Writes the archive, which `docker load`, `podman load` and `ctr images import` take.
@@ -96,7 +103,8 @@ impl Image {
         for link in &self.links {
             let mut header = header(0o777, 0);
             header.set_entry_type(tar::EntryType::Symlink);
-            tar.append_link(&mut header, link, name)?;
+            let up = "../".repeat(link.matches('/').count());
+            tar.append_link(&mut header, link, format!("{up}{name}"))?;
         }
         Ok(tar.into_inner()?)
     }

@@ -55,9 +55,8 @@ pub async fn build(profile: &str) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// When it is not a static program.
 pub fn image(name: &str, program: &Path) -> anyhow::Result<Image> {
-    let mut image = Image::of_program(name, program)?;
     // The name that the program had in the operator's first edition, for Deployments that call it.
-    image.links = vec!["manager".to_owned()];
+    let mut image = Image::of_program(name, program)?.with_link("manager");
     image.user = "65532:65532".to_owned();
     image.ports = vec![8080, 8081];
     Ok(image)
@@ -77,4 +76,17 @@ pub async fn write(name: &str, profile: &str, archive: &Path) -> anyhow::Result<
         bail!("{} has {size} bytes, of at most {LARGEST}: see what it has grown by", archive.display());
     }
     Ok(())
+}
+
+/// The image to run: the archive that `CONFIGMAPSYNC_IMAGE` names, or else one with the profile `release`, built and written
+/// to `archive`.
+///
+/// # Errors
+/// As [`write`].
+pub async fn to_run(archive: &Path) -> anyhow::Result<PathBuf> {
+    if let Some(image) = env::var_os("CONFIGMAPSYNC_IMAGE").filter(|value| !value.is_empty()) {
+        return Ok(image.into());
+    }
+    write(NAME, "release", archive).await?;
+    Ok(archive.to_owned())
 }

@@ -167,14 +167,31 @@ impl NodeCluster {
         // Some paths are other ones in there.
         let copy = self.dir().join(format!("image-{}.tar", self.number()));
         fs::copy(archive, &copy).with_context(|| format!("cannot read the image {}", archive.display()))?;
-        let mut ctr = self.enter();
-        ctr.arg(self.node_bin_dir.join("ctr")).args(["--address", files::SOCKET, "--namespace", "k8s.io"]);
-        let output = ctr.args(["images", "import"]).arg(&copy).output().context("cannot run nsenter")?;
+        let output = self.ctr().args(["images", "import"]).arg(&copy).output().context("cannot run nsenter")?;
         fs::remove_file(&copy)?;
         if !output.status.success() {
             bail!("containerd does not take {}: {}", archive.display(), String::from_utf8_lossy(&output.stderr));
         }
         Ok(())
+    }
+
+    /// Kills the program of a container with SIGKILL, as if it had crashed. The id is that of the pod's status, behind
+    /// `containerd://`.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn crash(&self, container: &str) -> anyhow::Result<()> {
+        let output = self.ctr().args(["tasks", "kill", "--signal", "SIGKILL", container]).output()?;
+        if !output.status.success() {
+            bail!("the container {container} cannot be killed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    }
+
+    fn ctr(&self) -> std_process::Command {
+        let mut ctr = self.enter();
+        ctr.arg(self.node_bin_dir.join("ctr")).args(["--address", files::SOCKET, "--namespace", "k8s.io"]);
+        ctr
     }
 
     /// A command that runs inside the node, to be given a program and its arguments: it has the host's files, and the node's
