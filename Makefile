@@ -41,7 +41,7 @@ help: ## Show this list
 	@echo "KUBECONFIG names the cluster. IMG=$(IMG)"
 
 .PHONY: demo
-demo: ## The main job on a real control plane; KEEP=1 leaves it up
+demo: ## The main job on a real cluster; KEEP=1 leaves it up, PROCESSES=1 without a node
 	@loadtest/testbed/build.sh >/dev/null
 	cargo build --release --locked -p configmapsync-operator -p loadtest
 	@cargo run --release --locked --quiet -p loadtest --bin demo -- $(ARGS)

@@ -68,19 +68,21 @@ impl Screen {
 
     /// A command that is run, as one would type it.
     pub fn command(&self, text: &str) {
-        self.line(&format!("  {}", self.paint("36", &format!("$ {text}"))));
+        // Two columns less, for the backslash.
+        let lines = wrap(text, BLOCK - 2);
+        for (number, line) in lines.iter().enumerate() {
+            let begin = if number == 0 { "$ " } else { "    " };
+            let end = if number + 1 == lines.len() { "" } else { " \\" };
+            self.line(&format!("  {}", self.paint("36", &format!("{begin}{line}{end}"))));
+        }
     }
 
     /// What a command answers, or a table: line by line as it is. What does not fit goes on in the next line.
     pub fn block(&self, text: &str) {
         for line in text.lines() {
-            let characters: Vec<char> = line.trim_end().chars().collect();
-            for (number, part) in characters.chunks(BLOCK).enumerate() {
+            for (number, part) in parts(line.trim_end(), BLOCK).iter().enumerate() {
                 let indent = if number == 0 { "    " } else { "      " };
-                self.line(&format!("{indent}{}", part.iter().collect::<String>()));
-            }
-            if characters.is_empty() {
-                self.line("");
+                self.line(format!("{indent}{part}").trim_end());
             }
         }
     }
@@ -135,6 +137,19 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// A line as it is, in parts of at most `width` characters: cut at a space where there is one in the second half.
+fn parts(line: &str, width: usize) -> Vec<String> {
+    let mut parts = Vec::new();
+    let mut rest: Vec<char> = line.chars().collect();
+    while rest.len() > width {
+        let space = rest[width / 2..=width].iter().rposition(|character| *character == ' ');
+        let next = rest.split_off(space.map_or(width, |place| width / 2 + place + 1));
+        parts.push(std::mem::replace(&mut rest, next).into_iter().collect::<String>().trim_end().to_owned());
+    }
+    parts.push(rest.into_iter().collect());
+    parts
+}
+
 /// `12,345`.
 pub fn thousands(number: usize) -> String {
     let digits = number.to_string();
@@ -167,6 +182,14 @@ mod tests {
         assert_eq!(wrap("one two  three\nfour", 8), ["one two", "three", "four"]);
         assert_eq!(wrap("enormous a", 3), ["enormous", "a"]);
         assert_eq!(wrap("", 3), [""]);
+    }
+
+    #[test]
+    fn what_is_shown_as_it_is_is_cut_at_a_space_or_else_anywhere() {
+        assert_eq!(parts("  one two", 9), ["  one two"]);
+        assert_eq!(parts("one two three", 8), ["one two", "three"]);
+        assert_eq!(parts("a enormous", 8), ["a enormo", "us"]);
+        assert_eq!(parts("", 8), [""]);
     }
 
     #[test]

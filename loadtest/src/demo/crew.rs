@@ -102,7 +102,9 @@ impl Crew {
     fn short(&self, place: usize, name: &str) -> String {
         match &self.players {
             Players::Processes(_) => name.to_owned(),
-            Players::Pods(_) => format!("{} …{}", place + 1, &name[name.rfind('-').unwrap_or(0)..]),
+            Players::Pods(_) => {
+                format!("{} {}", place + 1, name.rsplit('-').next().unwrap_or_default())
+            }
         }
     }
 

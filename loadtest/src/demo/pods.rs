@@ -10,7 +10,6 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use testbed::NodeCluster;
-use testbed::image::operator;
 
 use crate::fleet::{DEPLOYMENT, NAMESPACE, Page, Shards};
 
@@ -29,11 +28,8 @@ pub(super) struct Pods {
 }
 
 impl Pods {
-    /// Gives the node the image and runs `deploy/install.sh`; returns what that said and
-    /// how long it took.
+    /// Runs `deploy/install.sh`; the node has the image. Returns what that said and how long it took.
     pub(super) async fn install(cluster: Arc<NodeCluster>, client: Client) -> anyhow::Result<(Self, String, Duration)> {
-        let image = operator::to_run(&cluster.dir().join("operator.tar")).await?;
-        cluster.load_image(&image).await?;
         let mut script = tokio::process::Command::from(cluster.command("deploy/install.sh"));
         script.current_dir(ROOT).stdin(Stdio::null()).kill_on_drop(true);
         let begun = Instant::now();
@@ -108,7 +104,7 @@ impl Pods {
 
 /// As one would type it.
 pub(super) fn scale(count: usize) -> String {
-    format!("kubectl scale deployment {DEPLOYMENT} -n {NAMESPACE} --replicas={count}")
+    format!("kubectl scale -n {NAMESPACE} --replicas={count} deployment/{DEPLOYMENT}")
 }
 
 fn is_ready(pod: &Pod) -> bool {

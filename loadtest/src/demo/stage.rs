@@ -9,6 +9,7 @@ use configmapsync_operator::api::configmapsync::ConfigMapSync;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client, ResourceExt as _};
+use testbed::image::operator;
 use testbed::{Cluster, ControlPlane, NodeCluster, NodeOptions, Options};
 
 use super::Arguments;
@@ -44,8 +45,8 @@ impl Stage {
     /// Brings the cluster up and installs what the operator needs. Of processes none runs yet; pods do.
     pub(super) async fn set(arguments: Arguments, logs: PathBuf) -> anyhow::Result<Self> {
         let screen = Screen::new();
-        screen.chapter("A cluster");
-        let cluster = cluster(&arguments, &screen).await?;
+        let image = logs.with_file_name("demo-image.tar");
+        let cluster = cluster(&arguments, &screen, &image).await?;
         let client = writers::client(cluster.config())?;
         let version = client.apiserver_version().await.context("the API server does not answer")?.git_version;
         let (what, time) = (format!("Kubernetes {version}"), time(screen.elapsed()));
@@ -61,7 +62,7 @@ impl Stage {
             Cluster::Given(_) => format!("{what} at {}, as KUBECONFIG says.", cluster.config().cluster_url),
         });
         let (players, lease_duration) = match &cluster {
-            Cluster::Node(node) => (pods(Arc::clone(node), &client, &screen).await?, SHIPPED_LEASE),
+            Cluster::Node(node) => (pods(Arc::clone(node), &client, &screen, &image).await?, SHIPPED_LEASE),
             Cluster::Own(_) | Cluster::Given(_) => {
                 let lease_duration = Duration::from_secs(arguments.lease_duration.into());
                 let settings = Settings { lease_duration, logs, arguments: Vec::new() };
@@ -210,28 +211,36 @@ impl Stage {
     }
 }
 
-/// The cluster that `KUBECONFIG` names, or one of our own: with a node where one can stand.
-async fn cluster(arguments: &Arguments, screen: &Screen) -> anyhow::Result<Cluster> {
-    let processes = |why: &str| screen.say(&format!("Replicas are processes of this machine: {why}."));
-    if let Some(given) = Cluster::given().await? {
-        processes("the cluster is the one of KUBECONFIG");
-        return Ok(given);
-    }
-    let why = if arguments.processes { Some("--processes says so".to_owned()) } else { NodeCluster::missing() };
-    let Some(why) = why else {
-        screen.progress("starting a control plane and a node");
-        return Ok(Cluster::Node(Arc::new(NodeCluster::start(NodeOptions::default()).await?)));
+/// The cluster that `KUBECONFIG` names, or one of our own: with a node where one can stand, for which the image is built.
+async fn cluster(arguments: &Arguments, screen: &Screen, image: &Path) -> anyhow::Result<Cluster> {
+    let given = Cluster::given().await?;
+    let why = match &given {
+        Some(_) => Some("the cluster is the one of KUBECONFIG".to_owned()),
+        None if arguments.processes => Some("--processes says so".to_owned()),
+        None => NodeCluster::missing().map(|reason| format!("a node, which runs pods, {reason}")),
     };
-    processes(&if arguments.processes { why } else { format!("a node, to run pods, {why}") });
-    screen.progress("starting etcd, kube-apiserver and kube-controller-manager");
-    Ok(Cluster::Own(Box::new(ControlPlane::start(Options::default()).await?)))
+    if why.is_none() {
+        // First of all, since the compiler has much to say.
+        operator::write(operator::NAME, "release", image).await?;
+    }
+    screen.chapter("A cluster");
+    if let Some(why) = &why {
+        screen.say(&format!("Replicas are processes of this machine: {why}."));
+    }
+    screen.progress("starting its programs");
+    Ok(match (given, why) {
+        (Some(given), _) => given,
+        (None, None) => Cluster::Node(Arc::new(NodeCluster::start(NodeOptions::default()).await?)),
+        (None, Some(_)) => Cluster::Own(Box::new(ControlPlane::start(Options::default()).await?)),
+    })
 }
 
 /// The pods, installed as a user does it.
-async fn pods(node: Arc<NodeCluster>, client: &Client, screen: &Screen) -> anyhow::Result<Players> {
+async fn pods(node: Arc<NodeCluster>, client: &Client, screen: &Screen, image: &Path) -> anyhow::Result<Players> {
     screen.chapter("The operator is installed");
     screen.command("deploy/install.sh");
-    screen.progress("building the image, once, and waiting for the pods");
+    screen.progress("waiting for the pods");
+    node.load_image(image).await?;
     let (pods, said, took) = Pods::install(node, client.clone()).await?;
     screen.block(&said);
     screen.fact(&format!(
