@@ -20,6 +20,7 @@ mod limits;
 mod namespaces;
 mod observed;
 mod ownership;
+mod people;
 mod requests;
 mod rights;
 mod rivals;
