@@ -1,11 +1,11 @@
 //! What people, and the tools of people, see of a sync: the tables and descriptions of kubectl, `kubectl wait`,
 //! `kubectl explain`, kstatus.
 
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::bad_input::{relaxed, untyped};
-use crate::harness::{Bed, Case, eventually, seconds};
+use crate::harness::{Bed, Case, eventually, seconds, stays};
 
 /// A sync in each state that a user meets, by its name. The operator has ended, so that all of it stays as it is.
 async fn in_every_state(case: &Case<'_>) {
@@ -220,4 +220,24 @@ async fn kubectl_explains_every_field() {
     let explained =
         eventually("kubectl knows the kind", async || case.kubectl(&["explain", "cms.spec"], "").await).await;
     insta::assert_snapshot!("explain", explained.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"));
+}
+
+#[tokio::test]
+async fn a_condition_that_somebody_else_writes_stays() {
+    let case = Case::shared("conditions").await;
+    case.until_a_sync_works().await;
+    let mut conditions = json!(case.status("s").await.conditions);
+    conditions.as_array_mut().unwrap().push(json!({
+        "type": "Audited", "status": "True", "reason": "Seen", "message": "", "lastTransitionTime": "2025-01-23T10:30:45Z",
+    }));
+    let theirs = Patch::Merge(json!({ "status": { "conditions": conditions } }));
+    let written = case.syncs().patch_status("s", &PatchParams::default(), &theirs).await.unwrap();
+    stays("the sync", seconds(2), async || case.syncs().get("s").await.unwrap() == written).await;
+    case.patch(&case.src, "cm", json!({ "data": { "k": "w" } })).await;
+    case.until_copied(json!({ "k": "w" })).await;
+    case.until_ready("s").await;
+    assert_eq!(case.condition("s", "Audited").await.unwrap().reason, "Seen");
+    case.delete(&case.src, "cm").await;
+    case.until("s", "SourceAvailable", "False", "SourceNotFound").await;
+    assert_eq!(case.condition("s", "Audited").await.unwrap().reason, "Seen");
 }
