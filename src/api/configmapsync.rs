@@ -1,6 +1,8 @@
 //! `ConfigMapSync`: the custom resource. `crds/` is generated from the types here.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, ValidationRule};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON, ValidationRule,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, CustomResourceExt as _, KubeSchema};
 use schemars::JsonSchema;
@@ -26,9 +28,10 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Source", type_ = "string", json_path = ".spec.sourceNamespace"),
     printcolumn(name = "Destination", type_ = "string", json_path = ".spec.destinationNamespace"),
     printcolumn(name = "ConfigMap", type_ = "string", json_path = ".spec.configMapName"),
-    printcolumn(name = "Status", type_ = "string", json_path = ".status.syncStatus"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type=='Synced')].reason"),
     printcolumn(name = "Last Sync", type_ = "date", json_path = ".status.lastSyncTime"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Suspended", type_ = "boolean", json_path = ".spec.suspend", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
@@ -60,12 +63,12 @@ pub struct ConfigMapSyncSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination_name: Option<String>,
 
-    /// What to do when a ConfigMap that is not ours stands at the destination: Overwrite adopts it, Fail leaves it alone.
+    /// What to do when a ConfigMap that the operator did not write stands at the destination: Overwrite adopts it, Fail leaves it alone.
     #[schemars(schema_with = "conflict_policy")]
     #[serde(default = "overwrite", skip_serializing_if = "is_overwrite")]
     pub conflict_policy: String,
 
-    /// What becomes of the copy when this object is deleted or moved: Delete takes it along, Orphan leaves it without our marks.
+    /// What becomes of the copy when this object is deleted or moved: Delete takes it along, Orphan leaves it without the operator's marks.
     #[schemars(schema_with = "deletion_policy")]
     #[serde(default = "delete", skip_serializing_if = "is_delete")]
     pub deletion_policy: String,
@@ -103,7 +106,7 @@ policy!(
     is_overwrite,
     "Overwrite",
     "Fail",
-    "What to do when a ConfigMap that is not ours stands at the destination: Overwrite adopts it, Fail leaves it alone."
+    "What to do when a ConfigMap that the operator did not write stands at the destination: Overwrite adopts it, Fail leaves it alone."
 );
 policy!(
     deletion_policy,
@@ -111,7 +114,7 @@ policy!(
     is_delete,
     "Delete",
     "Orphan",
-    "What becomes of the copy when this object is deleted or moved: Delete takes it along, Orphan leaves it without our marks."
+    "What becomes of the copy when this object is deleted or moved: Delete takes it along, Orphan leaves it without the operator's marks."
 );
 policy!(
     source_missing_policy,
@@ -171,6 +174,9 @@ pub struct ObjectVersion {
 /// An object that was stored under an older definition must be able to lose its finalizer, whatever it holds. The server
 /// lets unchanged fields be as they were, but not the root of an object, nor a rule that it cannot even evaluate. So
 /// that a spec must be there is said by a rule of its own, which lets an old object without one pass.
+///
+/// An object that nobody has looked at yet observes generation -1: without a status, tools that go by kstatus would take
+/// it for done.
 #[must_use]
 pub fn definition() -> CustomResourceDefinition {
     let mut definition = ConfigMapSync::crd();
@@ -178,6 +184,9 @@ pub fn definition() -> CustomResourceDefinition {
         let root = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
         if let Some(root) = root {
             root.required = None;
+            if let Some(status) = root.properties.as_mut().and_then(|properties| properties.get_mut("status")) {
+                status.default = Some(JSON(serde_json::json!({ "observedGeneration": -1 })));
+            }
             root.x_kubernetes_validations = Some(vec![ValidationRule {
                 rule: "has(self.spec) || (oldSelf.hasValue() && !has(oldSelf.value().spec))".to_owned(),
                 message: Some("spec is missing: it names the source and the destination".to_owned()),

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
 use super::shard::Uid;
 
 /// A name, shared by all records that mention it.
@@ -136,6 +138,8 @@ pub struct Told {
     pub last_sync: Option<i64>,
     /// For each of [`super::status::CONDITIONS`]: its status and lastTransitionTime, if it stood there.
     pub conditions: [Option<ConditionTold>; 4],
+    /// Conditions of other types, which somebody else wrote: they are passed on.
+    pub foreign_conditions: Box<[Condition]>,
     /// [`super::status::Text::digest`] of the whole.
     pub digest: u64,
 }

@@ -248,8 +248,8 @@ fn condition(status: &'static str, reason: &'static str, message: impl Into<Cow<
     ConditionText { status: status.into(), reason: reason.into(), message: message.into() }
 }
 
-/// The status object for a text. A condition's lastTransitionTime moves only when its status does. `now`: seconds
-/// since 1970.
+/// The status object for a text. A condition's lastTransitionTime moves only when its status does, and conditions of
+/// types that are not ours are passed on. `now`: seconds since 1970.
 pub fn object(text: &Text, told: &Told, now: i64) -> ConfigMapSyncStatus {
     let time = |seconds: i64| Time(Timestamp::from_second(seconds).unwrap_or_default());
     let conditions =
@@ -279,7 +279,7 @@ pub fn object(text: &Text, told: &Told, now: i64) -> ConfigMapSyncStatus {
         observed_generation: text.observed_generation,
         source: text.source.map(version),
         copy: text.copy.map(version),
-        conditions: conditions.collect(),
+        conditions: conditions.chain(told.foreign_conditions.iter().cloned()).collect(),
     }
 }
 
@@ -316,6 +316,22 @@ mod tests {
             Verdict::CopyHeld(place("kube-system/my-app-config")),
         ];
         insta::assert_snapshot!(verdicts.iter().map(yaml).collect::<Vec<_>>().join("---\n"));
+    }
+
+    #[test]
+    fn conditions_of_others_are_passed_on() {
+        let mut sync = sync("a/s", 1, "a/x", "b/x");
+        let theirs = Condition {
+            type_: "Audited".to_owned(),
+            status: "True".to_owned(),
+            reason: "Seen".to_owned(),
+            message: String::new(),
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+            observed_generation: None,
+        };
+        sync.status.foreign_conditions = [theirs.clone()].into();
+        let text = text(&Verdict::SourceMissing, &sync, false, false);
+        assert_eq!(object(&text, &sync.status, 9).conditions.last(), Some(&theirs));
     }
 
     #[test]

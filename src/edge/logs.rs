@@ -11,8 +11,9 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt as _};
 
 use super::args::LogFormat;
 
-/// Libraries that say at `info` what only their authors want to know. A filter that names one of them wins.
-const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,kube_client=warn,kube_client::client::builder=off,kube_leader_election=warn,kube_runtime=warn,\
+/// Libraries that say at `info` what only their authors want to know, and kube itself, which warns of each list that
+/// is refused, as we do once. A filter that names one of them wins.
+const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,kube_client=error,kube_client::client::builder=off,kube_leader_election=warn,kube_runtime=error,\
                      rustls=warn,tower=warn";
 
 /// What the toggle adds for as long as it is on: our own modules in detail, whatever the filter said.

@@ -282,8 +282,10 @@ pub fn told(status: &ConfigMapSyncStatus) -> Told {
         copy: version(&status.copy),
         conditions: CONDITIONS.map(|kind| find(kind).map(condition_text)),
     };
-    if status.conditions.len() != text.conditions.iter().flatten().count() {
-        text.message.push('\0'); // somebody else's condition, or one twice: not what we write
+    let foreign = status.conditions.iter().filter(|condition| !CONDITIONS.contains(&condition.type_.as_str()));
+    let foreign: Box<[Condition]> = foreign.cloned().collect();
+    if status.conditions.len() != text.conditions.iter().flatten().count() + foreign.len() {
+        text.message.push('\0'); // one of ours twice: not what we write
     }
     Told {
         observed_generation: text.observed_generation,
@@ -299,6 +301,7 @@ pub fn told(status: &ConfigMapSyncStatus) -> Told {
                 since: condition.last_transition_time.0.as_second(),
             })
         }),
+        foreign_conditions: foreign,
         digest: text.digest(),
     }
 }

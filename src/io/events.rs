@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::instruments;
+use super::trouble::Trouble;
 use crate::api::names::FIELD_MANAGER;
 use crate::core::records::Sync;
 
@@ -82,6 +83,7 @@ impl EventSender {
     /// Sends until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut budget = Budget { tokens: BURST, at: Instant::now() };
+        let mut refused = false;
         loop {
             let next = tokio::select! {
                 () = stop.cancelled() => return,
@@ -101,7 +103,14 @@ impl EventSender {
             if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(5), sent).await {
                 metrics::counter!(instruments::EVENTS_DROPPED_TOTAL).increment(1);
                 let (namespace, name) = (reference.namespace, reference.name);
-                tracing::debug!(namespace, name, cause = %error, "an Event could not be sent");
+                // That the namespace of an object is gone is nobody's fault; a right that is missing is told once.
+                let trouble = Trouble::of(&error);
+                let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
+                if trouble.lasting && code != 404 && !std::mem::replace(&mut refused, true) {
+                    tracing::warn!(cause = %trouble, "no Event can be sent; the work goes on");
+                } else {
+                    tracing::debug!(namespace, name, cause = %trouble, "an Event could not be sent");
+                }
             }
         }
     }

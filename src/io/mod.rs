@@ -10,4 +10,5 @@ pub mod limiter;
 pub mod reader;
 pub mod refusal;
 pub mod streams;
+pub mod trouble;
 pub mod writer;

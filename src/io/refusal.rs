@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use kube::core::Status;
 
+use super::trouble;
+
 /// A request that did not do what it was sent for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -65,42 +67,21 @@ impl From<kube::Error> for Refusal {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => from_status(&status),
-            other => Self::Unavailable(with_causes(&other)),
+            other => Self::Unavailable(trouble::with_causes(&other)),
         }
     }
-}
-
-/// An error and what it was caused by, in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 fn from_status(status: &Status) -> Refusal {
     let details = status.details.as_ref();
     let named = details.map_or("", |details| details.name.as_str());
     let caused_by = |reason: &str| details.is_some_and(|details| details.causes.iter().any(|c| c.reason == reason));
-    let message = || {
-        if status.message.is_empty() {
-            format!("the API server answered {}", status.code)
-        } else {
-            status.message.clone()
-        }
-    };
+    let message = || trouble::remedy(status).unwrap_or_else(|| trouble::words(status));
     let retry_after = details.map_or(0, |details| details.retry_after_seconds);
     match status.code {
         404 if details.is_some_and(|details| details.kind == "namespaces") => Refusal::NoNamespace(named.to_owned()),
         404 if !named.is_empty() => Refusal::NotFound(named.to_owned()),
-        404 => Refusal::Unavailable(format!("{} (is the CustomResourceDefinition installed?)", message())),
+        404 => Refusal::Unavailable(message()),
         409 if status.reason == "AlreadyExists" => Refusal::AlreadyExists,
         409 => Refusal::Conflict,
         403 if caused_by("NamespaceTerminating") => Refusal::NamespaceTerminating,

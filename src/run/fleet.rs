@@ -19,6 +19,7 @@ use crate::core::shard::Uid;
 use crate::io::clock::Clock;
 use crate::io::instruments::{LEADER_ELECTION_MASTER_STATUS, SHARDS_UNHELD};
 use crate::io::leases::FLEET_LEADER;
+use crate::io::trouble::Trouble;
 
 /// How long the leader's Lease lives, whatever the lease duration of the sessions. With [`TURN`] a successor leads at
 /// most 23 s after the leader was killed, also when the leader's wall clock was far ahead ([`STALE`]).
@@ -28,6 +29,10 @@ const TURN: Duration = Duration::from_secs(5);
 /// A leader's Lease that has not changed for this long by our own clock is deleted, whatever the times in it say: the
 /// crate would believe a renewal in the year 9999 for ever, and cannot read a Lease without one.
 const STALE: Duration = Duration::from_secs(17);
+
+/// What this replica asks of the Leases here, for the log.
+const STAND: &str = "stand for fleet leader";
+const DELETE: &str = "delete";
 
 /// The fleet leader's task in each replica.
 struct Candidate {
@@ -72,7 +77,7 @@ impl Candidate {
         if self.led.take().is_some() {
             self.stopped_leading();
             if let Ok(Err(error)) = tokio::time::timeout(TURN, self.lock.step_down()).await {
-                warn!(%error, "could not step down as fleet leader; a successor waits for the Lease to run out");
+                warn!(lease = FLEET_LEADER, cause = %trouble(&error), "could not step down as fleet leader; a successor waits for the Lease to run out");
             }
         }
     }
@@ -82,6 +87,7 @@ impl Candidate {
         let asked = self.clock.now();
         match tokio::time::timeout(TURN, self.lock.try_acquire_or_renew()).await {
             Ok(Ok(LeaseLockResult::Acquired(_))) => {
+                self.tenures.leases().answered(STAND);
                 if self.led.replace(asked).is_none() {
                     info!(lease = FLEET_LEADER, "leading the fleet");
                     gauge!(LEADER_ELECTION_MASTER_STATUS, "name" => FLEET_LEADER).set(1);
@@ -90,14 +96,15 @@ impl Candidate {
                 return;
             }
             Ok(Ok(LeaseLockResult::NotAcquired(lease))) => {
+                self.tenures.leases().answered(STAND);
                 if self.led.take().is_some() {
                     self.stopped_leading();
                 }
                 self.clear_stale(place(&lease)).await;
                 return;
             }
-            Ok(Err(error)) => warn!(%error, lease = FLEET_LEADER, "could not stand for fleet leader"),
-            Err(_) => warn!(lease = FLEET_LEADER, "no answer in time to standing for fleet leader"),
+            Ok(Err(error)) => self.tenures.leases().fails(STAND, &trouble(&error)),
+            Err(_) => self.tenures.leases().fails(STAND, &Trouble::passing("no answer in time")),
         }
         // The crate knows no clock but the wall's, and a paused leader believes itself to lead: we do not.
         if self.led.is_some_and(|led| self.clock.now() >= led + TTL) {
@@ -121,8 +128,9 @@ impl Candidate {
             Some((seen, since)) if seen == (uid, version) => {
                 if now >= since + STALE {
                     info!(lease = FLEET_LEADER, "the fleet leader's Lease has long not changed: deleting it");
-                    if let Err(error) = self.tenures.leases().delete(FLEET_LEADER, uid, version).await {
-                        warn!(%error, lease = FLEET_LEADER, "could not delete a Lease");
+                    match self.tenures.leases().delete(FLEET_LEADER, uid, version).await {
+                        Ok(()) => self.tenures.leases().answered(DELETE),
+                        Err(error) => self.tenures.leases().fails(DELETE, &Trouble::of(&error)),
                     }
                 }
             }
@@ -138,11 +146,11 @@ impl Candidate {
         let dead = self.tenures.fleet().borrow().dead.clone();
         for session in dead {
             match self.tenures.leases().sweep(&session).await {
-                Ok(()) => info!(holder = %session.name, "swept the Lease of a session that is over"),
-                Err(error) => {
-                    warn!(holder = %session.name, %error, "could not sweep the Lease of a session that is over");
-                    return;
+                Ok(()) => {
+                    info!(session = %session.name, "swept the Lease of a session that is over");
+                    self.tenures.leases().answered(DELETE);
                 }
+                Err(error) => return self.tenures.leases().fails(DELETE, &Trouble::of(&error)),
             }
         }
     }
@@ -161,6 +169,17 @@ impl Candidate {
         info!(lease = FLEET_LEADER, "no longer leading the fleet");
         gauge!(LEADER_ELECTION_MASTER_STATUS, "name" => FLEET_LEADER).set(0);
         gauge!(SHARDS_UNHELD).set(0);
+    }
+}
+
+/// What an error of the election means.
+fn trouble(error: &kube_leader_election::Error) -> Trouble {
+    use kube_leader_election::Error as E;
+    match error {
+        E::GetLease(e) | E::CreateLease(e) | E::AcquireLease(e) | E::RenewLease(e) | E::ReleaseLease(e) => {
+            Trouble::of(e)
+        }
+        other => Trouble::passing(other.to_string()),
     }
 }
 

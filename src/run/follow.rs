@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ahash::AHashSet;
 use futures::{Stream, StreamExt as _};
 use kube::runtime::watcher::{self, Event};
+use tokio::time::Instant;
 
 use super::fanout::Fanout;
 use super::queue::{Cause, Queue};
@@ -16,12 +18,16 @@ use crate::core::shard::{Shard, Uid};
 use crate::io::decode::{ConfigMapObject, NamespaceObject, Object, SyncObject};
 use crate::io::events::Events;
 use crate::io::instruments;
+use crate::io::trouble::Trouble;
+
+/// A stream that is refused is opened again at least every 5 s.
+const REFUSED: Duration = Duration::from_secs(15);
 
 /// Whether a stream's first list is complete, and what is wrong with it, if something is.
 #[derive(Default)]
 pub struct Progress {
     listed: AtomicBool,
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Option<(Trouble, Instant)>>,
     done: tokio::sync::Notify,
 }
 
@@ -42,13 +48,28 @@ impl Progress {
         }
     }
 
-    /// The last error, while it lasts.
-    pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The last error, until something is heard again.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.last_trouble().as_ref().map(|(trouble, _)| trouble.clone())
     }
 
-    fn set_trouble(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    /// Whether somebody must mend something before anything is heard again. A watch that is no longer refused may stay
+    /// silent for long, so this is over when no refusal has come for a while.
+    pub fn is_refused(&self) -> bool {
+        self.last_trouble().as_ref().is_some_and(|(trouble, at)| trouble.lasting && at.elapsed() < REFUSED)
+    }
+
+    fn last_trouble(&self) -> MutexGuard<'_, Option<(Trouble, Instant)>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes an error, or that it is over. Whether that is news.
+    fn note(&self, trouble: Option<Trouble>) -> bool {
+        let now = trouble.map(|trouble| (trouble, Instant::now()));
+        let mut last = self.last_trouble();
+        let news = last.as_ref().map(|(trouble, _)| trouble) != now.as_ref().map(|(trouble, _)| trouble);
+        *last = now;
+        news
     }
 }
 
@@ -223,9 +244,9 @@ async fn each<K>(
         match event {
             Ok(event) => {
                 let done = matches!(event, Event::InitDone);
-                if progress.trouble().is_some() {
+                // The watcher says Init before each list, also before one that will be refused.
+                if !matches!(event, Event::Init) && progress.note(None) {
                     tracing::info!(stream = name, "the stream is whole again");
-                    progress.set_trouble(None);
                 }
                 handle(event);
                 if done && !progress.listed.swap(true, Ordering::AcqRel) {
@@ -233,42 +254,12 @@ async fn each<K>(
                 }
             }
             Err(error) => {
-                let cause = explain(name, &error);
-                if progress.trouble().as_ref() != Some(&cause) {
+                let trouble = Trouble::of_stream(&error);
+                let cause = trouble.to_string();
+                if progress.note(Some(trouble)) {
                     tracing::warn!(stream = name, cause, "the stream broke; it is resumed");
-                    progress.set_trouble(Some(cause));
                 }
             }
         }
     }
-}
-
-/// What went wrong, with the way out where we know it.
-fn explain(stream: &str, error: &watcher::Error) -> String {
-    let (watcher::Error::InitialListFailed(failed) | watcher::Error::WatchStartFailed(failed)) = error else {
-        return error.to_string();
-    };
-    match failed {
-        kube::Error::Api(status) => match status.code {
-            404 if stream == "configmapsyncs" => {
-                "the CustomResourceDefinition configmapsyncs.apps.kapendra.com is not installed: kubectl apply -f crds/"
-                    .to_owned()
-            }
-            401 | 403 => format!("{}: kubectl apply -f deploy/install.yaml grants it", status.message),
-            _ => status.message.clone(),
-        },
-        kube::Error::Service(_) | kube::Error::HyperError(_) => {
-            format!(
-                "the API server does not answer ({}): kubectl cluster-info tells whether it does",
-                innermost(failed)
-            )
-        }
-        _ => error.to_string(),
-    }
-}
-
-/// The cause of all causes: what lies around it says nothing to a reader.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.last().map(ToString::to_string).unwrap_or_default()
 }

@@ -79,6 +79,7 @@ type Streams = Vec<(&'static str, Arc<Progress>)>;
 /// What the probes ask.
 struct Vitals {
     streams: Mutex<Option<(Streams, Pulses)>>,
+    tenures: Mutex<Option<Tenures>>,
     start: Instant,
     /// When the dispatcher last went round, in milliseconds since the start; 0 before it began.
     ticked: AtomicU64,
@@ -86,7 +87,7 @@ struct Vitals {
 
 impl Vitals {
     fn new() -> Self {
-        Self { streams: Mutex::new(None), start: Instant::now(), ticked: AtomicU64::new(0) }
+        Self { streams: Mutex::default(), tenures: Mutex::default(), start: Instant::now(), ticked: AtomicU64::new(0) }
     }
 
     fn watch(&self, streams: Streams, pulses: Pulses) {
@@ -108,7 +109,12 @@ impl Vitals {
             }
             Err(format!("the dispatcher has not ticked for {} s", age.as_secs()))
         });
-        health.ready("streams", move || self.streams_are_fresh());
+        let vitals = self.clone();
+        health.ready("streams", move || vitals.streams_are_fresh());
+        health.ready("leases", move || {
+            let tenures = self.tenures.lock().unwrap_or_else(PoisonError::into_inner);
+            tenures.as_ref().and_then(Tenures::lacks).map_or(Ok(()), Err)
+        });
     }
 
     fn streams_are_fresh(&self) -> Result<(), String> {
@@ -118,6 +124,9 @@ impl Vitals {
             let trouble = progress.trouble().map(|trouble| format!(": {trouble}")).unwrap_or_default();
             if !progress.is_listed() {
                 return Err(format!("{name} are not listed yet{trouble}"));
+            }
+            if progress.is_refused() {
+                return Err(format!("{name} cannot be followed{trouble}"));
             }
             let age = pulses.age(name);
             if age > STALE {
@@ -197,6 +206,7 @@ impl Life {
         };
         let (tenures, changes) =
             Leadership::start(self.leases.clone(), settings.clone(), &self.tracker, self.end.clone());
+        *self.vitals.tenures.lock().unwrap_or_else(PoisonError::into_inner) = Some(tenures.clone());
         fleet::start(self.leases.clone(), &settings, tenures.clone(), &self.tracker, self.end.clone());
         let tools = self.tools(&tenures, events);
         self.spawn(dispatch(tools.clone(), self.queue.clone(), self.tracker.clone(), self.vitals.clone()));
@@ -206,8 +216,11 @@ impl Life {
             Ok(()) = is_restored => End::Restored,
             () = stop.cancelled() => {
                 let grace = self.config.grace_period.saturating_sub(Duration::from_secs(1));
-                let all = tenures.leave(grace).await;
-                tracing::info!(all, "shards are given back");
+                if tenures.leave(grace).await {
+                    tracing::info!("shards are given back");
+                } else {
+                    tracing::warn!("some shards could not be given back; others take them when the lease has run out");
+                }
                 End::Stopped
             }
         }
@@ -286,7 +299,10 @@ async fn dispatch(tools: Arc<Tools>, queue: Arc<Queue>, tracker: TaskTracker, vi
             let uid = job.uid;
             let worked = std::panic::AssertUnwindSafe(work(&tools, job)).catch_unwind().await;
             let (memo, fanout, outcome) = worked.unwrap_or_else(|_| {
-                tracing::error!(%uid, "the work on a sync panicked; it is tried again");
+                let sync = tools.world.sync(uid);
+                let (namespace, name) = sync.as_ref().map(|sync| (&*sync.key.namespace, &*sync.key.name)).unzip();
+                let shard = Shard::of(uid).index();
+                tracing::error!(namespace, name, shard, "the work on a sync panicked; it is tried again");
                 (Memo::default(), None, Outcome::Retry(Duration::from_secs(30)))
             });
             queue.done(uid, memo, outcome, source_of(&tools.world, uid), fanout);

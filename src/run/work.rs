@@ -231,7 +231,7 @@ impl Work<'_> {
         let wait = backoff::jittered(backoff::after(kind, attempt), rand::random());
         let message = format!("cannot {what}: {refusal}");
         let (namespace, name) = (&*sync.key.namespace, &*sync.key.name);
-        tracing::warn!(namespace, name, shard = self.shard.index(), attempt, retry_in = ?wait, cause = %refusal, "cannot {what}");
+        tracing::warn!(namespace, name, shard = self.shard.index(), attempt, retry_in = ?wait, request = what, cause = %refusal, "a request failed; it is tried again");
         self.tools.events.warning(sync, reason, message.clone());
         let about_sync = matches!(during, Step::Report(..) | Step::AddFinalizer { .. } | Step::RemoveFinalizer);
         if !about_sync {
@@ -264,7 +264,8 @@ impl Work<'_> {
                 Err(Refusal::Conflict) => self.local.forget_copy(&next.place),
                 Err(refusal) => {
                     self.memo.failures += 1;
-                    tracing::warn!(copy = %next.place, cause = %refusal, "a copy without a sync cannot be swept");
+                    let shard = self.shard.index();
+                    tracing::warn!(copy = %next.place, shard, cause = %refusal, "a copy without a sync cannot be swept");
                     return Outcome::Retry(backoff::after(Failure::Write, self.memo.failures));
                 }
             }
@@ -295,7 +296,8 @@ impl Work<'_> {
         }
         let spot = leftover(&self.tools.world, &self.local, next, uid);
         let step = spot.map_or(Step::Rest(None), |(_, spot)| plan::sweep(&spot.spot(), next.orphan));
-        tracing::info!(copy = %next.place, sync = %sync, shard = self.shard.index(), "sweeping a copy whose sync is gone");
+        let (namespace, name, shard) = (&*sync.namespace, &*sync.name, self.shard.index());
+        tracing::info!(namespace, name, shard, copy = %next.place, "sweeping a copy whose sync is gone");
         self.take_away(step).await?;
         Ok(None)
     }

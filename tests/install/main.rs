@@ -11,6 +11,7 @@ mod harness;
 
 mod contract;
 mod need;
+mod page;
 mod script;
 mod seed;
 mod setup;

@@ -1,5 +1,5 @@
 //! Something that the operator needs is missing when it starts: it says what and the command that mends it, lives on,
-//! and goes on by itself. (Its definition and its rights: `tests/it/faults.rs`.)
+//! and goes on by itself. (Its definition and its rights: `tests/it/need.rs`.)
 
 use testbed::Component;
 
@@ -39,12 +39,16 @@ async fn without_the_namespace_of_its_leases_it_says_so_and_goes_on_when_it_is_c
     // As `make run` does it: with an account that is not in that namespace.
     let flags = ["--lease-namespace=not-there"];
     let operator = Operator::launch(bed.cluster().kubeconfig(), bed.cluster().dir(), "no-namespace", &flags).await;
-    until_said(&operator, &["WARN", "a request to a Lease failed", "namespaces", "not-there", "not found"]).await;
+    let command = "kubectl create namespace not-there";
+    until_said(&operator, &["WARN", "requests to Leases fail", command]).await;
+    let ready = operator.get("/readyz").await.unwrap_err();
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains(command), "{ready}");
     bed.kubectl(&["create", "namespace", "not-there"], "").await.unwrap();
     eventually("it holds all shards", async || match operator.metric("configmapsync_shards_held", &[]).await {
         64.0 => Ok(()),
         held => Err(held.to_string()),
     })
     .await;
+    eventually("it is ready", async || operator.get("/readyz").await).await;
     works(&bed, &operator, "no-namespace").await;
 }

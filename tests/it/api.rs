@@ -85,7 +85,7 @@ async fn kubectl_shows_columns_and_knows_the_short_name() {
     let columns: Vec<&str> = lines.next().unwrap().split("  ").map(str::trim).filter(|word| !word.is_empty()).collect();
     assert_eq!(columns, ["NAME", "READY", "SOURCE", "DESTINATION", "CONFIGMAP", "STATUS", "LAST SYNC", "AGE"]);
     let row: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
-    assert_eq!(row[..6], ["shown", "True", &case.src, &case.dst, "cm", "Success"]);
+    assert_eq!(row[..6], ["shown", "True", &case.src, &case.dst, "cm", "SyncSucceeded"]);
     let wide = case.kubectl(&["get", "cms", "--namespace", &case.syncs, "--output=wide"], "").await.unwrap();
     assert!(wide.contains("ConfigMap synced successfully"), "{wide}");
     let all = case.kubectl(&["get", "kapendra", "--namespace", &case.syncs, "--output=name"], "").await.unwrap();

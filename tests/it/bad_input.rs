@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use crate::harness::{Bed, Case, FINALIZER, seconds};
 
 /// The schema of the definition, made to let everything pass.
-fn relaxed(document: &mut Value) {
+pub fn relaxed(document: &mut Value) {
     if document["kind"] == "CustomResourceDefinition" {
         let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
         document["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema;
     }
 }
 
-fn untyped(case: &Case<'_>) -> Api<DynamicObject> {
+pub fn untyped(case: &Case<'_>) -> Api<DynamicObject> {
     let resource = ApiResource::from_gvk(&kube::api::GroupVersionKind::gvk("apps.kapendra.com", "v1", "ConfigMapSync"));
     Api::namespaced_with(case.client.clone(), &case.syncs, &resource)
 }

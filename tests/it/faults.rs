@@ -91,48 +91,6 @@ async fn an_etcd_that_stops_for_three_seconds_in_the_middle_of_a_fan_out_loses_n
     .await;
 }
 
-// --- something is not installed ----------------------------------------------------------------------------------
-
-/// Waits until `/readyz` answers 503 with all these words.
-async fn until_in_need(operator: &Operator, words: &[&str]) {
-    eventually(format!("/readyz answers 503 and says {words:?}"), async || match operator.get("/readyz").await {
-        Err(answer) if answer.starts_with("HTTP/1.1 503") && words.iter().all(|word| answer.contains(word)) => Ok(()),
-        other => Err(format!("{other:?}")),
-    })
-    .await;
-    operator.get("/healthz").await.unwrap();
-    operator.until_said(words).await;
-}
-
-async fn works(bed: &Bed, operator: &Operator, name: &str) {
-    eventually("it is ready", async || operator.get("/readyz").await).await;
-    Case::on(bed, name).await.until_a_sync_works().await;
-    assert!(operator.is_running());
-}
-
-#[tokio::test]
-async fn without_its_definition_it_says_so_and_goes_on_when_that_is_applied() {
-    let Some(bed) = Bed::own("without_its_definition_it_says_so").await else { return };
-    bed.kubectl(&["delete", "crd", "configmapsyncs.apps.kapendra.com"], "").await.unwrap();
-    let operator = bed.operator_in_need("no-crd").await;
-    let words = ["CustomResourceDefinition", "configmapsyncs.apps.kapendra.com", "kubectl apply -f crds/"];
-    until_in_need(&operator, &words).await;
-    bed.install(|_| {}).await;
-    works(&bed, &operator, "no-crd").await;
-}
-
-#[tokio::test]
-async fn without_its_rights_it_says_which_and_goes_on_when_they_are_granted() {
-    let Some(bed) = Bed::own("without_its_rights_it_says_which").await else { return };
-    let binding = "clusterrolebinding/configmapsync-controller-manager";
-    bed.kubectl(&["delete", binding], "").await.unwrap();
-    let operator = bed.operator_in_need("no-rights").await;
-    let words = ["cannot list resource", "configmapsyncs", "kubectl apply -f deploy/install.yaml"];
-    until_in_need(&operator, &words).await;
-    bed.install(|_| {}).await;
-    works(&bed, &operator, "no-rights").await;
-}
-
 // --- a policy refuses --------------------------------------------------------------------------------------------
 
 const WORDS: &str = "copies are frozen until Monday";

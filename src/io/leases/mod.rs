@@ -8,7 +8,6 @@ mod parse;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
@@ -16,7 +15,6 @@ use http::Uri;
 use http::uri::PathAndQuery;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
-use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, Config};
 use tracing::{debug, info, warn};
@@ -27,6 +25,8 @@ pub use parse::Parser;
 use crate::api::names::FIELD_MANAGER;
 use crate::core::session::{Answer, Request, SessionName, SessionRecord, Timing};
 use crate::core::shard::{Shard, Uid};
+use crate::io::streams::Patience;
+use crate::io::trouble::{Trouble, Troubles};
 
 /// The name of the Lease by which the fleet leader is elected.
 pub const FLEET_LEADER: &str = "configmapsync-fleet-leader";
@@ -59,15 +59,15 @@ pub struct Leases {
     timing: Timing,
     /// What the names of our sessions begin with, for the log.
     base: String,
-    /// Whether the last request failed: an outage is told once, not with every heartbeat.
-    failing: Arc<AtomicBool>,
+    /// What fails: an outage is told once, not with every heartbeat.
+    troubles: Arc<Troubles>,
 }
 
 impl Leases {
     /// The Leases in this namespace. `client` is one of [`leases_client`].
     pub fn new(client: Client, namespace: &str, timing: Timing, base: &str) -> Self {
         let api = Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<Lease>(&()));
-        Self { client, api, timing, base: base.to_owned(), failing: Arc::default() }
+        Self { client, api, timing, base: base.to_owned(), troubles: Arc::default() }
     }
 
     /// Sends one request, once, and says what became of it.
@@ -79,9 +79,9 @@ impl Leases {
             }
         };
         let answer = tokio::time::timeout(self.timing.lease_request, sent).await;
-        let answer = answer.unwrap_or_else(|_| self.fail(request, "no answer in time"));
-        if answer != Answer::Failed && self.failing.swap(false, Ordering::Relaxed) {
-            info!(replica = %self.base, "requests to Leases are answered again");
+        let answer = answer.unwrap_or_else(|_| self.fail(request, &Trouble::passing("no answer in time")));
+        if answer != Answer::Failed {
+            self.answered(kind(request));
         }
         answer
     }
@@ -118,16 +118,32 @@ impl Leases {
         {
             return Answer::Conflict;
         }
-        self.fail(request, error)
+        self.fail(request, &Trouble::of(error))
     }
 
-    fn fail(&self, request: &Request, cause: impl fmt::Display) -> Answer {
-        if self.failing.swap(true, Ordering::Relaxed) {
-            debug!(replica = %self.base, ?request, %cause, "a request to a Lease failed");
-        } else {
-            warn!(replica = %self.base, ?request, %cause, "a request to a Lease failed; it is tried again until it is answered");
-        }
+    fn fail(&self, request: &Request, trouble: &Trouble) -> Answer {
+        debug!(replica = %self.base, ?request, cause = %trouble, "a request to a Lease failed");
+        self.fails(kind(request), trouble);
         Answer::Failed
+    }
+
+    /// Notes that requests of this kind fail, and says so once.
+    pub fn fails(&self, kind: &'static str, trouble: &Trouble) {
+        if self.troubles.begin(kind, trouble) {
+            warn!(replica = %self.base, request = kind, cause = %trouble, "requests to Leases fail; they are tried again until they are answered");
+        }
+    }
+
+    /// Notes that one of this kind was answered.
+    pub fn answered(&self, kind: &'static str) {
+        if self.troubles.end(kind) {
+            info!(replica = %self.base, request = kind, "requests to Leases are answered again");
+        }
+    }
+
+    /// What is missing, if something is that does not come by itself.
+    pub fn lacks(&self) -> Option<Trouble> {
+        self.troubles.lasting()
     }
 
     /// Deletes the Lease of a session that is dead, if it is still the very one that was judged.
@@ -162,13 +178,33 @@ impl Leases {
     /// All Leases in the namespace, ours told apart by their names and not by labels: a label that someone takes off
     /// would look like a deletion, and hide the Lease from whoever wants to create it anew.
     pub fn watch(&self) -> impl Stream<Item = watcher::Result<watcher::Event<DynamicObject>>> + Send + use<> {
-        watcher::watcher(self.api.clone(), watcher::Config::default()).backoff(Brief::default()).boxed()
+        let leases = self.clone();
+        // Soon, since no gate opens without a watch.
+        watcher::watcher(self.api.clone(), watcher::Config::default())
+            .backoff(Patience::up_to(Duration::from_secs(2)))
+            .inspect(move |event| match event {
+                Ok(watcher::Event::Init) => {}
+                Ok(_) => leases.answered(WATCH),
+                Err(error) => leases.fails(WATCH, &Trouble::of_stream(error)),
+            })
+            .boxed()
     }
 }
 
 impl fmt::Debug for Leases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Leases").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+const WATCH: &str = "watch";
+
+/// What a request is, in the words of a role.
+fn kind(request: &Request) -> &'static str {
+    match request {
+        Request::CreateSession { .. } | Request::CreateShard(..) => "create",
+        Request::LookAtSession(_) => "get",
+        Request::Renew { .. } | Request::EndSession(_) | Request::TakeShard(..) | Request::ReleaseShard(..) => "update",
     }
 }
 
@@ -179,28 +215,6 @@ fn done(lease: &DynamicObject) -> Answer {
 /// The name of a shard's Lease.
 pub fn shard_lease(shard: Shard) -> String {
     format::shard_lease(shard)
-}
-
-/// Between attempts to watch: soon, since no gate opens without a watch, and up to 2 s apart, with jitter.
-#[derive(Default)]
-struct Brief {
-    attempts: u32,
-}
-
-impl Iterator for Brief {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let longest = Duration::from_millis(100 << self.attempts.min(4)) + Duration::from_millis(400);
-        self.attempts = self.attempts.saturating_add(1);
-        Some(longest.mul_f64(rand::random_range(0.5..1.0)))
-    }
-}
-
-impl Backoff for Brief {
-    fn reset(&mut self) {
-        self.attempts = 0;
-    }
 }
 
 #[cfg(test)]
@@ -215,11 +229,5 @@ mod tests {
     fn requests_carry_their_timeout(#[case] uri: &str, #[case] expected: &str) {
         let with = with_timeout(&uri.parse().unwrap(), Duration::from_secs(2)).unwrap();
         assert_eq!(with, expected.parse::<Uri>().unwrap());
-    }
-
-    #[test]
-    fn the_watch_comes_back_soon() {
-        let mut brief = Brief::default();
-        assert!(brief.by_ref().take(20).all(|wait| (100..=2000).contains(&wait.as_millis())));
     }
 }

@@ -111,7 +111,7 @@ impl Parser {
             self.said.clear();
         }
         if self.said.insert((format!("{name}/{uid}"), what)) {
-            warn!(lease = name, "{what}");
+            warn!(lease = name, cause = what, "a Lease is not as we write it");
         }
     }
 }

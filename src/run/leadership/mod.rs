@@ -173,6 +173,11 @@ impl Tenures {
         self.fleet.clone()
     }
 
+    /// What leadership lacks, if it is something that does not come by itself: a right, a namespace.
+    pub fn lacks(&self) -> Option<String> {
+        self.leases.lacks().map(|trouble| trouble.to_string())
+    }
+
     /// The Leases of the fleet.
     pub(super) fn leases(&self) -> &Leases {
         &self.leases

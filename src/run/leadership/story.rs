@@ -50,7 +50,7 @@ impl Story {
                 }
             }
             Request::EndSession(ended) => {
-                info!(holder = %ended.name, result = word(answer), "asked for the end of a session");
+                info!(session = %ended.name, result = word(answer), "asked for the end of a session");
             }
             Request::ReleaseShard(shard, _, _, by) => {
                 info!(shard = shard.index(), holder = %by, result = word(answer), "asked for the release of a shard");
@@ -97,7 +97,7 @@ impl Story {
             Action::Rewatch => warn!("a renewal was done and the watch does not show it: watching anew"),
             Action::Left => info!("all shards are given up and the session has ended"),
             Action::Send(Request::EndSession(ended)) if ended.phase == Phase::Ended => {
-                info!(holder = %ended.name, "ending a session: not renewed within its lease, or our own");
+                info!(session = %ended.name, "ending a session: not renewed within its lease, or our own");
             }
             Action::Send(Request::CreateSession { name, .. }) => info!(session = %name, "beginning a session"),
             Action::Send(_) => {}

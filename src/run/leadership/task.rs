@@ -12,7 +12,6 @@ use kube::runtime::watcher::{self, Event};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
 use super::story::Story;
 use super::{Command, Settings, Shared, TenureEvent};
@@ -153,10 +152,7 @@ impl Task {
             Ok(Event::InitDone) => Some(Input::Relisted(std::mem::take(&mut self.listing))),
             Ok(Event::Apply(lease)) => self.parser.record(&lease).map(Input::Seen),
             Ok(Event::Delete(lease)) => self.parser.record(&lease).map(Input::Gone),
-            Err(error) => {
-                debug!(%error, "the watch on the Leases broke off");
-                None
-            }
+            Err(_) => None, // told already
         }
     }
 

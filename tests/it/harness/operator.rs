@@ -119,6 +119,12 @@ impl Operator {
         self.child.terminate(seconds(30)).await.unwrap()
     }
 
+    /// Waits until it has ended.
+    pub async fn end(&self) -> ExitStatus {
+        eventually("the operator ends", async || self.child.try_wait().unwrap().ok_or_else(|| "it runs".to_owned()))
+            .await
+    }
+
     /// Where its log is.
     pub fn log(&self) -> &Path {
         &self.log
