@@ -127,11 +127,13 @@ async fn a_new_sync_costs_three_requests_and_a_change_one_read_and_two_writes_a_
         case.until_sync_gone(name).await;
     }
     tokio::time::sleep(seconds(1)).await;
-    assert_eq!(
-        counted(&asked(&bed, mark)),
-        expected([("delete configmaps", 20), ("patch configmapsyncs", 20)]),
-        "20 syncs deleted"
-    );
+    let mut counts = counted(&asked(&bed, mark));
+    // Two streams have no common order: where a sync is seen to go before its copy, it is asked for before that is taken for a leftover.
+    for question in ["get configmapsyncs", "get customresourcedefinitions"] {
+        let asked = counts.remove(question).unwrap_or(0);
+        assert!(asked <= 3, "{question}: {asked} times");
+    }
+    assert_eq!(counts, expected([("delete configmaps", 20), ("patch configmapsyncs", 20)]), "20 syncs deleted");
 }
 
 #[tokio::test]
