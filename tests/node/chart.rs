@@ -42,12 +42,14 @@ async fn a_release_is_scaled_upgraded_and_removed_and_syncs_and_copies_stay() {
 
     // A number that the values give is the chart's: an upgrade brings it back.
     installed.scale(4).await;
+    installed.pods.until(4).await;
     upgrade(&installed, "flowSchema.enabled=false").await;
     assert_eq!(replicas().await, SHIPPED);
     // Without one it is whoever scales. The release that drops it leaves what Kubernetes takes for granted.
     upgrade(&installed, "replicaCount=null").await;
     assert_eq!(replicas().await, 1);
     installed.scale(3).await;
+    installed.pods.until(3).await;
     upgrade(&installed, "replicaCount=null,flowSchema.enabled=false").await;
     assert_eq!(replicas().await, 3);
     installed.pods.until(3).await;
