@@ -91,8 +91,11 @@ where
     Fut: Future<Output = Result<(), E>>,
     E: Into<anyhow::Error>,
 {
-    // First of all: until it is listened for, this signal ends the process.
+    // First of all: until they are listened for, SIGUSR1 ends the process, and SIGTERM is lost where it is process 1 of a
+    // container, which the kubelet then waits for until the grace period ends.
     let asked = signal(SignalKind::user_defined1()).context("SIGUSR1 cannot be listened for")?;
+    let terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;
+    let interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be listened for")?;
     let exporter = metrics::install().context("metrics cannot be set up")?;
     let health = Health::default();
     let ignored = args.ignored();
@@ -108,7 +111,7 @@ where
     helpers.spawn(exporter.clone().upkeep(helpers_stop.clone()));
     helpers.spawn(change_logs(asked, toggle, helpers_stop.clone()));
     server::start((&probes_at, health.clone()), (&metrics_at, exporter), &helpers, &helpers_stop).await?;
-    let outcome = until_stopped(config, health, replica).await;
+    let outcome = until_stopped([terminate, interrupt], config, health, replica).await;
     helpers_stop.cancel();
     helpers.close();
     if tokio::time::timeout(HELPERS_END, helpers.wait()).await.is_err() {
@@ -130,7 +133,12 @@ async fn change_logs(mut asked: Signal, mut toggle: logs::Toggle, stop: Cancella
 }
 
 /// Runs the replica until it ends by itself, or after a signal, for which it has the grace period.
-async fn until_stopped<F, Fut, E>(config: Config, health: Health, replica: F) -> anyhow::Result<()>
+async fn until_stopped<F, Fut, E>(
+    signals: [Signal; 2],
+    config: Config,
+    health: Health,
+    replica: F,
+) -> anyhow::Result<()>
 where
     F: FnOnce(Config, Health, CancellationToken) -> Fut,
     Fut: Future<Output = Result<(), E>>,
@@ -138,8 +146,7 @@ where
 {
     let grace = config.grace_period;
     let stop = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be listened for")?;
+    let [mut terminate, mut interrupt] = signals;
     let mut working = std::pin::pin!(replica(config, health, stop.clone()));
     let name = tokio::select! {
         ended = &mut working => return ended.map_err(Into::into),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::DynamicObject;
 use kube::discovery::ApiResource;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -141,17 +141,20 @@ impl Load {
             Report { changes: waits.len(), median: waits[waits.len() / 2], longest: waits[waits.len() - 1] }
         };
         let namespaces = Api::<k8s_openapi::api::core::v1::Namespace>::all(self.client.clone());
-        let both = [source_namespace(&self.name), copy_namespace(&self.name)];
-        for namespace in &both {
-            namespaces.delete(namespace, &DeleteParams::default()).await.unwrap();
+        for namespace in [source_namespace(&self.name), copy_namespace(&self.name)] {
+            namespaces.delete(&namespace, &DeleteParams::default()).await.unwrap();
         }
-        for namespace in &both {
-            let gone = async || match namespaces.get_opt(namespace).await {
-                Ok(None) => Ok(()),
-                other => Err(format!("{other:?}")),
-            };
-            eventually(&format!("{namespace} goes with its syncs"), gone).await;
-        }
+        // Whoever comes next finds none of them.
+        let kind = ApiResource::erase::<configmapsync_operator::api::ConfigMapSync>(&());
+        let syncs = Api::<DynamicObject>::namespaced_with(self.client, &source_namespace(&self.name), &kind);
+        eventually("all syncs go with their namespace", async || {
+            match syncs.list_metadata(&ListParams::default()).await {
+                Ok(list) if list.items.is_empty() => Ok(()),
+                Ok(list) => Err(format!("{} are left", list.items.len())),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await;
         report
     }
 }
