@@ -22,6 +22,7 @@ mod disruptions;
 mod image;
 mod install;
 mod installed;
+mod kustomize;
 mod level;
 mod load;
 mod pods;
