@@ -84,6 +84,7 @@ impl EventSender {
         let mut budget = Budget { tokens: BURST, at: Instant::now() };
         loop {
             let next = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 next = self.queue.recv() => next,
             };

@@ -8,6 +8,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 
+use super::chance;
 use super::client::Clients;
 use super::decode::{ConfigMapObject, NamespaceObject, SyncObject};
 use super::instruments;
@@ -64,7 +65,7 @@ impl Iterator for Patience {
     fn next(&mut self) -> Option<Duration> {
         let wait = self.next;
         self.next = (wait * 2).min(LONGEST);
-        Some(wait.mul_f64(rand::random_range(0.5..1.0)))
+        Some(wait.mul_f64(chance::random_range(0.5..1.0)))
     }
 }
 

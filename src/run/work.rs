@@ -18,6 +18,7 @@ use crate::core::plan::{self, Step};
 use crate::core::records::{Place, Sync};
 use crate::core::shard::{Shard, Uid};
 use crate::core::status::{self, Failed, Verdict};
+use crate::io::chance;
 use crate::io::events::Events;
 use crate::io::instruments as i;
 use crate::io::limiter::Limiter;
@@ -150,12 +151,12 @@ impl Work<'_> {
             }
             Some(wait) if wait == backoff::SOURCE_MISSING => {
                 let now = Instant::now();
-                let next = now + backoff::jittered(wait, rand::random());
+                let next = now + backoff::jittered(wait, chance::random());
                 let at = self.memo.recheck_at.filter(|at| *at > now).unwrap_or(next);
                 self.memo.recheck_at = Some(at);
                 Some(Outcome::Rest(Some(at - now)))
             }
-            Some(wait) => Some(Outcome::Rest(Some(backoff::jittered(wait, rand::random())))),
+            Some(wait) => Some(Outcome::Rest(Some(backoff::jittered(wait, chance::random())))),
             None => Some(Outcome::Rest(None)),
         }
     }
@@ -171,7 +172,7 @@ impl Work<'_> {
         match (&refusal, place) {
             (Refusal::GateClosed, _) => return Some(Outcome::Retry(Duration::from_millis(500))),
             (Refusal::ObserveOnly, _) => return Some(Outcome::Rest(None)),
-            (Refusal::Busy(wait), _) => return Some(Outcome::Retry(backoff::jittered(*wait, rand::random()))),
+            (Refusal::Busy(wait), _) => return Some(Outcome::Retry(backoff::jittered(*wait, chance::random()))),
             (Refusal::NoNamespace(_), Some(place)) if about_copy => {
                 self.local.put_namespace(&place.namespace, Home::Absent);
                 return None;
@@ -199,7 +200,7 @@ impl Work<'_> {
             (Refusal::Unavailable(_), _) if self.memo.unanswered < UNANSWERED => {
                 self.memo.unanswered += 1;
                 let wait = Duration::from_secs(1 << self.memo.unanswered);
-                return Some(Outcome::Retry(backoff::jittered(wait, rand::random())));
+                return Some(Outcome::Retry(backoff::jittered(wait, chance::random())));
             }
             // The sync itself changed: its event is on the way. Should it be slow, look again.
             (Refusal::Conflict | Refusal::NotFound(_), _) => {
@@ -228,7 +229,7 @@ impl Work<'_> {
         let (what, reason, kind) = describe(sync, during);
         self.memo.failures = self.memo.failures.max(sync.status.retry_count) + 1;
         let attempt = self.memo.failures;
-        let wait = backoff::jittered(backoff::after(kind, attempt), rand::random());
+        let wait = backoff::jittered(backoff::after(kind, attempt), chance::random());
         let message = format!("cannot {what}: {refusal}");
         let (namespace, name) = (&*sync.key.namespace, &*sync.key.name);
         tracing::warn!(namespace, name, shard = self.shard.index(), attempt, retry_in = ?wait, cause = %refusal, "cannot {what}");

@@ -27,6 +27,7 @@ pub use parse::Parser;
 use crate::api::names::FIELD_MANAGER;
 use crate::core::session::{Answer, Request, SessionName, SessionRecord, Timing};
 use crate::core::shard::{Shard, Uid};
+use crate::io::chance;
 
 /// The name of the Lease by which the fleet leader is elected.
 pub const FLEET_LEADER: &str = "configmapsync-fleet-leader";
@@ -193,7 +194,7 @@ impl Iterator for Brief {
     fn next(&mut self) -> Option<Duration> {
         let longest = Duration::from_millis(100 << self.attempts.min(4)) + Duration::from_millis(400);
         self.attempts = self.attempts.saturating_add(1);
-        Some(longest.mul_f64(rand::random_range(0.5..1.0)))
+        Some(longest.mul_f64(chance::random_range(0.5..1.0)))
     }
 }
 

@@ -128,7 +128,9 @@ impl World {
 
     /// A list of all syncs is complete: those that are not in it are gone.
     pub fn syncs_listed(&self, listed: &AHashSet<Uid>, woken: &mut Vec<Uid>) {
-        let gone: Vec<Uid> = self.syncs.iter().map(|entry| *entry.key()).filter(|uid| !listed.contains(uid)).collect();
+        let known = self.syncs.iter().map(|entry| *entry.key());
+        let mut gone: Vec<Uid> = known.filter(|uid| !listed.contains(uid)).collect();
+        gone.sort_unstable();
         for uid in gone {
             self.forget(uid, woken);
         }
@@ -196,7 +198,9 @@ impl World {
             }
         }
         seen.remove(&sync.uid());
+        let begin = woken.len();
         woken.extend(seen);
+        woken[begin..].sort_unstable();
     }
 
     /// What stands at the destination of this sync, which goes or moves away, is a leftover if it carries its mark.
@@ -284,7 +288,8 @@ impl World {
         let gone = |entry: &dashmap::mapref::multiple::RefMulti<'_, Place, Arc<Seen>>| {
             (!listed.contains(&entry.version.uid)).then(|| (entry.key().clone(), entry.version.rv))
         };
-        let gone: Vec<(Place, u64)> = self.configmaps.iter().filter_map(|entry| gone(&entry)).collect();
+        let mut gone: Vec<(Place, u64)> = self.configmaps.iter().filter_map(|entry| gone(&entry)).collect();
+        gone.sort_unstable_by_key(|(_, rv)| *rv);
         for (place, rv) in gone {
             self.configmap_deleted(&place, rv, sources, others);
         }
@@ -334,7 +339,8 @@ impl World {
     /// A list of all namespaces is complete.
     pub fn namespaces_listed(&self, listed: &AHashSet<Uid>, woken: &mut Vec<Uid>) {
         let gone = self.namespaces.iter().filter(|entry| !listed.contains(&entry.uid));
-        let gone: Vec<Name> = gone.map(|entry| entry.key().clone()).collect();
+        let mut gone: Vec<Name> = gone.map(|entry| entry.key().clone()).collect();
+        gone.sort_unstable();
         for name in gone {
             self.namespace_deleted(&name, woken);
         }

@@ -30,10 +30,12 @@ impl World {
         self.syncs.is_empty()
     }
 
-    /// The UIDs of all syncs, and of all copies that stand somewhere without one.
+    /// The UIDs of all syncs, and of all copies that stand somewhere without one, in order: what follows from the same
+    /// events is the same in every run.
     pub fn uids(&self) -> Vec<Uid> {
         let mut uids: Vec<Uid> = self.syncs.iter().map(|entry| *entry.key()).collect();
         uids.extend(self.leftovers.iter().map(|entry| *entry.key()).filter(|uid| !self.syncs.contains_key(uid)));
+        uids.sort_unstable();
         uids
     }
 
