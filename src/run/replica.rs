@@ -32,8 +32,8 @@ use crate::io::events::Events;
 use crate::io::instruments as i;
 use crate::io::limiter::{Limiter, Rate};
 use crate::io::reader::Reader;
-use crate::io::writer::{Gate, Writer};
 use crate::io::streams;
+use crate::io::writer::{Gate, Writer};
 
 /// A stream that said nothing for this long is not fresh: the server sends a bookmark about every minute, and a
 /// watch that is silent for 100 s is opened again.
@@ -82,11 +82,7 @@ pub struct Ground {
 impl Ground {
     /// The real one.
     pub fn of(cluster: kube::Config) -> Self {
-        Self {
-            server: Server::Remote(Box::new(cluster)),
-            clock: Clock::Boot,
-            gate: |tenures| Arc::new(tenures),
-        }
+        Self { server: Server::Remote(Box::new(cluster)), clock: Clock::Boot, gate: |tenures| Arc::new(tenures) }
     }
 }
 

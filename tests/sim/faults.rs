@@ -38,7 +38,8 @@ impl Faults {
     /// Rights what it is time for.
     pub fn pass(&mut self, sim: &mut Sim) {
         let now = sim.now;
-        let due: Vec<usize> = self.cuts.extract_if(.., |(until, _)| *until <= now).map(|(_, replica)| replica).collect();
+        let due: Vec<usize> =
+            self.cuts.extract_if(.., |(until, _)| *until <= now).map(|(_, replica)| replica).collect();
         for replica in due {
             let broken = sim.random.random_bool(0.5);
             sim.mend(replica, broken);

@@ -16,6 +16,9 @@ const PREFIX: &str = "configmapsync.apps.kapendra.com/";
 /// The names of shards' Leases begin so.
 pub const SHARD_LEASE: &str = "configmapsync-shard-";
 
+/// UIDs of objects that are somebody else's.
+pub type Protected = BTreeSet<String>;
+
 /// The laws, and what they have seen.
 #[derive(Default)]
 pub struct Laws {
@@ -27,8 +30,8 @@ pub struct Laws {
     pub stale: usize,
     /// Writes that took effect.
     pub writes: usize,
-    /// Objects that no replica may write.
-    pub protected: BTreeSet<Key>,
+    /// Objects that no replica may write, by UID.
+    pub protected: Protected,
     /// Who took a shard last, and when.
     tenures: BTreeMap<usize, (String, Duration)>,
 }
@@ -55,7 +58,9 @@ impl Laws {
     }
 
     fn lease(&mut self, now: Duration, effect: &Effect) {
-        let Some(shard) = effect.key.name.strip_prefix(SHARD_LEASE).and_then(|shard| shard.parse().ok()) else { return };
+        let Some(shard) = effect.key.name.strip_prefix(SHARD_LEASE).and_then(|shard| shard.parse().ok()) else {
+            return;
+        };
         let Some(after) = &effect.after else { return };
         if let Some(holder) = replica_of(&after["spec"]["holderIdentity"]) {
             self.tenures.insert(shard, (holder.to_owned(), now));
@@ -83,10 +88,10 @@ impl Laws {
     }
 
     fn copy(&mut self, now: Duration, sent: &Sent, effect: &Effect) {
-        if self.protected.contains(&effect.key) {
+        let Some(before) = &effect.before else { return };
+        if is_in(&self.protected, before) {
             self.breach(now, sent, "somebody else's object was written");
         }
-        let Some(before) = &effect.before else { return };
         if sent.request.method() == Method::DELETE {
             if annotation(before, "sync").is_none() || annotation(before, "adopted").is_some() {
                 self.breach(now, sent, "what we did not make was deleted");
@@ -112,6 +117,10 @@ impl Laws {
             sent.at.as_secs_f64()
         ));
     }
+}
+
+fn is_in(protected: &Protected, object: &Value) -> bool {
+    object["metadata"]["uid"].as_str().is_some_and(|uid| protected.contains(uid))
 }
 
 /// The replica of a session.
@@ -146,7 +155,7 @@ fn number(object: &Object) -> Option<u64> {
 // --- once things have settled ------------------------------------------------------------------------------------
 
 /// Whether all is as it should be; else one thing that is not.
-pub fn settled(server: &Server, replicas: &BTreeMap<usize, Replica>, protected: &BTreeSet<Key>) -> Result<(), String> {
+pub fn settled(server: &Server, replicas: &BTreeMap<usize, Replica>, protected: &Protected) -> Result<(), String> {
     shards_are_even(server, replicas)?;
     let mut wanting: BTreeMap<Key, Vec<&Object>> = BTreeMap::new();
     for (key, sync) in server.objects(Resource::Syncs) {
@@ -161,16 +170,21 @@ pub fn settled(server: &Server, replicas: &BTreeMap<usize, Replica>, protected: 
         contested(server, place, syncs, protected)?;
     }
     for (key, map) in server.objects(Resource::ConfigMaps) {
-        no_orphan(server, key, map)?;
+        // What another sync wants is left for it to take over, when it can.
+        if !wanting.contains_key(key) {
+            no_orphan(server, key, map)?;
+        }
     }
     Ok(())
 }
 
-fn contested(server: &Server, place: &Key, syncs: &[&Object], protected: &BTreeSet<Key>) -> Result<(), String> {
+fn contested(server: &Server, place: &Key, syncs: &[&Object], protected: &Protected) -> Result<(), String> {
     let standing = server.object(place);
-    let owner = standing.and_then(|copy| mark(copy)).and_then(|uid| syncs.iter().find(|sync| uid_of(sync) == Some(uid)));
+    let owner =
+        standing.and_then(|copy| mark(copy)).and_then(|uid| syncs.iter().find(|sync| uid_of(sync) == Some(uid)));
     for sync in syncs {
-        let is_owner = syncs.len() == 1 || owner.is_some_and(|owner| owner["metadata"]["uid"] == sync["metadata"]["uid"]);
+        let is_owner =
+            syncs.len() == 1 || owner.is_some_and(|owner| owner["metadata"]["uid"] == sync["metadata"]["uid"]);
         let told = |why: String| format!("{} -> {}/{}: {why}", name(sync), place.namespace, place.name);
         if is_owner {
             in_order(server, place, sync, protected).map_err(told)?;
@@ -180,21 +194,26 @@ fn contested(server: &Server, place: &Key, syncs: &[&Object], protected: &BTreeS
     }
     if syncs.len() > 1 && owner.is_none() {
         let sources = syncs.iter().filter(|sync| server.object(&source(sync)).is_some()).count();
-        if sources == syncs.len() && home(server, place).is_some() && !protected.contains(place) {
+        let may_wait = syncs.iter().any(|sync| sync["spec"]["conflictPolicy"] == "Fail") && standing.is_some();
+        if !may_wait
+            && sources == syncs.len()
+            && home(server, place).is_some()
+            && !standing.is_some_and(|it| is_in(protected, it))
+        {
             return Err(format!("{}/{} is wanted by {} and held by none", place.namespace, place.name, syncs.len()));
         }
     }
     Ok(())
 }
 
-fn in_order(server: &Server, place: &Key, sync: &Object, protected: &BTreeSet<Key>) -> Result<(), String> {
+fn in_order(server: &Server, place: &Key, sync: &Object, protected: &Protected) -> Result<(), String> {
     let status = &sync["status"];
     if status["observedGeneration"] != sync["metadata"]["generation"] {
         return Err(format!("its status is of generation {}", status["observedGeneration"]));
     }
     let ready = condition(sync, "Ready") == Some("True");
     let standing = server.object(place);
-    if protected.contains(place) && standing.is_some() {
+    if standing.is_some_and(|it| is_in(protected, it)) {
         return if ready { Err("it is Ready with somebody else's object".to_owned()) } else { Ok(()) };
     }
     let Some(source) = server.object(&source(sync)) else {
@@ -211,6 +230,11 @@ fn in_order(server: &Server, place: &Key, sync: &Object, protected: &BTreeSet<Ke
         return if ready { Err("it is Ready without a namespace".to_owned()) } else { Ok(()) };
     }
     let copy = standing.ok_or_else(|| format!("there is no copy; status {status}"))?;
+    let adopted = mark(copy).is_none() || annotation(copy, "adopted").is_some();
+    let left_alone = copy["immutable"] == true || sync["spec"]["conflictPolicy"] == "Fail";
+    if left_alone && adopted && condition(sync, "Stalled") == Some("True") {
+        return Ok(()); // somebody took our marks off
+    }
     for field in ["data", "binaryData"] {
         if copy[field] != source[field] {
             return Err(format!("{field} is {} and not {}; {}", copy[field], source[field], status["message"]));
@@ -238,7 +262,8 @@ fn no_orphan(server: &Server, key: &Key, map: &Object) -> Result<(), String> {
     let owner = server.objects(Resource::Syncs).find(|(_, sync)| uid_of(sync) == Some(uid));
     match owner {
         None => Err(format!("{}/{} is a copy whose sync is gone", key.namespace, key.name)),
-        Some((_, sync)) if sync["spec"]["suspend"] != true && destination(sync) != *key => {
+        // A move begins with the new copy: where that cannot be, the old one stays.
+        Some((_, sync)) if condition(sync, "Ready") == Some("True") && destination(sync) != *key => {
             Err(format!("{}/{} stands where its sync {} wants nothing", key.namespace, key.name, name(sync)))
         }
         Some(_) => Ok(()),

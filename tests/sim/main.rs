@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy excuses test functions, not their helpers")]
 
 mod faults;
+mod found;
 mod laws;
 mod network;
 mod play;
@@ -13,4 +14,5 @@ mod replica;
 mod seeds;
 mod server;
 mod sim;
+mod stage;
 mod wire;

@@ -60,7 +60,13 @@ impl People {
 
     fn foreign(&self, sim: &mut Sim, namespace: &str, name: &str, body: Value) {
         self.map(sim, namespace, name, body);
-        sim.laws.protected.insert(Key::map(namespace, name));
+        self.protect(sim, &Key::map(namespace, name));
+    }
+
+    fn protect(&self, sim: &mut Sim, key: &Key) {
+        if let Some(uid) = sim.server.object(key).and_then(|object| object["metadata"]["uid"].as_str()) {
+            sim.laws.protected.insert(uid.to_owned());
+        }
     }
 
     /// Creates a source, or changes it.
@@ -72,11 +78,11 @@ impl People {
         if immutable {
             body["immutable"] = json!(true);
         }
-        sim.laws.protected.insert(key.clone());
         if sim.server.request(Method::PUT, &key.path(), &body).0.code != 200 {
             sim.server.request(Method::DELETE, &key.path(), &Value::Null);
             sim.server.request(Method::POST, &key.collection(), &body);
         }
+        self.protect(sim, &key);
     }
 
     fn create_sync(&mut self, sim: &mut Sim) {
@@ -112,8 +118,10 @@ impl People {
 
     fn any_copy(&self, sim: &mut Sim) -> Option<(Key, Value)> {
         let protected = sim.laws.protected.clone();
-        self.any(sim, Resource::ConfigMaps, |key, _| TARGETS.contains(&&*key.namespace) && key.name != "kube-root-ca.crt"
-            && !protected.contains(key))
+        let theirs = |map: &Value| map["metadata"]["uid"].as_str().is_some_and(|uid| protected.contains(uid));
+        self.any(sim, Resource::ConfigMaps, |key, map| {
+            TARGETS.contains(&&*key.namespace) && key.name != "kube-root-ca.crt" && !theirs(map)
+        })
     }
 
     /// Does one thing.
@@ -170,7 +178,9 @@ impl People {
             2 | 3 => json!({"data": {"k": "tampered", "n": null}}),
             4 => json!({"metadata": {"labels": {"team": "blue"}, "annotations": {"note": "theirs"}}}),
             5 => json!({"metadata": {"finalizers": ["example.com/held"]}}),
-            _ if copy["metadata"]["annotations"].is_object() => json!({"metadata": {"annotations": null, "labels": null}}),
+            _ if copy["metadata"]["annotations"].is_object() => {
+                json!({"metadata": {"annotations": null, "labels": null}})
+            }
             _ => return,
         };
         sim.server.request(Method::PATCH, &key.path(), &patch);
@@ -234,7 +244,8 @@ impl People {
     /// Lets go of what would keep things from settling.
     pub fn make_peace(&mut self, sim: &mut Sim) {
         TARGETS.iter().for_each(|name| self.namespace(sim, name));
-        let all = |sim: &Sim, resource| -> Vec<Key> { sim.server.objects(resource).map(|(key, _)| key.clone()).collect() };
+        let all =
+            |sim: &Sim, resource| -> Vec<Key> { sim.server.objects(resource).map(|(key, _)| key.clone()).collect() };
         for key in all(sim, Resource::ConfigMaps) {
             sim.server.request(Method::PATCH, &key.path(), &json!({"metadata": {"finalizers": null}}));
         }

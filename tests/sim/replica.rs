@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use configmapsync_operator::core::shard::Shard;
 use configmapsync_operator::io::client::Server;
 use configmapsync_operator::io::clock::Clock;
 use configmapsync_operator::io::writer::Gate;
-use configmapsync_operator::core::shard::Shard;
 use configmapsync_operator::run::config::Config;
 use configmapsync_operator::run::health::Health;
 use configmapsync_operator::run::leadership::Tenures;
@@ -82,7 +82,11 @@ impl Replica {
         let ground = Ground {
             server: Server::Within(wire.service()),
             clock: Clock::Tokio(epoch),
-            gate: if start.gate_held_open { |tenures| Arc::new(HeldOpen(tenures)) } else { |tenures| Arc::new(tenures) },
+            gate: if start.gate_held_open {
+                |tenures| Arc::new(HeldOpen(tenures))
+            } else {
+                |tenures| Arc::new(tenures)
+            },
         };
         let work = run_on(ground, config(&name), Health::default(), stop.clone());
         let done = runtime.spawn(async move { work.await.unwrap() });

@@ -1,7 +1,7 @@
 //! One play per seed.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -74,12 +74,13 @@ fn play(seed: u64) -> Result<Played, String> {
         sim.run_for(Duration::from_millis(500));
         settle(&mut sim, REPAIRED).map_err(|why| format!("after a late write: {why}"))?;
     }
+    let requests = sim.requests.values().sum();
     rest(&mut sim)?;
     Ok(Played {
         fingerprint: sim.fingerprint(),
         simulated: sim.now,
         settled,
-        requests: sim.requests.values().sum(),
+        requests,
         writes: sim.laws.writes,
         stale: sim.laws.stale,
     })

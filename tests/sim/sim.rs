@@ -46,7 +46,12 @@ pub fn log() {
         }));
         if let Ok(filter) = std::env::var("SIM_LOG") {
             let filter = format!("warn,configmapsync_operator={filter},sim={filter}");
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+            tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .with_writer(std::io::stderr)
+                .with_ansi(false)
+                .without_time()
+                .init();
         }
     });
 }
@@ -291,7 +296,9 @@ impl Sim {
                     self.laws.wrote(&self.server, self.now, &sent, &effect, &self.replicas);
                 }
                 match fate.answer_lost_after {
-                    Some(after) => self.at(self.now + after, Item::Reply(sent.reply, Err("the connection broke".into()))),
+                    Some(after) => {
+                        self.at(self.now + after, Item::Reply(sent.reply, Err("the connection broke".into())))
+                    }
                     None => self.at(down, Item::Reply(sent.reply, Ok(wire::response(&answer)))),
                 }
             }

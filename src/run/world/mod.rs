@@ -178,8 +178,8 @@ impl World {
         }
     }
 
-    /// Those whose case depends on where this sync reads and writes: who wants the same place, and, since a ring may
-    /// have closed or opened, who is downstream.
+    /// Those whose case depends on where this sync reads and writes: who wants the same place or left a copy there, and,
+    /// since a ring may have closed or opened, who is downstream.
     fn neighbours(&self, sync: &Sync, woken: &mut Vec<Uid>) {
         let Ok(spec) = &sync.spec else { return };
         let mut downstream = vec![spec.destination.clone()];
@@ -187,6 +187,8 @@ impl World {
         if let Some(rivals) = self.destinations.get(&spec.destination) {
             seen.extend(rivals.iter().copied());
         }
+        // Whose copy stands there, though it wants it no more: it was left for this sync to take over.
+        seen.extend(self.mark_at(&spec.destination));
         while let Some(place) = downstream.pop() {
             let dependants = self.sources.get(&place).map(|source| source.uids.clone()).unwrap_or_default();
             for uid in dependants {

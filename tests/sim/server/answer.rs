@@ -42,7 +42,12 @@ impl Answer {
     /// 404.
     pub fn not_found(key: &Key) -> Self {
         let (group, plural) = key.resource.group();
-        Self::failure(404, "NotFound", format!("{plural} \"{}\" not found", key.name), details(group, plural, &key.name))
+        Self::failure(
+            404,
+            "NotFound",
+            format!("{plural} \"{}\" not found", key.name),
+            details(group, plural, &key.name),
+        )
     }
 
     /// 409: it is there already.
@@ -72,8 +77,7 @@ impl Answer {
         let (group, plural) = key.resource.group();
         let mut details = details(group, plural, &key.name);
         let why = format!("namespace {} is being terminated", key.namespace);
-        details["causes"] =
-            json!([{"reason": "NamespaceTerminating", "message": why, "field": "metadata.namespace"}]);
+        details["causes"] = json!([{"reason": "NamespaceTerminating", "message": why, "field": "metadata.namespace"}]);
         let message = format!("{plural} \"{}\" is forbidden: unable to create new content in it", key.name);
         Self::failure(403, "Forbidden", message, details)
     }

@@ -236,8 +236,7 @@ impl Server {
             .map(|(key, _)| key.name.clone())
             .collect();
         for namespace in doomed {
-            let inside: Vec<Key> =
-                self.objects.keys().filter(|key| key.namespace == namespace).cloned().collect();
+            let inside: Vec<Key> = self.objects.keys().filter(|key| key.namespace == namespace).cloned().collect();
             for key in &inside {
                 if !terminating(&self.objects[key]) {
                     self.delete_now(key);

@@ -266,9 +266,7 @@ fn managed(object: &mut Value, target: &Target, time: &str) {
 /// Fields that say nothing are not there.
 fn tidy(object: &mut Value) {
     fn empty(value: &Value) -> bool {
-        value.is_null()
-            || value.as_object().is_some_and(Map::is_empty)
-            || value.as_array().is_some_and(Vec::is_empty)
+        value.is_null() || value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
     }
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.retain(|_, value| !empty(value));

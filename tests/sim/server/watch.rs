@@ -80,11 +80,8 @@ impl Watch {
 
     /// Tells how far it is.
     pub fn bookmark(&mut self) {
-        let (api, kind) = if self.metadata_only {
-            ("meta.k8s.io/v1", "PartialObjectMetadata")
-        } else {
-            self.target.resource.kind()
-        };
+        let (api, kind) =
+            if self.metadata_only { ("meta.k8s.io/v1", "PartialObjectMetadata") } else { self.target.resource.kind() };
         let metadata = json!({"resourceVersion": self.version.to_string(), "creationTimestamp": null});
         self.lines.push(line("BOOKMARK", &json!({"apiVersion": api, "kind": kind, "metadata": metadata})));
     }
