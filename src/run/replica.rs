@@ -224,9 +224,10 @@ impl Life {
             Leadership::start(self.clients.leases.clone(), settings.clone(), &self.tracker, self.end.clone());
         fleet::start(self.clients.leases.clone(), &settings, tenures.clone(), &self.tracker, self.end.clone());
         let tools = self.tools(&tenures, events);
+        let writer = tools.writer.clone();
         self.spawn(dispatch(tools.clone(), self.queue.clone(), self.tracker.clone(), self.vitals.clone()));
         let (restored, is_restored) = tokio::sync::oneshot::channel();
-        self.spawn(serve_tenures(tenures.clone(), changes, follower, self.tracker.clone(), restored));
+        self.spawn(serve_tenures(tenures.clone(), changes, follower, writer, self.tracker.clone(), restored));
         tokio::select! {
             biased;
             Ok(()) = is_restored => End::Restored,
@@ -294,6 +295,9 @@ impl Gate for Tenures {
     fn request_timeout(&self) -> Duration {
         Tenures::request_timeout(self)
     }
+    fn surely_over(&self) -> Duration {
+        self.timing().request + self.timing().margin
+    }
 }
 
 /// Hands keys to workers, as many at once as the limiter allows.
@@ -335,6 +339,7 @@ async fn serve_tenures(
     tenures: Tenures,
     mut changes: UnboundedReceiver<TenureEvent>,
     follower: Follower,
+    writer: Writer,
     tracker: TaskTracker,
     restored: tokio::sync::oneshot::Sender<()>,
 ) {
@@ -352,9 +357,10 @@ async fn serve_tenures(
             }
             TenureEvent::Closing(shard) => {
                 let drained = follower.queue.close(shard);
-                let tenures = tenures.clone();
+                let (tenures, writer) = (tenures.clone(), writer.clone());
                 tracker.spawn(async move {
                     let _ = drained.await;
+                    writer.settled(shard).await;
                     tenures.drained(shard);
                 });
             }

@@ -119,7 +119,7 @@ impl Faults {
             replica.frozen_until = replica.frozen_until.map(|until| until.min(sim.now));
         });
         let wanted = sim.random.random_range(1..=MOST);
-        while sim.replicas.values().filter(|replica| !replica.is_leaving()).count() < wanted {
+        while sim.replicas.values().filter(|replica| replica.takes_part()).count() < wanted {
             Self::start(sim);
         }
     }

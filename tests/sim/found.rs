@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use http::Method;
 use serde_json::json;
 
+use configmapsync_operator::core::shard::Shard;
+
+use crate::laws::uid_of;
 use crate::replica::Start;
 use crate::server::Key;
+use crate::sim::WINDOW;
 use crate::stage::{delete, patch, source, stage, sync, until_settled};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -26,4 +31,34 @@ fn a_copy_left_for_another_sync_goes_with_it() {
     sim.run_for(SOON);
     until_settled(&mut sim, SOON);
     assert!(sim.server.object(&Key::map("dst", "place")).is_none());
+}
+
+/// A write that was not answered in time may still be at the server, which counts the time from when it came. The shard
+/// is not given up before it must have ended.
+#[test]
+fn a_shard_is_not_given_up_while_a_write_without_an_answer_may_take_effect() {
+    let mut sim = stage();
+    sim.laws.assumptions_hold = true;
+    source(&mut sim, "cm", 1);
+    sim.start(Start::default());
+    sync(&mut sim, "s", json!({}));
+    until_settled(&mut sim, SOON);
+    sim.start(Start::default());
+    until_settled(&mut sim, SOON);
+    sim.hold = Some(|sent| sent.request.method() == Method::PUT && sent.request.uri().path().contains("/dst/"));
+    source(&mut sim, "cm", 2);
+    sim.run_until(SOON, |sim| sim.held() == 1).expect("the copy is written");
+    let (sent, holder) = (sim.now, sim.held_by());
+    sim.replicas[&holder].terminate();
+    // What the gate allows for: the request's own time, and the margin for the network and the clocks.
+    let over = sent + Duration::from_millis(4_800);
+    let shard = sim.server.object(&Key::sync("syncs", "s")).and_then(|sync| uid_of(sync)).map(Shard::of).unwrap();
+    let holder = format!("r{holder}");
+    while sim.now < over && sim.laws.holder(shard.index()) == Some(holder.as_str()) {
+        sim.run_for(WINDOW);
+    }
+    sim.let_one_go();
+    sim.run_for(Duration::from_millis(50));
+    sim.fine().unwrap();
+    until_settled(&mut sim, SOON);
 }

@@ -38,7 +38,7 @@ pub struct Laws {
 
 impl Laws {
     /// A replica's write took effect.
-    pub fn wrote(&mut self, _: &Server, now: Duration, sent: &Sent, effect: &Effect, _: &BTreeMap<usize, Replica>) {
+    pub fn wrote(&mut self, now: Duration, sent: &Sent, effect: &Effect) {
         let who = format!("r{}", sent.replica);
         match effect.key.resource {
             Resource::Leases => self.lease(now, effect),
@@ -74,10 +74,7 @@ impl Laws {
         };
         self.writes += 1;
         let tenure = self.tenures.get(&Shard::of(uid).index());
-        if let Some((holder, since)) = tenure
-            && holder == who
-        {
-            let _ = since;
+        if tenure.is_some_and(|(holder, _)| holder == who) {
             return;
         }
         self.stale += 1;
@@ -105,6 +102,11 @@ impl Laws {
         {
             self.breach(now, sent, &format!("a copy went back from {older} to {newer}"));
         }
+    }
+
+    /// The replica that took a shard last.
+    pub fn holder(&self, shard: usize) -> Option<&str> {
+        self.tenures.get(&shard).map(|(holder, _)| holder.as_str())
     }
 
     fn breach(&mut self, now: Duration, sent: &Sent, what: &str) {
@@ -272,7 +274,7 @@ fn no_orphan(server: &Server, key: &Key, map: &Object) -> Result<(), String> {
 
 fn shards_are_even(server: &Server, replicas: &BTreeMap<usize, Replica>) -> Result<(), String> {
     let mut held: BTreeMap<String, usize> =
-        replicas.values().filter(|it| !it.is_leaving()).map(|it| (it.name.clone(), 0)).collect();
+        replicas.values().filter(|it| it.takes_part()).map(|it| (it.name.clone(), 0)).collect();
     for (key, lease) in server.objects(Resource::Leases) {
         if key.name.starts_with(SHARD_LEASE)
             && let Some(holder) = replica_of(&lease["spec"]["holderIdentity"])
@@ -298,7 +300,8 @@ fn is_going(object: &Value) -> bool {
     !object["metadata"]["deletionTimestamp"].is_null()
 }
 
-fn uid_of(object: &Value) -> Option<Uid> {
+/// Its UID.
+pub fn uid_of(object: &Value) -> Option<Uid> {
     Uid::parse(object["metadata"]["uid"].as_str()?)
 }
 

@@ -5,14 +5,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy excuses test functions, not their helpers")]
 
+mod compare;
 mod faults;
 mod found;
 mod laws;
 mod network;
 mod play;
 mod replica;
+mod script;
 mod seeds;
 mod server;
 mod sim;
 mod stage;
+mod stale;
 mod wire;

@@ -64,12 +64,19 @@ pub struct Network {
     pub weather: Weather,
     /// Replicas that are cut off; with a kind: only for that.
     cut: BTreeMap<usize, Option<Resource>>,
+    /// A replica that this kind's watches tell nothing, though its requests get through.
+    blind: Option<(usize, Resource)>,
 }
 
 impl Network {
     /// Cuts a replica off.
     pub fn cut(&mut self, replica: usize, only: Option<Resource>) {
         self.cut.insert(replica, only);
+    }
+
+    /// What happens to this kind is told to this replica a minute late.
+    pub fn blind(&mut self, replica: usize, of: Option<Resource>) {
+        self.blind = of.map(|of| (replica, of));
     }
 
     /// It is whole again.
@@ -88,7 +95,7 @@ impl Network {
     }
 
     /// What becomes of a request.
-    pub fn fate(&self, random: &mut StdRng, sent: &Sent, target: &Target, _: Duration) -> Fate {
+    pub fn fate(&self, random: &mut StdRng, sent: &Sent, target: &Target) -> Fate {
         let mut fate = Fate { up: usual(random), down: usual(random), ..Fate::good() };
         let Weather { lost, answer_lost, refused, slow, .. } = self.weather;
         let learns = if random.random_bool(0.5) { usual(random) * 2 } else { SILENCE };
@@ -126,7 +133,10 @@ impl Network {
     }
 
     /// How late the lines of a watch are.
-    pub fn lateness(&self, random: &mut StdRng, _: usize, _: Resource) -> Duration {
+    pub fn lateness(&self, random: &mut StdRng, replica: usize, resource: Resource) -> Duration {
+        if self.blind == Some((replica, resource)) {
+            return Duration::from_secs(60);
+        }
         if random.random_bool(self.weather.late) {
             Duration::from_millis(random.random_range(30..3_000))
         } else {

@@ -21,8 +21,6 @@ use tokio_util::sync::CancellationToken;
 use crate::server::SYSTEM;
 use crate::wire::{Reading, Sent, Wire};
 
-/// The lease of every replica.
-pub const LEASE: Duration = Duration::from_secs(10);
 /// A replica's grace period.
 const GRACE: Duration = Duration::from_secs(25);
 
@@ -33,11 +31,13 @@ pub struct Start {
     pub rate: f64,
     /// Its gate never closes: what it once held it goes on writing.
     pub gate_held_open: bool,
+    /// Its lease.
+    pub lease: Duration,
 }
 
 impl Default for Start {
     fn default() -> Self {
-        Self { rate: 1.0, gate_held_open: false }
+        Self { rate: 1.0, gate_held_open: false, lease: Duration::from_secs(10) }
     }
 }
 
@@ -69,6 +69,9 @@ impl Gate for HeldOpen {
     fn request_timeout(&self) -> Duration {
         self.0.request_timeout()
     }
+    fn surely_over(&self) -> Duration {
+        self.0.surely_over()
+    }
 }
 
 impl Replica {
@@ -88,7 +91,7 @@ impl Replica {
                 |tenures| Arc::new(tenures)
             },
         };
-        let work = run_on(ground, config(&name), Health::default(), stop.clone());
+        let work = run_on(ground, config(&name, start.lease), Health::default(), stop.clone());
         let done = runtime.spawn(async move { work.await.unwrap() });
         Self { name, start, runtime, wire, stop, done, born: now, epoch, age: Duration::ZERO, frozen_until: None }
     }
@@ -127,9 +130,10 @@ impl Replica {
         self.stop.cancel();
     }
 
-    /// Whether it was told to end.
-    pub fn is_leaving(&self) -> bool {
-        self.stop.is_cancelled()
+    /// Whether it is to hold its part of the shards: not when it was told to end, nor while it is frozen, nor when it
+    /// goes on writing what others took.
+    pub fn takes_part(&self) -> bool {
+        !self.stop.is_cancelled() && self.frozen_until.is_none() && !self.start.gate_held_open
     }
 
     /// Whether it has ended.
@@ -138,12 +142,12 @@ impl Replica {
     }
 }
 
-fn config(name: &str) -> Config {
+fn config(name: &str, lease: Duration) -> Config {
     Config {
         kubeconfig: None,
         lease_namespace: SYSTEM.to_owned(),
         identity: name.to_owned(),
-        lease_duration: LEASE,
+        lease_duration: lease,
         write_qps: None,
         max_in_flight: std::num::NonZeroUsize::new(8).unwrap(),
         observe_only: false,

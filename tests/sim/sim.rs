@@ -221,7 +221,7 @@ impl Sim {
             self.held.push(sent);
             return;
         }
-        let fate = self.network.fate(&mut self.random, &sent, &target, self.now);
+        let fate = self.network.fate(&mut self.random, &sent, &target);
         match fate.lost_after {
             Some(after) => self.at(sent.at + after, Item::Reply(sent.reply, Err("the connection broke".into()))),
             None => self.at(sent.at + fate.up, Item::Arrive(sent, fate)),
@@ -231,6 +231,11 @@ impl Sim {
     /// How many requests are held.
     pub fn held(&self) -> usize {
         self.held.len()
+    }
+
+    /// Who sent the first of them.
+    pub fn held_by(&self) -> usize {
+        self.held[0].replica
     }
 
     /// One of the requests that are held arrives now; false when there is none.
@@ -293,7 +298,7 @@ impl Sim {
                 (answer.code, sent.replica).hash(&mut self.hasher);
                 self.trace(&sent, &answer);
                 if let Some(effect) = effect {
-                    self.laws.wrote(&self.server, self.now, &sent, &effect, &self.replicas);
+                    self.laws.wrote(self.now, &sent, &effect);
                 }
                 match fate.answer_lost_after {
                     Some(after) => {

@@ -64,6 +64,27 @@ impl Answer {
         Self::failure(409, "Conflict", message, details(group, plural, &key.name))
     }
 
+    /// 409: a precondition of a deletion.
+    pub fn precondition_failed(key: &Key, field: &str) -> Self {
+        let mut failure = Self::conflict(key, &format!("Precondition failed: {field}"));
+        failure.body["details"]["kind"] = json!(key.resource.kind().1);
+        failure
+    }
+
+    /// 422: what has to name a version does not.
+    pub fn without_version(key: &Key) -> Self {
+        let mut failure = Self::invalid(key, "metadata.resourceVersion", "must be specified for an update");
+        failure.body["details"]["kind"] = json!(key.resource.group().1);
+        failure
+    }
+
+    /// 500: a creation that names a version, for which the server has no better word.
+    pub fn with_version() -> Self {
+        let mut failure = Self::failure(500, "", "resourceVersion should not be set".to_owned(), Value::Null);
+        failure.body.as_object_mut().map(|body| body.remove("reason"));
+        failure
+    }
+
     /// 422.
     pub fn invalid(key: &Key, field: &str, why: &str) -> Self {
         let kind = key.resource.kind().1;

@@ -180,7 +180,16 @@ impl Server {
             self.pages.insert(token, (version, rest));
         }
         let (api, kind) = target.resource.kind();
-        let items: Vec<&Value> = items.iter().map(|object| &**object).collect();
+        let items = items.iter().map(|object| {
+            let mut item = (**object).clone();
+            // Items of the kinds that are built in do not say what they are.
+            if let Some(item) = item.as_object_mut().filter(|_| target.resource != Resource::Syncs) {
+                item.remove("kind");
+                item.remove("apiVersion");
+            }
+            item
+        });
+        let items: Vec<Value> = items.collect();
         Ok(Answer::ok(json!({"apiVersion": api, "kind": format!("{kind}List"), "metadata": metadata, "items": items})))
     }
 
@@ -208,11 +217,6 @@ impl Server {
     /// All objects of a kind, in the order of their names.
     pub fn objects(&self, resource: Resource) -> impl Iterator<Item = (&Key, &Object)> {
         self.objects.iter().filter(move |(key, _)| key.resource == resource)
-    }
-
-    /// The version of the last write.
-    pub fn version(&self) -> u64 {
-        self.version
     }
 
     /// What happened since this version.

@@ -24,7 +24,7 @@ impl Server {
         }
         let metadata = &mut body["metadata"];
         if metadata["resourceVersion"].as_str().is_some_and(|version| !version.is_empty()) {
-            return Err(Answer::bad_request("resourceVersion should not be set on objects to be created"));
+            return Err(Answer::with_version());
         }
         Ok(self.create_now(&key, target, body))
     }
@@ -98,7 +98,7 @@ impl Server {
                 return Err(Answer::conflict(&key, MODIFIED));
             }
             None if matches!(key.resource, Resource::Leases | Resource::Syncs) => {
-                return Err(Answer::invalid(&key, "metadata.resourceVersion", "must be specified for an update"));
+                return Err(Answer::without_version(&key));
             }
             _ => {}
         }
@@ -150,7 +150,7 @@ impl Server {
         let wanted = &options["preconditions"];
         for field in ["uid", "resourceVersion"] {
             if wanted[field].as_str().is_some_and(|value| before["metadata"][field] != value) {
-                return Err(Answer::conflict(&key, &format!("Precondition failed: {field}")));
+                return Err(Answer::precondition_failed(&key, field));
             }
         }
         let after = self.delete_now(&key);
@@ -219,6 +219,14 @@ fn replaced(key: &Key, before: &Value, mut body: Value) -> Value {
 fn with_status(before: &Value, body: &Value) -> Value {
     let mut after = before.clone();
     after["status"] = body["status"].clone();
+    // What the schema has defaults for.
+    if let Some(status) = after["status"].as_object_mut() {
+        for (field, value) in
+            [("retryCount", json!(0)), ("sourceExists", json!(false)), ("destinationExists", json!(false))]
+        {
+            status.entry(field).or_insert(value);
+        }
+    }
     after
 }
 
