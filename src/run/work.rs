@@ -133,7 +133,8 @@ impl Work<'_> {
     /// Nothing to do. `None`: a timer is up, look again.
     fn rest(&mut self, view: &View, wait: Option<Duration>) -> Option<Outcome> {
         let told = &view.sync.status;
-        let in_order = told.conditions[2].is_some_and(|ready| ready.is_true);
+        // Who waits for something is not in order, though the status may still say so of what was before.
+        let in_order = wait.is_none() && told.conditions[2].is_some_and(|ready| ready.is_true);
         if in_order {
             (self.memo.failures, self.memo.conflicts, self.memo.unanswered) = (0, 0, 0);
             self.memo.missing_since = None;

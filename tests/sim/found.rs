@@ -9,7 +9,7 @@ use configmapsync_operator::core::shard::Shard;
 
 use crate::laws::uid_of;
 use crate::replica::Start;
-use crate::server::Key;
+use crate::server::{Key, Resource};
 use crate::sim::WINDOW;
 use crate::stage::{delete, patch, source, stage, sync, until_settled};
 
@@ -61,4 +61,28 @@ fn a_shard_is_not_given_up_while_a_write_without_an_answer_may_take_effect() {
     sim.run_for(Duration::from_millis(50));
     sim.fine().unwrap();
     until_settled(&mut sim, SOON);
+}
+
+/// A copy that is to follow its source is deleted when the source was asked for twice, ten seconds apart; that its status
+/// still says Ready meanwhile does not make it forget that it asked once.
+#[test]
+fn a_copy_follows_its_source_when_it_was_asked_for_twice() {
+    for moves in [false, true] {
+        let mut sim = stage();
+        source(&mut sim, "cm", 1);
+        sim.start(Start::default());
+        sync(&mut sim, "s", json!({"sourceMissingPolicy": "Delete"}));
+        until_settled(&mut sim, SOON);
+        sim.requests.clear();
+        delete(&mut sim, &Key::map("src", "cm"));
+        sim.run_for(Duration::from_secs(1));
+        if moves {
+            patch(&mut sim, &Key::sync("syncs", "s"), json!({"spec": {"destinationName": "away"}}));
+        }
+        until_settled(&mut sim, SOON);
+        assert!(sim.server.object(&Key::map("dst", "cm")).is_none());
+        // Of the source, twice; and of what may stand at the new place.
+        let reads = sim.requests[&(Method::GET, Resource::ConfigMaps, false)];
+        assert_eq!(reads, if moves { 3 } else { 2 });
+    }
 }

@@ -18,6 +18,9 @@ use crate::sim::Sim;
 use crate::stage::{patch, put, settled, source, stage, sync, until_settled};
 use crate::wire::Sent;
 
+/// A late write is refused, or repaired within this time; and the successor's own work takes as long as it takes, at the
+/// most where it asks twice for a source that is missing, ten seconds apart.
+const ASKED_TWICE: Duration = Duration::from_secs(11);
 /// A late write is refused, or repaired within this time.
 const REPAIRED: Duration = Duration::from_secs(5);
 /// Short, so that thousands of take-overs are soon played.
@@ -171,7 +174,8 @@ fn case(write: &Write, happens: fn(&mut Sim), order: Order) -> Result<Went, Stri
     let mut sim = stage();
     source(&mut sim, "cm", 1);
     (write.before)(&mut sim);
-    let first = lease(&mut sim);
+    // The successor is there from the beginning, as it is in a fleet.
+    let fleet = [lease(&mut sim), lease(&mut sim)];
     sim.run_for(LEASE * 3);
     if write.cause.is_none() {
         sim.hold = Some(write.is);
@@ -184,8 +188,9 @@ fn case(write: &Write, happens: fn(&mut Sim), order: Order) -> Result<Went, Stri
     }
     sim.run_until(SOON, |sim| sim.held() == 1).ok_or("the write was never sent")?;
     let forever = sim.now + Duration::from_secs(3_600);
+    let first = sim.held_by();
+    let second = fleet[usize::from(first == fleet[0])];
     sim.replicas.get_mut(&first).unwrap().frozen_until = Some(forever);
-    let second = lease(&mut sim);
     let shard = sim.server.object(&key()).and_then(|sync| Uid::parse(sync["metadata"]["uid"].as_str()?)).map(Shard::of);
     let shard = shard.ok_or("there is no sync")?.index();
     let name = format!("r{second}");
@@ -210,12 +215,15 @@ fn case(write: &Write, happens: fn(&mut Sim), order: Order) -> Result<Went, Stri
             until_settled(&mut sim, SOON);
         }
     }
+    sim.hold = None;
     let before = sim.laws.stale;
     sim.let_one_go();
     sim.run_for(Duration::from_millis(20));
     while sim.let_one_go() {}
     let went = if sim.laws.stale > before { Went::Landed } else { Went::Refused };
-    let in_time = sim.run_until(REPAIRED, |sim| settled(sim).is_ok());
+    let asks_twice = write.spec["sourceMissingPolicy"] == "Delete" && !matches!(order, Order::Last);
+    let within = if asks_twice { REPAIRED + ASKED_TWICE } else { REPAIRED };
+    let in_time = sim.run_until(within, |sim| settled(sim).is_ok());
     if in_time.is_none() {
         return Err(settled(&sim).err().unwrap_or_default());
     }

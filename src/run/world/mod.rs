@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ahash::{AHashSet, RandomState};
 use dashmap::DashMap;
 
+use super::departed::Departed;
 use super::names::Names;
 use super::passed::Passed;
 use crate::core::records::{Name, Namespace, Place, Seen, Sync};
@@ -37,6 +38,8 @@ pub struct World {
     namespaces: Map<Name, Namespace>,
     /// Copies that stand where their sync does not want them, by the UID on their mark.
     leftovers: Map<Uid, Vec<Leftover>>,
+    /// Syncs that went.
+    departed: Departed,
     /// Versions of ConfigMaps that concerned nobody when they came.
     passed: Passed,
     /// Each name once, however many records mention it.
@@ -138,6 +141,7 @@ impl World {
 
     fn forget(&self, uid: Uid, woken: &mut Vec<Uid>) {
         let Some((_, sync)) = self.syncs.remove(&uid) else { return };
+        self.departed.remember(uid, sync.orphan());
         self.keys.remove_if(&sync.key, |_, current| *current == uid);
         self.unindex(&sync);
         self.strand(&sync, true);
@@ -267,7 +271,9 @@ impl World {
         if let Some(uid) = marked
             && self.syncs.get(&uid).is_none_or(|sync| sync.destination() != Some(&place))
         {
-            self.add_leftover(uid, Leftover { place: place.clone(), saw_go: false, orphan: false });
+            let departed = self.departed.recall(uid).filter(|_| !self.syncs.contains_key(&uid));
+            let (saw_go, orphan) = (departed.is_some(), departed.unwrap_or(false));
+            self.add_leftover(uid, Leftover { place: place.clone(), saw_go, orphan });
             others.push(uid);
         }
         self.concerned(&place, sources, others);
