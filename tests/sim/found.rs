@@ -86,3 +86,24 @@ fn a_copy_follows_its_source_when_it_was_asked_for_twice() {
         assert_eq!(reads, if moves { 3 } else { 2 });
     }
 }
+
+/// Somebody who deletes a copy whenever it appears is a rival like one who changes it: named, and not fought without end.
+#[test]
+fn a_copy_that_somebody_keeps_deleting_is_not_made_anew_without_end() {
+    let mut sim = stage();
+    source(&mut sim, "cm", 1);
+    sim.start(Start::default());
+    sync(&mut sim, "s", json!({}));
+    until_settled(&mut sim, SOON);
+    sim.requests.clear();
+    for _ in 0..600 {
+        sim.run_for(Duration::from_millis(50));
+        sim.server.request(Method::DELETE, &Key::map("dst", "cm").path(), &json!(null));
+    }
+    let made = sim.requests[&(Method::POST, Resource::ConfigMaps, false)];
+    assert!(made <= 12, "it was made {made} times in 30 s");
+    let told = sim.server.object(&Key::sync("syncs", "s")).map(|sync| sync["status"]["message"].to_string());
+    assert!(told.as_ref().is_some_and(|told| told.contains("again and again")), "{told:?}");
+    // Left in peace, it is there again.
+    until_settled(&mut sim, Duration::from_secs(120));
+}

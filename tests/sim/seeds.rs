@@ -1,7 +1,8 @@
 //! One play per seed.
 
+use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -142,34 +143,23 @@ fn replicas_in_every_trouble() {
     }
     let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
     let first = number("SIM_FIRST").unwrap_or(1);
-    let next = AtomicU64::new(first);
     let (failed, sum) = (Mutex::new(Vec::new()), Mutex::new(Played::default()));
     let begun = Instant::now();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::SeqCst);
-                    if seed >= first + seeds {
-                        return;
-                    }
-                    match once_or_twice(seed) {
-                        Ok(played) => {
-                            let mut sum = sum.lock().unwrap();
-                            sum.simulated += played.simulated;
-                            sum.settled = sum.settled.max(played.settled);
-                            sum.requests += played.requests;
-                            sum.writes += played.writes;
-                            sum.stale += played.stale;
-                        }
-                        Err(why) => {
-                            eprintln!("seed {seed}: {why}\n    {}", again(seed));
-                            failed.lock().unwrap().push(seed);
-                        }
-                    }
-                }
-            });
+    in_all_threads(0..usize::try_from(seeds).unwrap(), |number| {
+        let seed = first + number as u64;
+        match once_or_twice(seed) {
+            Ok(played) => {
+                let mut sum = sum.lock().unwrap();
+                sum.simulated += played.simulated;
+                sum.settled = sum.settled.max(played.settled);
+                sum.requests += played.requests;
+                sum.writes += played.writes;
+                sum.stale += played.stale;
+            }
+            Err(why) => {
+                eprintln!("seed {seed}: {why}\n    {}", again(seed));
+                failed.lock().unwrap().push(seed);
+            }
         }
     });
     let sum = sum.into_inner().unwrap();
@@ -185,6 +175,20 @@ fn replicas_in_every_trouble() {
     );
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "{} seeds failed: {failed:?}; the first: {}", failed.len(), again(failed[0]));
+}
+
+/// Does something for each number, on as many threads as there are cores.
+pub fn in_all_threads(numbers: Range<usize>, each: impl Fn(usize) + Sync) {
+    let next = AtomicUsize::new(numbers.start);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(number) = Some(next.fetch_add(1, Ordering::SeqCst)).filter(|next| *next < numbers.end) {
+                    each(number);
+                }
+            });
+        }
+    });
 }
 
 fn once_or_twice(seed: u64) -> Result<Played, String> {
