@@ -47,7 +47,7 @@ mod tests {
         departed.remember(uid(1), true);
         departed.remember(uid(2), false);
         assert_eq!([1, 2, 3].map(|n| departed.recall(uid(n))), [Some(true), Some(false), None]);
-        (0..REMEMBERED).for_each(|n| departed.remember(uid(10 + n as u128), false));
+        (0..REMEMBERED).for_each(|n| departed.remember(uid(10 + n as u64), false));
         assert_eq!(departed.recall(uid(1)), None);
     }
 }

@@ -38,19 +38,19 @@ pub struct Laws {
 
 impl Laws {
     /// A replica's write took effect.
-    pub fn wrote(&mut self, now: Duration, sent: &Sent, effect: &Effect) {
+    pub fn wrote(&mut self, server: &Server, now: Duration, sent: &Sent, effect: &Effect) {
         let who = format!("r{}", sent.replica);
         match effect.key.resource {
             Resource::Leases => self.lease(now, effect),
             Resource::ConfigMaps => {
                 self.copy(now, sent, effect);
-                self.one_writer(now, sent, effect, &who);
+                self.one_writer(server, now, sent, effect, &who);
             }
             Resource::Syncs => {
                 if sent.request.method() == Method::DELETE {
                     self.breach(now, sent, "a sync was deleted by a replica");
                 }
-                self.one_writer(now, sent, effect, &who);
+                self.one_writer(server, now, sent, effect, &who);
             }
             Resource::Events => {}
             Resource::Namespaces | Resource::Crds => self.breach(now, sent, "that is not ours to write"),
@@ -67,14 +67,14 @@ impl Laws {
         }
     }
 
-    fn one_writer(&mut self, now: Duration, sent: &Sent, effect: &Effect, who: &str) {
+    fn one_writer(&mut self, server: &Server, now: Duration, sent: &Sent, effect: &Effect, who: &str) {
         let Some(uid) = sync_of(effect) else {
             self.breach(now, sent, "a write that belongs to no sync");
             return;
         };
         self.writes += 1;
         let tenure = self.tenures.get(&Shard::of(uid).index());
-        if tenure.is_some_and(|(holder, _)| holder == who) {
+        if tenure.is_some_and(|(holder, _)| holder == who) || self.takes_over(server, effect, who) {
             return;
         }
         self.stale += 1;
@@ -82,6 +82,14 @@ impl Laws {
             let tenure = tenure.cloned();
             self.breach(now, sent, &format!("{} of shard {} is held by {tenure:?}", effect.key.name, Shard::of(uid)));
         }
+    }
+
+    /// Whether what is deleted is what another sync left, by a holder of one that wants its place.
+    fn takes_over(&self, server: &Server, effect: &Effect, who: &str) -> bool {
+        let wants = |sync: &Object| effect.after.is_none() && destination(sync) == effect.key;
+        let wanting =
+            server.objects(Resource::Syncs).filter(|(_, sync)| wants(sync)).filter_map(|(_, sync)| uid_of(sync));
+        wanting.into_iter().any(|uid| self.holder(Shard::of(uid).index()) == Some(who))
     }
 
     fn copy(&mut self, now: Duration, sent: &Sent, effect: &Effect) {

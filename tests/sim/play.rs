@@ -6,7 +6,7 @@ use rand::Rng;
 use rand::seq::IndexedRandom as _;
 use serde_json::{Value, json};
 
-use crate::laws::{SHARD_LEASE, destination};
+use crate::laws::SHARD_LEASE;
 use crate::server::{Key, Resource, SYSTEM};
 use crate::sim::Sim;
 
@@ -198,14 +198,13 @@ impl People {
     }
 
     fn touch_sync(&mut self, sim: &mut Sim) {
-        let Some((key, sync)) = self.any(sim, Resource::Syncs, |_, _| true) else { return };
+        let Some((key, _)) = self.any(sim, Resource::Syncs, |_, _| true) else { return };
         if sim.random.random_bool(0.5) {
             sim.server.request(Method::PATCH, &key.path(), &json!({"metadata": {"labels": {"touched": "yes"}}}));
         } else {
             let status = json!({"status": {"message": "nonsense", "syncStatus": "Failed"}});
             sim.server.request(Method::PATCH, &format!("{}/status", key.path()), &status);
         }
-        let _ = destination(&sync);
     }
 
     fn edit_leases(&mut self, sim: &mut Sim) {

@@ -25,6 +25,8 @@ const TROUBLE: Duration = Duration::from_secs(45);
 const SETTLES: Duration = Duration::from_secs(1_200);
 /// A late write is refused, or repaired within this time.
 const REPAIRED: Duration = Duration::from_secs(5);
+/// After this time each connection over which nothing comes has been found to be broken, and what follows is done.
+const CONNECTIONS_BREAK: Duration = Duration::from_secs(110);
 /// How long it is watched at rest.
 const REST: Duration = Duration::from_secs(60);
 
@@ -101,6 +103,8 @@ fn settle(sim: &mut Sim, within: Duration) -> Result<Duration, String> {
 
 /// Nothing is written any more but heartbeats, and nothing is listed.
 fn rest(sim: &mut Sim) -> Result<(), String> {
+    sim.run_for(CONNECTIONS_BREAK);
+    settle(sim, REPAIRED)?;
     sim.run_for(Duration::from_secs(2));
     sim.requests.clear();
     sim.run_for(REST);

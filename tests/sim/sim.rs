@@ -298,7 +298,7 @@ impl Sim {
                 (answer.code, sent.replica).hash(&mut self.hasher);
                 self.trace(&sent, &answer);
                 if let Some(effect) = effect {
-                    self.laws.wrote(self.now, &sent, &effect);
+                    self.laws.wrote(&self.server, self.now, &sent, &effect);
                 }
                 match fate.answer_lost_after {
                     Some(after) => {
@@ -392,7 +392,7 @@ impl Sim {
         let mut news = Vec::new();
         for (number, connection) in self.connections.iter_mut().filter(|(_, it)| it.replica == replica) {
             if let Some(stuck) = connection.stuck.take() {
-                connection.last = self.now + WINDOW * 2;
+                connection.last = connection.last.max(self.now + WINDOW * 2);
                 let item = if broken { Item::End(*number, false) } else { Item::Lines(*number, stuck) };
                 news.push((connection.last, item));
             }
