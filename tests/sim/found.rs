@@ -107,3 +107,19 @@ fn a_copy_that_somebody_keeps_deleting_is_not_made_anew_without_end() {
     // Left in peace, it is there again.
     until_settled(&mut sim, Duration::from_secs(120));
 }
+
+/// A source that was asked for twice in vain, and comes back: the answer to the second request is no answer any more.
+#[test]
+fn a_source_that_was_long_missing_is_copied_when_it_comes_back() {
+    for (policy, missing) in [("Delete", Duration::from_secs(30)), ("Keep", Duration::from_secs(400))] {
+        let mut sim = stage();
+        source(&mut sim, "cm", 1);
+        sim.start(Start::default());
+        sync(&mut sim, "s", json!({"sourceMissingPolicy": policy}));
+        until_settled(&mut sim, SOON);
+        delete(&mut sim, &Key::map("src", "cm"));
+        sim.run_for(missing);
+        source(&mut sim, "cm", 2);
+        until_settled(&mut sim, SOON);
+    }
+}

@@ -265,6 +265,15 @@ impl Sim {
             Item::Reply(reply, answer) => drop(reply.send(answer)),
             Item::Lines(number, lines) => {
                 if let Some(connection) = self.connections.get_mut(&number) {
+                    if connection.resource != Resource::Leases {
+                        let replica = connection.replica;
+                        for line in &lines {
+                            let line: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
+                            let (kind, metadata) = (&line["type"], &line["object"]["metadata"]);
+                            let what = [&metadata["namespace"], &metadata["name"], &metadata["resourceVersion"]];
+                            tracing::trace!(target: "sim", "{:.3}: r{replica} is told {kind} {what:?}", self.now.as_secs_f64());
+                        }
+                    }
                     lines.into_iter().for_each(|line| drop(connection.lines.send(Ok(line))));
                 }
             }
