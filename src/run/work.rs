@@ -188,7 +188,10 @@ impl Work<'_> {
             }
             (Refusal::Conflict | Refusal::AlreadyExists, Some(place)) if about_copy => {
                 self.memo.conflicts += 1;
-                if self.memo.conflicts > 5 {
+                self.local.conflicts += 1;
+                // How many there were in earlier looks says how long to wait, and not that this time nothing is read: what
+                // the stream does not show would be run into for ever.
+                if self.local.conflicts > 5 {
                     return Some(Outcome::Retry(backoff::after_conflict(self.memo.conflicts)));
                 }
                 return self.read_again(view, place).await;

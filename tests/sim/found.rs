@@ -11,7 +11,7 @@ use crate::laws::uid_of;
 use crate::replica::Start;
 use crate::server::{Key, Resource};
 use crate::sim::WINDOW;
-use crate::stage::{delete, patch, source, stage, sync, until_settled};
+use crate::stage::{delete, patch, put, source, stage, sync, until_settled};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -122,4 +122,45 @@ fn a_source_that_was_long_missing_is_copied_when_it_comes_back() {
         source(&mut sim, "cm", 2);
         until_settled(&mut sim, SOON);
     }
+}
+
+/// A place that is taken is looked at again, however many conflicts a sync has had before.
+#[test]
+fn a_place_that_is_taken_is_looked_at_however_many_conflicts_there_were() {
+    let mut sim = stage();
+    source(&mut sim, "cm", 1);
+    sim.start(Start::default());
+    sync(&mut sim, "s", json!({}));
+    until_settled(&mut sim, SOON);
+    let replica = *sim.replicas.keys().next().unwrap();
+    // The stream of syncs stands still, so that statuses conflict again and again; and what is put at the new place
+    // concerned nobody when it came.
+    let other = json!({"metadata": {"name": "other"}, "data": {"k": "theirs"}});
+    put(&mut sim, Method::POST, "/api/v1/namespaces/dst/configmaps", other);
+    sim.network.blind(replica, Some(Resource::Syncs));
+    patch(&mut sim, &Key::sync("syncs", "s"), json!({"metadata": {"labels": {"l": "1"}}}));
+    source(&mut sim, "cm", 2);
+    sim.run_for(Duration::from_secs(50));
+    patch(&mut sim, &Key::sync("syncs", "s"), json!({"spec": {"destinationName": "other"}}));
+    sim.network.blind(replica, None);
+    until_settled(&mut sim, Duration::from_secs(60));
+}
+
+/// That a source is gone is not forgotten when the only sync that names it is suspended and goes on.
+#[test]
+fn a_source_that_went_stays_gone_when_its_sync_is_suspended_and_goes_on() {
+    let mut sim = stage();
+    source(&mut sim, "cm", 1);
+    sim.start(Start::default());
+    sync(&mut sim, "s", json!({}));
+    until_settled(&mut sim, SOON);
+    for suspend in [true, false] {
+        if !suspend {
+            delete(&mut sim, &Key::map("src", "cm"));
+            sim.run_for(Duration::from_secs(1));
+        }
+        patch(&mut sim, &Key::sync("syncs", "s"), json!({"spec": {"suspend": suspend}}));
+        sim.run_for(Duration::from_secs(1));
+    }
+    until_settled(&mut sim, SOON);
 }

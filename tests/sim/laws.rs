@@ -167,6 +167,11 @@ fn number(object: &Object) -> Option<u64> {
 /// Whether all is as it should be; else one thing that is not.
 pub fn settled(server: &Server, replicas: &BTreeMap<usize, Replica>, protected: &Protected) -> Result<(), String> {
     shards_are_even(server, replicas)?;
+    in_order_everywhere(server, protected)
+}
+
+/// Whether copies and syncs are as they should be.
+pub fn in_order_everywhere(server: &Server, protected: &Protected) -> Result<(), String> {
     let mut wanting: BTreeMap<Key, Vec<&Object>> = BTreeMap::new();
     for (key, sync) in server.objects(Resource::Syncs) {
         if is_going(sync) {
@@ -204,7 +209,8 @@ fn contested(server: &Server, place: &Key, syncs: &[&Object], protected: &Protec
     }
     if syncs.len() > 1 && owner.is_none() {
         let sources = syncs.iter().filter(|sync| server.object(&source(sync)).is_some()).count();
-        let may_wait = syncs.iter().any(|sync| sync["spec"]["conflictPolicy"] == "Fail") && standing.is_some();
+        let fails = syncs.iter().any(|sync| sync["spec"]["conflictPolicy"] == "Fail");
+        let may_wait = standing.is_some_and(|standing| fails || standing["immutable"] == true);
         if !may_wait
             && sources == syncs.len()
             && home(server, place).is_some()
@@ -240,7 +246,8 @@ fn in_order(server: &Server, place: &Key, sync: &Object, protected: &Protected) 
         return if ready { Err("it is Ready without a namespace".to_owned()) } else { Ok(()) };
     }
     let copy = standing.ok_or_else(|| format!("there is no copy; status {status}"))?;
-    let adopted = mark(copy).is_none() || annotation(copy, "adopted").is_some();
+    let adopted =
+        mark(copy).is_none() || annotation(copy, "adopted").is_some() || !stands_where_written(server, place, copy);
     let left_alone = copy["immutable"] == true || sync["spec"]["conflictPolicy"] == "Fail";
     if left_alone && adopted && condition(sync, "Stalled") == Some("True") {
         return Ok(()); // somebody took our marks off
@@ -263,12 +270,15 @@ fn in_order(server: &Server, place: &Key, sync: &Object, protected: &Protected) 
     Ok(())
 }
 
+/// Whether a copy's mark names this very place. One that somebody carried here does not, nor one that was created while
+/// its namespace was made anew.
+fn stands_where_written(server: &Server, key: &Key, copy: &Value) -> bool {
+    let home = home(server, key).and_then(|home| home["metadata"]["uid"].as_str());
+    home.is_some_and(|home| annotation(copy, "at") == Some(&format!("{home}/{}", key.name)))
+}
+
 fn no_orphan(server: &Server, key: &Key, map: &Object) -> Result<(), String> {
-    let (Some(uid), Some(at)) = (mark(map), annotation(map, "at")) else { return Ok(()) };
-    let Some(home) = home(server, key) else { return Ok(()) };
-    if at != format!("{}/{}", home["metadata"]["uid"].as_str().unwrap_or_default(), key.name) {
-        return Ok(()); // carried there by somebody
-    }
+    let Some(uid) = mark(map).filter(|_| stands_where_written(server, key, map)) else { return Ok(()) };
     let owner = server.objects(Resource::Syncs).find(|(_, sync)| uid_of(sync) == Some(uid));
     match owner {
         None => Err(format!("{}/{} is a copy whose sync is gone", key.namespace, key.name)),

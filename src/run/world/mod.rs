@@ -169,7 +169,13 @@ impl World {
         if let Some(mut source) = self.sources.get_mut(&spec.source) {
             source.uids.retain(|other| *other != uid);
         }
-        self.sources.remove_if(&spec.source, |_, source| source.uids.is_empty());
+        if let Some((place, source)) = self.sources.remove_if(&spec.source, |_, source| source.uids.is_empty())
+            && source.heard
+            && !self.configmaps.contains_key(&place)
+        {
+            // It is gone. Who names it next must not take it to be as its status says.
+            self.passed.remember(&place, self.configmaps_rv());
+        }
         take_out(&self.destinations, &spec.destination, uid);
         take_out(&self.homes, &spec.destination.namespace, uid);
         for place in [&spec.source, &spec.destination] {
