@@ -164,3 +164,25 @@ fn a_source_that_went_stays_gone_when_its_sync_is_suspended_and_goes_on() {
     }
     until_settled(&mut sim, SOON);
 }
+
+/// A source that no sync names any more, and that goes while the stream is broken, is not copied from memory.
+#[test]
+fn a_source_that_went_while_nobody_named_it_and_the_stream_was_broken_is_not_copied() {
+    let mut sim = stage();
+    source(&mut sim, "cm", 1);
+    source(&mut sim, "other", 1);
+    let replica = sim.start(Start::default());
+    sync(&mut sim, "s", json!({}));
+    until_settled(&mut sim, SOON);
+    patch(&mut sim, &Key::sync("syncs", "s"), json!({"spec": {"configMapName": "other"}}));
+    until_settled(&mut sim, SOON);
+    sim.cut(replica, Some(Resource::ConfigMaps));
+    delete(&mut sim, &Key::map("src", "cm"));
+    sim.run_for(Duration::from_secs(1));
+    sim.compact();
+    sim.mend(replica, true);
+    sim.run_for(SOON);
+    sync(&mut sim, "late", json!({"destinationName": "late"}));
+    until_settled(&mut sim, SOON);
+    assert!(sim.server.object(&Key::map("dst", "late")).is_none());
+}

@@ -94,6 +94,7 @@ impl Laws {
 
     fn copy(&mut self, now: Duration, sent: &Sent, effect: &Effect) {
         let Some(before) = &effect.before else { return };
+        let ours = mark(before).is_some();
         if is_in(&self.protected, before) {
             self.breach(now, sent, "somebody else's object was written");
         }
@@ -104,7 +105,9 @@ impl Laws {
             return;
         }
         let Some(after) = &effect.after else { return };
-        if before["data"]["from"] == after["data"]["from"]
+        // What carries no mark of ours is adopted, whatever it holds.
+        if ours
+            && before["data"]["from"] == after["data"]["from"]
             && let (Some(older), Some(newer)) = (number(before), number(after))
             && newer < older
         {

@@ -13,7 +13,7 @@ use dashmap::DashMap;
 
 use super::departed::Departed;
 use super::names::Names;
-use super::passed::Passed;
+use super::passed::{GONE, Passed};
 use crate::core::records::{Name, Namespace, Place, Seen, Sync};
 use crate::core::shard::Uid;
 
@@ -174,7 +174,7 @@ impl World {
             && !self.configmaps.contains_key(&place)
         {
             // It is gone. Who names it next must not take it to be as its status says.
-            self.passed.remember(&place, self.configmaps_rv());
+            self.passed.remember(&place, GONE);
         }
         take_out(&self.destinations, &spec.destination, uid);
         take_out(&self.homes, &spec.destination.namespace, uid);
@@ -292,9 +292,14 @@ impl World {
             self.unmark(place, &before, others);
         }
         if !self.concerns_a_sync(place) {
-            self.passed.remember(place, rv);
+            self.passed.remember(place, GONE);
         }
         self.concerned(place, sources, others);
+    }
+
+    /// All ConfigMaps are about to be listed.
+    pub fn configmaps_listing(&self) {
+        self.passed.list_begins();
     }
 
     /// A list of all ConfigMaps is complete: those that are not in it are gone, and there has been word of every source.
@@ -307,6 +312,7 @@ impl World {
         for (place, rv) in gone {
             self.configmap_deleted(&place, rv, sources, others);
         }
+        self.passed.list_ends();
         for mut entry in self.sources.iter_mut() {
             entry.heard = true;
         }

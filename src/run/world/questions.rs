@@ -7,6 +7,7 @@ use super::{Leftover, SourceWord, World};
 use crate::core::records::{Namespace, Place, Seen, Sync};
 use crate::core::shard::Uid;
 use crate::core::{cycle, ownership};
+use crate::run::passed::GONE;
 
 impl World {
     /// A sync.
@@ -54,7 +55,11 @@ impl World {
         if self.sources.get(place).is_some_and(|source| source.heard) {
             return SourceWord::Gone;
         }
-        self.passed.recall(place).map_or(SourceWord::Unheard, SourceWord::Version)
+        match self.passed.recall(place) {
+            Some(GONE) => SourceWord::Gone,
+            Some(rv) => SourceWord::Version(rv),
+            None => SourceWord::Unheard,
+        }
     }
 
     /// What stands at a place.
