@@ -186,3 +186,26 @@ fn a_source_that_went_while_nobody_named_it_and_the_stream_was_broken_is_not_cop
     until_settled(&mut sim, SOON);
     assert!(sim.server.object(&Key::map("dst", "late")).is_none());
 }
+
+/// The same, when the sync comes before the stream is whole again: once the list shows that the source is gone, who copied
+/// it from memory looks again.
+#[test]
+fn a_source_that_turns_out_to_be_gone_wakes_who_copied_it_from_memory() {
+    let mut sim = stage();
+    source(&mut sim, "cm", 1);
+    source(&mut sim, "other", 1);
+    let replica = sim.start(Start::default());
+    sync(&mut sim, "s", json!({}));
+    until_settled(&mut sim, SOON);
+    patch(&mut sim, &Key::sync("syncs", "s"), json!({"spec": {"configMapName": "other"}}));
+    until_settled(&mut sim, SOON);
+    sim.network.blind(replica, Some(Resource::ConfigMaps));
+    delete(&mut sim, &Key::map("src", "cm"));
+    sync(&mut sim, "early", json!({"destinationName": "early"}));
+    sim.run_for(Duration::from_secs(5));
+    sim.compact();
+    sim.network.blind(replica, None);
+    sim.break_watches(Some(replica), false);
+    sim.compact();
+    until_settled(&mut sim, Duration::from_secs(80));
+}

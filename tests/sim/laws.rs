@@ -239,7 +239,12 @@ fn in_order(server: &Server, place: &Key, sync: &Object, protected: &Protected) 
         let follows = sync["spec"]["sourceMissingPolicy"] == "Delete";
         return match standing {
             _ if ready => Err("it is Ready without a source".to_owned()),
-            Some(copy) if follows && mark(copy) == uid_of(sync) && annotation(copy, "adopted").is_none() => {
+            Some(copy)
+                if follows
+                    && mark(copy) == uid_of(sync)
+                    && annotation(copy, "adopted").is_none()
+                    && stands_where_written(server, place, copy) =>
+            {
                 Err("the copy outlived its source".to_owned())
             }
             _ => Ok(()),

@@ -313,9 +313,13 @@ impl World {
             self.configmap_deleted(&place, rv, sources, others);
         }
         self.passed.list_ends();
+        let begin = sources.len();
         for mut entry in self.sources.iter_mut() {
-            entry.heard = true;
+            if !std::mem::replace(&mut entry.heard, true) && !self.configmaps.contains_key(entry.key()) {
+                sources.extend(&entry.uids); // until now there was no word of it; now it is known to be gone
+            }
         }
+        sources[begin..].sort_unstable();
     }
 
     fn unmark(&self, place: &Place, before: &Seen, others: &mut Vec<Uid>) {
