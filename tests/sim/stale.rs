@@ -125,8 +125,11 @@ fn writes() -> Vec<Write> {
     ]
 }
 
+/// Its name, and what it does.
+type Happening = (&'static str, fn(&mut Sim));
+
 /// What happens while nobody holds the shard, or when the successor does.
-fn meanwhile() -> Vec<(&'static str, fn(&mut Sim))> {
+fn meanwhile() -> Vec<Happening> {
     vec![
         ("nothing", |_| {}),
         ("the source changed", |sim| source(sim, "cm", 3)),
