@@ -15,9 +15,9 @@ use crate::server::Resource;
 use crate::sim::Sim;
 
 /// Seeds that are played unless `SIM_SEEDS` says how many.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 20;
 /// Of these one in so many is played twice.
-const TWICE: u64 = 10;
+const TWICE: u64 = 5;
 
 /// How long things go wrong.
 const TROUBLE: Duration = Duration::from_secs(45);

@@ -374,6 +374,12 @@ impl World {
         if let Some(uids) = self.homes.get(name) {
             woken.extend(uids.iter());
         }
+        // What stands there without being wanted is cleared away only in a namespace that is known.
+        let stands_here = |leftover: &Leftover| leftover.place.namespace == *name;
+        let begin = woken.len();
+        let leftovers = self.leftovers.iter().filter(|entry| entry.value().iter().any(stands_here));
+        woken.extend(leftovers.map(|entry| *entry.key()));
+        woken[begin..].sort_unstable();
     }
 }
 
