@@ -7,7 +7,7 @@ use serde_json::json;
 
 use configmapsync_operator::core::shard::Shard;
 
-use crate::laws::uid_of;
+use crate::laws::{self, uid_of};
 use crate::replica::Start;
 use crate::server::{Key, Resource};
 use crate::sim::WINDOW;
@@ -208,4 +208,22 @@ fn a_source_that_turns_out_to_be_gone_wakes_who_copied_it_from_memory() {
     sim.break_watches(Some(replica), false);
     sim.compact();
     until_settled(&mut sim, Duration::from_secs(80));
+}
+
+/// A copy that went before the stream could show it: the list that does not show it wakes who wrote it.
+#[test]
+fn a_copy_that_the_stream_never_showed_is_missed_by_the_list() {
+    let mut sim = stage();
+    source(&mut sim, "cm", 1);
+    let replica = sim.start(Start::default());
+    sim.run_for(SOON);
+    sim.network.blind(replica, Some(Resource::ConfigMaps));
+    sync(&mut sim, "s", json!({}));
+    sim.run_until(SOON, |sim| laws::in_order_everywhere(&sim.server, &sim.laws.protected).is_ok()).expect("a copy");
+    delete(&mut sim, &Key::map("dst", "cm"));
+    sim.run_for(Duration::from_secs(1));
+    sim.compact();
+    sim.network.blind(replica, None);
+    sim.break_watches(Some(replica), false);
+    until_settled(&mut sim, Duration::from_secs(100));
 }

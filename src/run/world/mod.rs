@@ -320,6 +320,12 @@ impl World {
             }
         }
         sources[begin..].sort_unstable();
+        // A copy of which only our own answer told may have gone before the stream could show it.
+        let begin = others.len();
+        for entry in self.destinations.iter().filter(|entry| !self.configmaps.contains_key(entry.key())) {
+            others.extend(entry.value());
+        }
+        others[begin..].sort_unstable();
     }
 
     fn unmark(&self, place: &Place, before: &Seen, others: &mut Vec<Uid>) {

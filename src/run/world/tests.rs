@@ -143,3 +143,14 @@ fn a_copy_that_comes_after_its_sync_went_need_not_wait() {
     configmap(&world, "one/x", marked(50, 10, 7));
     assert!(world.leftovers(uid(7))[0].saw_go);
 }
+
+#[test]
+fn a_list_wakes_who_wants_a_place_where_it_shows_nothing() {
+    let world = World::default();
+    apply(&world, sync("n/a", 1, "src/x", "one/x"));
+    apply(&world, sync("n/b", 2, "src/x", "two/x"));
+    configmap(&world, "two/x", marked(50, 10, 2));
+    let (mut sources, mut others) = (Vec::new(), Vec::new());
+    world.configmaps_listed(&[uid(50)].into_iter().collect(), &mut sources, &mut others);
+    assert_eq!(numbers(others), [1]);
+}
