@@ -34,6 +34,9 @@ impl Gate for Open {
     fn request_timeout(&self) -> Duration {
         Duration::from_secs(5)
     }
+    fn surely_over(&self) -> Duration {
+        Duration::from_secs(6)
+    }
 }
 
 /// `n` new syncs of one source, from the event to the last status: 1 GET, n copies, n statuses and nothing else.

@@ -187,7 +187,7 @@ fn adopt(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>, seen: &Seen) -> Step {
         return stall(facts, Stall::DestinationExists);
     }
     let Standing::Read(read) = spot.copy else { return Step::ReadCopy(spot.place.clone()) };
-    let Source::InHand { version, hash, .. } = facts.source else {
+    let Source::InHand { version, hash, last_word, .. } = facts.source else {
         return Step::ReadSource { last_word: false };
     };
     if seen.seed_adopted && hash == read.hash {
@@ -195,6 +195,10 @@ fn adopt(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>, seen: &Seen) -> Step {
     }
     if read.immutable {
         return stall(facts, Stall::DestinationImmutable);
+    }
+    // A copy of ours looks foreign while the stream still shows the namespace that stood here before; it must not go back.
+    if seen.mark.as_ref().is_some_and(|mark| mark.uid.is_some()) && !last_word {
+        return Step::ReadSource { last_word: true };
     }
     repair(facts, spec, Step::Replace { over: seen.version, adopt: true })
 }

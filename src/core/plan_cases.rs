@@ -65,7 +65,7 @@ fn a_new_sync(#[case] mut given: Given, #[case] steps: &str) {
 #[case::that_is_going_is_waited_for(foreign(), |g: &mut Given| g.truth().seen.deleting = true, "report b/x held, rest")]
 #[case::and_carries_our_marks_from_elsewhere_is_foreign(copy_of("a/s", 1, 99), |g: &mut Given| g.spec().overwrite = false, "report DestinationExists, rest")]
 #[case::and_carries_another_syncs_marks_from_elsewhere_is_adopted(
-    copy_of("n/t", 7, 99), |_: &mut Given| (), "read b/x, read source, adopt, finalizer, report in order, rest")]
+    copy_of("n/t", 7, 99), |_: &mut Given| (), "read b/x, read source, ask for source, adopt, finalizer, report in order, rest")]
 #[case::that_a_former_owner_left_is_taken_over(
     copy_of("n/t", 7, LIVE), |g: &mut Given| g.spec().overwrite = false, "read source, replace, finalizer, report in order, rest")]
 #[case::that_a_former_owner_left_and_a_controller_took_is_left_alone(

@@ -1,5 +1,5 @@
-//! The clients of a replica: one for the streams, one for reads and writes. Both are measured, and neither sends a
-//! request again by itself: a write must not be sent late, behind the gate's back.
+//! The clients of a replica: for the streams, for reads and writes, for Leases. None sends a request again by itself: a
+//! write must not be sent late, behind the gate's back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,9 +15,10 @@ use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
+use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Layer, Service};
 
-use super::instruments;
+use super::{instruments, leases};
 
 /// Asks for metadata only: contents of ConfigMaps are not even sent.
 pub const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
@@ -29,6 +30,18 @@ const METADATA_WATCH: &str = METADATA_ONLY;
 /// A watch that says nothing for this long is broken: the server sends a bookmark about every minute.
 const SILENCE: Duration = Duration::from_secs(100);
 
+/// What an API server in this very process answers.
+pub type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;
+
+/// Where the API server is.
+#[derive(Clone)]
+pub enum Server {
+    /// Across the network.
+    Remote(Box<Config>),
+    /// In this very process: a simulation.
+    Within(BoxCloneSyncService<Request<Body>, Answer, BoxError>),
+}
+
 /// The clients.
 #[derive(Clone)]
 pub struct Clients {
@@ -38,6 +51,8 @@ pub struct Clients {
     pub streams: Client,
     /// For streams of metadata.
     pub metadata: Client,
+    /// For Leases alone: else a big fan-out would starve the heartbeat.
+    pub leases: Client,
     /// When each watch last said anything.
     pub pulses: Pulses,
 }
@@ -47,17 +62,36 @@ impl Clients {
     ///
     /// # Errors
     /// When the configuration is of no use, for instance for a certificate that cannot be read.
-    pub fn new(config: &Config, agent: &str) -> Result<Self, kube::Error> {
-        let config = config_for(config, agent);
+    pub fn new(server: &Server, agent: &str) -> Result<Self, kube::Error> {
+        let config = match server {
+            Server::Remote(config) => config_for(config, agent),
+            Server::Within(service) => return Ok(Self::within(service)),
+        };
         let mut streaming = config.clone();
         streaming.read_timeout = Some(SILENCE);
         let pulses = Pulses::default();
         Ok(Self {
-            requests: client(config, &pulses, false)?,
+            requests: client(config.clone(), &pulses, false)?,
             streams: client(streaming.clone(), &pulses, false)?,
             metadata: client(streaming, &pulses, true)?,
+            leases: leases::leases_client(config)?,
             pulses,
         })
+    }
+
+    fn within(service: &BoxCloneSyncService<Request<Body>, Answer, BoxError>) -> Self {
+        let pulses = Pulses::default();
+        let client = |metadata_only| {
+            let layer = MeasuredLayer { pulses: pulses.clone(), metadata_only };
+            ClientBuilder::new(service.clone(), "default").with_layer(&layer).build()
+        };
+        Self {
+            requests: client(false),
+            streams: client(false),
+            metadata: client(true),
+            leases: Client::new(service.clone(), "default"),
+            pulses,
+        }
     }
 }
 

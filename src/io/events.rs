@@ -86,6 +86,7 @@ impl EventSender {
         let mut refused = false;
         loop {
             let next = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 next = self.queue.recv() => next,
             };

@@ -9,6 +9,7 @@ use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio::time::Instant;
 
+use super::chance;
 use super::client::Clients;
 use super::decode::{ConfigMapObject, NamespaceObject, SyncObject};
 use super::instruments;
@@ -73,7 +74,7 @@ impl Iterator for Patience {
         }
         let wait = self.next;
         self.next = (wait * 2).min(self.longest);
-        Some(wait.mul_f64(rand::random_range(0.5..1.0)))
+        Some(wait.mul_f64(chance::random_range(0.5..1.0)))
     }
 }
 

@@ -1,12 +1,13 @@
 //! Every write of copies and syncs. Each carries the UID and version that it was decided for, asks the gate right
 //! before it is sent, and has ended, one way or the other, before the lease could have.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{Method, Request};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::client::METADATA_ONLY;
 use super::decode::{ConfigMapObject, SyncObject};
@@ -16,7 +17,7 @@ use super::refusal::Refusal;
 use crate::api::configmapsync::ConfigMapSyncStatus;
 use crate::api::names::{FIELD_MANAGER, FINALIZER};
 use crate::core::records::{Place, Seen, Sync, Version};
-use crate::core::shard::Shard;
+use crate::core::shard::{SHARDS, Shard};
 
 /// Says whether a write may be sent now.
 pub trait Gate: Send + std::marker::Sync {
@@ -24,6 +25,9 @@ pub trait Gate: Send + std::marker::Sync {
     fn may_write(&self, shard: Shard) -> bool;
     /// The time within which each write has to end.
     fn request_timeout(&self) -> Duration;
+    /// How long after it was sent a write that was not answered has surely ended: the server counts its time from
+    /// when it came, not from when it was sent.
+    fn surely_over(&self) -> Duration;
 }
 
 /// Sends writes.
@@ -38,6 +42,8 @@ struct Inner {
     limiter: Limiter,
     rate: Rate,
     observe_only: bool,
+    /// Until when a write that was not answered may take effect, by shard.
+    unsettled: Mutex<[Option<Instant>; SHARDS]>,
 }
 
 /// What became of a copy that was to be removed.
@@ -56,7 +62,8 @@ const STATUS: &str = "configmapsyncs/status";
 impl Writer {
     /// A writer that asks `gate`, keeps to `rate` and tells `limiter` how the server feels.
     pub fn new(client: kube::Client, gate: Arc<dyn Gate>, limiter: Limiter, rate: Rate, observe_only: bool) -> Self {
-        Self { inner: Arc::new(Inner { client, gate, limiter, rate, observe_only }) }
+        let unsettled = Mutex::new([None; SHARDS]);
+        Self { inner: Arc::new(Inner { client, gate, limiter, rate, observe_only, unsettled }) }
     }
 
     /// POSTs a copy.
@@ -141,6 +148,15 @@ impl Writer {
         object.record.ok_or_else(unreadable)
     }
 
+    /// Waits until no write for this shard can take effect any more that was sent before now and not answered. Only then
+    /// may the shard be given away.
+    pub async fn settled(&self, shard: Shard) {
+        let until = self.inner.unsettled()[shard.index()];
+        if let Some(until) = until {
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
     async fn send<T: DeserializeOwned>(
         &self,
         shard: Shard,
@@ -166,10 +182,14 @@ impl Writer {
             return Err(Refusal::GateClosed);
         }
         let _in_flight = InFlight::one();
+        let sent = Instant::now();
         let answer = match tokio::time::timeout(timeout, inner.client.request::<T>(request)).await {
             Ok(answer) => answer.map_err(Refusal::from),
             Err(_) => Err(Refusal::Unavailable(format!("no answer within {timeout:?}"))),
         };
+        if let Err(Refusal::Unavailable(_)) = &answer {
+            inner.unsettled()[shard.index()] = Some(sent + inner.gate.surely_over());
+        }
         match &answer {
             Ok(_) => inner.limiter.answered(),
             Err(Refusal::Busy(_) | Refusal::Unavailable(_)) => inner.limiter.halve(),
@@ -179,6 +199,13 @@ impl Writer {
         metrics::counter!(instruments::WRITES_TOTAL, "verb" => verb, "resource" => resource, "result" => result)
             .increment(1);
         answer
+    }
+}
+
+impl Inner {
+    fn unsettled(&self) -> MutexGuard<'_, [Option<Instant>; SHARDS]> {
+        // Nothing can panic while it is held.
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -65,6 +65,7 @@ impl Candidate {
         turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
                 () = cancel.cancelled() => break,
                 _ = turn.tick() => {
                     self.stand().await;

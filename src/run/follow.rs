@@ -142,7 +142,10 @@ impl Follower {
             sources.clear();
             others.clear();
             match event {
-                Event::Init => listed = AHashSet::new(),
+                Event::Init => {
+                    listed = AHashSet::new();
+                    self.world.configmaps_listing();
+                }
                 Event::InitApply(object) => {
                     let Some((place, seen)) = parsed("configmaps", object) else { return };
                     listed.insert(seen.version.uid);

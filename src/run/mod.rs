@@ -1,6 +1,7 @@
 //! A replica at work: the world, the shards it holds, their queue, leadership.
 
 pub mod config;
+mod departed;
 pub mod fanout;
 pub mod fleet;
 pub mod follow;

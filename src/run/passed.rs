@@ -2,8 +2,7 @@
 //! sync may arrive a moment after the event of its source, and must not miss it. So what is dropped leaves one number
 //! behind, in a table of fixed size in which a newer entry replaces an older one.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ahash::RandomState;
 
@@ -12,29 +11,62 @@ use crate::core::records::Place;
 /// A power of two: 1 MiB of memory.
 const SLOTS: usize = 1 << 16;
 
+/// Instead of a version: it went.
+pub(super) const GONE: u64 = u64::MAX;
+
 /// The table.
 pub(super) struct Passed {
     hasher: RandomState,
-    slots: Mutex<Box<[(u64, u64)]>>,
+    slots: Mutex<Slots>,
+}
+
+struct Slots {
+    /// The hash of a place, and its version.
+    entries: Box<[(u64, u64)]>,
+    /// Whether it was written since the list began.
+    fresh: Box<[bool]>,
 }
 
 impl Default for Passed {
     fn default() -> Self {
-        Self { hasher: RandomState::new(), slots: Mutex::new(vec![(0, 0); SLOTS].into_boxed_slice()) }
+        let slots = Slots { entries: vec![(0, 0); SLOTS].into(), fresh: vec![false; SLOTS].into() };
+        // The same in every process: which places share a slot must not be chance (`io/chance.rs`).
+        Self { hasher: RandomState::with_seeds(2, 3, 5, 7), slots: Mutex::new(slots) }
     }
 }
 
 impl Passed {
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        // Nothing in here panics half-way through a change.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All ConfigMaps are about to be listed.
+    pub(super) fn list_begins(&self) {
+        self.lock().fresh.fill(false);
+    }
+
+    /// They are listed: what did not come by has gone.
+    pub(super) fn list_ends(&self) {
+        let mut slots = self.lock();
+        let Slots { entries, fresh } = &mut *slots;
+        for (entry, _) in entries.iter_mut().zip(fresh.iter()).filter(|(entry, fresh)| entry.1 != 0 && !**fresh) {
+            entry.1 = GONE;
+        }
+    }
+
     /// The ConfigMap at `place` was last seen with this resourceVersion.
     pub(super) fn remember(&self, place: &Place, rv: u64) {
         let hash = self.hasher.hash_one(place);
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)[hash as usize % SLOTS] = (hash, rv);
+        let mut slots = self.lock();
+        slots.entries[hash as usize % SLOTS] = (hash, rv);
+        slots.fresh[hash as usize % SLOTS] = true;
     }
 
     /// The resourceVersion with which it was last seen, if that is still remembered.
     pub(super) fn recall(&self, place: &Place) -> Option<u64> {
         let hash = self.hasher.hash_one(place);
-        let (owner, rv) = self.slots.lock().unwrap_or_else(PoisonError::into_inner)[hash as usize % SLOTS];
+        let (owner, rv) = self.lock().entries[hash as usize % SLOTS];
         (owner == hash && rv != 0).then_some(rv)
     }
 }

@@ -26,14 +26,14 @@ use super::work::{Tools, work};
 use super::world::World;
 use crate::core::session::Timing;
 use crate::core::shard::{Shard, Uid};
-use crate::io::client::{Clients, Pulses};
+use crate::io::client::{Clients, Pulses, Server};
 use crate::io::clock::Clock;
 use crate::io::events::Events;
 use crate::io::instruments as i;
 use crate::io::limiter::{Limiter, Rate};
 use crate::io::reader::Reader;
+use crate::io::streams;
 use crate::io::writer::{Gate, Writer};
-use crate::io::{leases, streams};
 
 /// A stream that said nothing for this long is not fresh: the server sends a bookmark about every minute, and a
 /// watch that is silent for 100 s is opened again.
@@ -64,11 +64,37 @@ pub enum Error {
 /// # Errors
 /// When it cannot start. An API server that is away is no error: it is waited for.
 pub async fn run(config: Config, health: Health, stop: CancellationToken) -> Result<(), Error> {
+    let ground = Ground::of(config.cluster().await?);
+    run_on(ground, config, health, stop).await
+}
+
+/// What a replica stands on. Simulations put something else there.
+#[derive(Clone)]
+pub struct Ground {
+    /// The API server.
+    pub server: Server,
+    /// The clock by which leases are judged.
+    pub clock: Clock,
+    /// What writers ask before they send.
+    pub gate: fn(Tenures) -> Arc<dyn Gate>,
+}
+
+impl Ground {
+    /// The real one.
+    pub fn of(cluster: kube::Config) -> Self {
+        Self { server: Server::Remote(Box::new(cluster)), clock: Clock::Boot, gate: |tenures| Arc::new(tenures) }
+    }
+}
+
+/// As [`run`], on this ground.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_on(ground: Ground, config: Config, health: Health, stop: CancellationToken) -> Result<(), Error> {
     let timing = Timing::new(config.lease_duration).map_err(Error::Timing)?;
-    let cluster = config.cluster().await?;
     let vitals = Arc::new(Vitals::new());
     vitals.clone().report_to(&health);
-    while Life::begin(&config, timing, &cluster, &vitals)?.live(&stop).await == End::Restored {
+    while Life::begin(&config, timing, &ground, &vitals)?.live(&stop).await == End::Restored {
         tracing::warn!("the API server's store was restored from a backup: all that was known is listed anew");
     }
     Ok(())
@@ -150,8 +176,8 @@ enum End {
 struct Life {
     config: Config,
     timing: Timing,
+    ground: Ground,
     clients: Clients,
-    leases: kube::Client,
     vitals: Arc<Vitals>,
     world: Arc<World>,
     queue: Arc<Queue>,
@@ -160,15 +186,13 @@ struct Life {
 }
 
 impl Life {
-    fn begin(config: &Config, timing: Timing, cluster: &kube::Config, vitals: &Arc<Vitals>) -> Result<Self, Error> {
+    fn begin(config: &Config, timing: Timing, ground: &Ground, vitals: &Arc<Vitals>) -> Result<Self, Error> {
         let agent = format!("configmapsync-operator/{} ({})", env!("CARGO_PKG_VERSION"), config.identity);
-        let clients = Clients::new(cluster, &agent)?;
-        let cluster = crate::io::client::config_for(cluster, &agent);
         Ok(Self {
             config: config.clone(),
             timing,
-            leases: leases::leases_client(cluster)?,
-            clients,
+            ground: ground.clone(),
+            clients: Clients::new(&ground.server, &agent)?,
             vitals: vitals.clone(),
             world: Arc::default(),
             queue: Arc::default(),
@@ -194,6 +218,7 @@ impl Life {
         self.spawn(gauges);
         let follower = Follower { world: self.world.clone(), queue: self.queue.clone(), events: events.clone() };
         tokio::select! {
+            biased;
             () = stop.cancelled() => return End::Stopped,
             () = self.follow(&follower) => {}
         }
@@ -202,17 +227,19 @@ impl Life {
             namespace: self.config.lease_namespace.clone(),
             identity: self.config.identity.clone(),
             timing: self.timing,
-            clock: Clock::Boot,
+            clock: self.ground.clock.clone(),
         };
         let (tenures, changes) =
-            Leadership::start(self.leases.clone(), settings.clone(), &self.tracker, self.end.clone());
+            Leadership::start(self.clients.leases.clone(), settings.clone(), &self.tracker, self.end.clone());
         *self.vitals.tenures.lock().unwrap_or_else(PoisonError::into_inner) = Some(tenures.clone());
-        fleet::start(self.leases.clone(), &settings, tenures.clone(), &self.tracker, self.end.clone());
+        fleet::start(self.clients.leases.clone(), &settings, tenures.clone(), &self.tracker, self.end.clone());
         let tools = self.tools(&tenures, events);
+        let writer = tools.writer.clone();
         self.spawn(dispatch(tools.clone(), self.queue.clone(), self.tracker.clone(), self.vitals.clone()));
         let (restored, is_restored) = tokio::sync::oneshot::channel();
-        self.spawn(serve_tenures(tenures.clone(), changes, follower, self.tracker.clone(), restored));
+        self.spawn(serve_tenures(tenures.clone(), changes, follower, writer, self.tracker.clone(), restored));
         tokio::select! {
+            biased;
             Ok(()) = is_restored => End::Restored,
             () = stop.cancelled() => {
                 let grace = self.config.grace_period.saturating_sub(Duration::from_secs(1));
@@ -231,6 +258,7 @@ impl Life {
         let end = self.end.clone();
         self.tracker.spawn(async move {
             tokio::select! {
+                biased;
                 () = end.cancelled() => {}
                 () = task => {}
             }
@@ -259,7 +287,7 @@ impl Life {
         let limiter = Limiter::new(self.config.max_in_flight.get());
         let reader = Reader::new(self.clients.requests.clone());
         let rate = Rate::new(self.config.write_qps);
-        let gate: Arc<dyn Gate> = Arc::new(tenures.clone());
+        let gate = (self.ground.gate)(tenures.clone());
         let client = self.clients.requests.clone();
         self.spawn(spare_the_heartbeat(tenures.renewal_latency(), self.timing, limiter.clone()));
         Arc::new(Tools {
@@ -280,16 +308,21 @@ impl Gate for Tenures {
     fn request_timeout(&self) -> Duration {
         Tenures::request_timeout(self)
     }
+    fn surely_over(&self) -> Duration {
+        self.timing().request + self.timing().margin
+    }
 }
 
 /// Hands keys to workers, as many at once as the limiter allows.
 async fn dispatch(tools: Arc<Tools>, queue: Arc<Queue>, tracker: TaskTracker, vitals: Arc<Vitals>) {
     loop {
         let permit = tokio::select! {
+            biased;
             permit = tools.limiter.acquire() => permit,
             () = ticks(&vitals) => continue,
         };
         let job = tokio::select! {
+            biased;
             job = queue.pop() => job,
             () = ticks(&vitals) => continue,
         };
@@ -322,6 +355,7 @@ async fn serve_tenures(
     tenures: Tenures,
     mut changes: UnboundedReceiver<TenureEvent>,
     follower: Follower,
+    writer: Writer,
     tracker: TaskTracker,
     restored: tokio::sync::oneshot::Sender<()>,
 ) {
@@ -339,9 +373,10 @@ async fn serve_tenures(
             }
             TenureEvent::Closing(shard) => {
                 let drained = follower.queue.close(shard);
-                let tenures = tenures.clone();
+                let (tenures, writer) = (tenures.clone(), writer.clone());
                 tracker.spawn(async move {
                     let _ = drained.await;
+                    writer.settled(shard).await;
                     tenures.drained(shard);
                 });
             }

@@ -45,6 +45,7 @@ pub struct Wanted {
 impl Wanted {
     fn content_with(self, content: &SourceContent, sent: Instant) -> bool {
         match (self.sent_since, self.word) {
+            (Some(since), SourceWord::Version(rv)) => sent >= since && content.version.rv >= rv,
             (Some(since), _) => sent >= since,
             (None, SourceWord::Version(rv)) => content.version.rv >= rv,
             // Whatever came while nobody named it is in the table of what has passed; so it has not changed.
@@ -55,8 +56,9 @@ impl Wanted {
 
     fn none_with(self, sent: Instant) -> bool {
         match (self.sent_since, self.word) {
+            // It has come since: an answer from before will not do, whenever it was asked for.
+            (_, SourceWord::Version(_)) => false,
             (Some(since), _) => sent >= since,
-            (None, SourceWord::Version(_)) => false,
             (None, SourceWord::Gone | SourceWord::Unheard) => sent.elapsed() < MISSING_FOR,
         }
     }
@@ -262,6 +264,7 @@ mod tests {
         assert!(since(SourceWord::Unheard, None).content_with(&old, sent));
         assert!(!since(SourceWord::Gone, None).content_with(&new, sent));
         assert!(!since(SourceWord::Version(7), None).none_with(sent), "it was created since");
+        assert!(!since(SourceWord::Version(7), Some(sent)).none_with(sent), "it was created since the second request");
         assert!(since(SourceWord::Gone, None).none_with(sent));
         tokio::time::advance(MISSING_FOR).await;
         assert!(!since(SourceWord::Gone, None).none_with(sent));

@@ -94,13 +94,14 @@ impl Work<'_> {
             Some(_) => tools.writer.replace_copy(shard, place, body).await?,
         };
         self.wrote(sync, place, &source, seen);
-        if over.is_some() && was_ours && sync.status.source.is_some_and(|told| told.rv >= source.version.rv) {
+        let told = &sync.status;
+        // What the status tells of was there, and was written from this very source or a newer one.
+        let told_of = told.observed_generation == Some(sync.generation) && told.destination_exists;
+        let was_there = if over.is_some() { was_ours } else { told_of };
+        if was_there && told.source.is_some_and(|told| told.rv >= source.version.rv) {
             self.memo.repaired(manager.as_deref());
-            self.tell(
-                sync,
-                "Repaired",
-                format!("{place} was changed by {}; restored", or_somebody(manager.as_deref())),
-            );
+            let (how, who) = (if over.is_some() { "changed" } else { "deleted" }, or_somebody(manager.as_deref()));
+            self.tell(sync, "Repaired", format!("{place} was {how} by {who}; restored"));
         } else if adopt {
             let note =
                 format!("the content of {place}, which stood there before, was replaced by that of {}", source.place);

@@ -34,6 +34,8 @@ pub struct Local {
     pub carried: Option<Map<String, Value>>,
     /// Whether a missing source is to be asked for again.
     pub recheck: bool,
+    /// How many conflicts about the copy there were in this look.
+    pub conflicts: u32,
 }
 
 impl Local {

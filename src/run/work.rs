@@ -18,6 +18,7 @@ use crate::core::plan::{self, Step};
 use crate::core::records::{Place, Sync};
 use crate::core::shard::{Shard, Uid};
 use crate::core::status::{self, Failed, Verdict};
+use crate::io::chance;
 use crate::io::events::Events;
 use crate::io::instruments as i;
 use crate::io::limiter::Limiter;
@@ -132,7 +133,8 @@ impl Work<'_> {
     /// Nothing to do. `None`: a timer is up, look again.
     fn rest(&mut self, view: &View, wait: Option<Duration>) -> Option<Outcome> {
         let told = &view.sync.status;
-        let in_order = told.conditions[2].is_some_and(|ready| ready.is_true);
+        // Who waits for something is not in order, though the status may still say so of what was before.
+        let in_order = wait.is_none() && told.conditions[2].is_some_and(|ready| ready.is_true);
         if in_order {
             (self.memo.failures, self.memo.conflicts, self.memo.unanswered) = (0, 0, 0);
             self.memo.missing_since = None;
@@ -150,12 +152,12 @@ impl Work<'_> {
             }
             Some(wait) if wait == backoff::SOURCE_MISSING => {
                 let now = Instant::now();
-                let next = now + backoff::jittered(wait, rand::random());
+                let next = now + backoff::jittered(wait, chance::random());
                 let at = self.memo.recheck_at.filter(|at| *at > now).unwrap_or(next);
                 self.memo.recheck_at = Some(at);
                 Some(Outcome::Rest(Some(at - now)))
             }
-            Some(wait) => Some(Outcome::Rest(Some(backoff::jittered(wait, rand::random())))),
+            Some(wait) => Some(Outcome::Rest(Some(backoff::jittered(wait, chance::random())))),
             None => Some(Outcome::Rest(None)),
         }
     }
@@ -171,7 +173,7 @@ impl Work<'_> {
         match (&refusal, place) {
             (Refusal::GateClosed, _) => return Some(Outcome::Retry(Duration::from_millis(500))),
             (Refusal::ObserveOnly, _) => return Some(Outcome::Rest(None)),
-            (Refusal::Busy(wait), _) => return Some(Outcome::Retry(backoff::jittered(*wait, rand::random()))),
+            (Refusal::Busy(wait), _) => return Some(Outcome::Retry(backoff::jittered(*wait, chance::random()))),
             (Refusal::NoNamespace(_), Some(place)) if about_copy => {
                 self.local.put_namespace(&place.namespace, Home::Absent);
                 return None;
@@ -186,7 +188,10 @@ impl Work<'_> {
             }
             (Refusal::Conflict | Refusal::AlreadyExists, Some(place)) if about_copy => {
                 self.memo.conflicts += 1;
-                if self.memo.conflicts > 5 {
+                self.local.conflicts += 1;
+                // How many there were in earlier looks says how long to wait, and not that this time nothing is read: what
+                // the stream does not show would be run into for ever.
+                if self.local.conflicts > 5 {
                     return Some(Outcome::Retry(backoff::after_conflict(self.memo.conflicts)));
                 }
                 return self.read_again(view, place).await;
@@ -199,7 +204,7 @@ impl Work<'_> {
             (Refusal::Unavailable(_), _) if self.memo.unanswered < UNANSWERED => {
                 self.memo.unanswered += 1;
                 let wait = Duration::from_secs(1 << self.memo.unanswered);
-                return Some(Outcome::Retry(backoff::jittered(wait, rand::random())));
+                return Some(Outcome::Retry(backoff::jittered(wait, chance::random())));
             }
             // The sync itself changed: its event is on the way. Should it be slow, look again.
             (Refusal::Conflict | Refusal::NotFound(_), _) => {
@@ -228,7 +233,7 @@ impl Work<'_> {
         let (what, reason, kind) = describe(sync, during);
         self.memo.failures = self.memo.failures.max(sync.status.retry_count) + 1;
         let attempt = self.memo.failures;
-        let wait = backoff::jittered(backoff::after(kind, attempt), rand::random());
+        let wait = backoff::jittered(backoff::after(kind, attempt), chance::random());
         let message = format!("cannot {what}: {refusal}");
         let (namespace, name) = (&*sync.key.namespace, &*sync.key.name);
         tracing::warn!(namespace, name, shard = self.shard.index(), attempt, retry_in = ?wait, request = what, cause = %refusal, "a request failed; it is tried again");

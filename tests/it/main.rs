@@ -29,4 +29,5 @@ mod rivals;
 mod seed;
 mod silence;
 mod sources;
+mod stale;
 mod store;

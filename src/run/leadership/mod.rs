@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::core::session::{Fleet, Timing};
 use crate::core::shard::Shard;
+use crate::io::chance;
 use crate::io::clock::Clock;
 use crate::io::instruments::GATE_CLOSED_TOTAL;
 use crate::io::leases::{Leases, identity};
@@ -57,7 +58,7 @@ impl Leadership {
         tracker: &TaskTracker,
         cancel: CancellationToken,
     ) -> (Tenures, mpsc::UnboundedReceiver<TenureEvent>) {
-        let base = identity(&settings.identity, rand::random());
+        let base = identity(&settings.identity, chance::random());
         let leases = Leases::new(client, &settings.namespace, settings.timing, &base);
         let (events, receiver) = mpsc::unbounded_channel();
         let (commands, orders) = mpsc::unbounded_channel();
@@ -195,6 +196,7 @@ impl Tenures {
     pub async fn leave(&self, grace: Duration) -> bool {
         let _ = self.commands.send(Command::Leave);
         tokio::select! {
+            biased;
             () = self.left.cancelled() => {}
             () = self.stopped.cancelled() => {}
             () = tokio::time::sleep(grace) => {}

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ahash::{AHashSet, RandomState};
 use dashmap::DashMap;
 
+use super::departed::Departed;
 use super::names::Names;
-use super::passed::Passed;
+use super::passed::{GONE, Passed};
 use crate::core::records::{Name, Namespace, Place, Seen, Sync};
 use crate::core::shard::Uid;
 
@@ -37,6 +38,8 @@ pub struct World {
     namespaces: Map<Name, Namespace>,
     /// Copies that stand where their sync does not want them, by the UID on their mark.
     leftovers: Map<Uid, Vec<Leftover>>,
+    /// Syncs that went.
+    departed: Departed,
     /// Versions of ConfigMaps that concerned nobody when they came.
     passed: Passed,
     /// Each name once, however many records mention it.
@@ -128,7 +131,9 @@ impl World {
 
     /// A list of all syncs is complete: those that are not in it are gone.
     pub fn syncs_listed(&self, listed: &AHashSet<Uid>, woken: &mut Vec<Uid>) {
-        let gone: Vec<Uid> = self.syncs.iter().map(|entry| *entry.key()).filter(|uid| !listed.contains(uid)).collect();
+        let known = self.syncs.iter().map(|entry| *entry.key());
+        let mut gone: Vec<Uid> = known.filter(|uid| !listed.contains(uid)).collect();
+        gone.sort_unstable();
         for uid in gone {
             self.forget(uid, woken);
         }
@@ -136,6 +141,7 @@ impl World {
 
     fn forget(&self, uid: Uid, woken: &mut Vec<Uid>) {
         let Some((_, sync)) = self.syncs.remove(&uid) else { return };
+        self.departed.remember(uid, sync.orphan());
         self.keys.remove_if(&sync.key, |_, current| *current == uid);
         self.unindex(&sync);
         self.strand(&sync, true);
@@ -163,7 +169,13 @@ impl World {
         if let Some(mut source) = self.sources.get_mut(&spec.source) {
             source.uids.retain(|other| *other != uid);
         }
-        self.sources.remove_if(&spec.source, |_, source| source.uids.is_empty());
+        if let Some((place, source)) = self.sources.remove_if(&spec.source, |_, source| source.uids.is_empty())
+            && source.heard
+            && !self.configmaps.contains_key(&place)
+        {
+            // It is gone. Who names it next must not take it to be as its status says.
+            self.passed.remember(&place, GONE);
+        }
         take_out(&self.destinations, &spec.destination, uid);
         take_out(&self.homes, &spec.destination.namespace, uid);
         for place in [&spec.source, &spec.destination] {
@@ -176,8 +188,8 @@ impl World {
         }
     }
 
-    /// Those whose case depends on where this sync reads and writes: who wants the same place, and, since a ring may
-    /// have closed or opened, who is downstream.
+    /// Those whose case depends on where this sync reads and writes: who wants the same place or left a copy there, and,
+    /// since a ring may have closed or opened, who is downstream.
     fn neighbours(&self, sync: &Sync, woken: &mut Vec<Uid>) {
         let Ok(spec) = &sync.spec else { return };
         let mut downstream = vec![spec.destination.clone()];
@@ -185,6 +197,8 @@ impl World {
         if let Some(rivals) = self.destinations.get(&spec.destination) {
             seen.extend(rivals.iter().copied());
         }
+        // Whose copy stands there, though it wants it no more: it was left for this sync to take over.
+        seen.extend(self.mark_at(&spec.destination));
         while let Some(place) = downstream.pop() {
             let dependants = self.sources.get(&place).map(|source| source.uids.clone()).unwrap_or_default();
             for uid in dependants {
@@ -196,7 +210,9 @@ impl World {
             }
         }
         seen.remove(&sync.uid());
+        let begin = woken.len();
         woken.extend(seen);
+        woken[begin..].sort_unstable();
     }
 
     /// What stands at the destination of this sync, which goes or moves away, is a leftover if it carries its mark.
@@ -261,7 +277,9 @@ impl World {
         if let Some(uid) = marked
             && self.syncs.get(&uid).is_none_or(|sync| sync.destination() != Some(&place))
         {
-            self.add_leftover(uid, Leftover { place: place.clone(), saw_go: false, orphan: false });
+            let departed = self.departed.recall(uid).filter(|_| !self.syncs.contains_key(&uid));
+            let (saw_go, orphan) = (departed.is_some(), departed.unwrap_or(false));
+            self.add_leftover(uid, Leftover { place: place.clone(), saw_go, orphan });
             others.push(uid);
         }
         self.concerned(&place, sources, others);
@@ -274,9 +292,14 @@ impl World {
             self.unmark(place, &before, others);
         }
         if !self.concerns_a_sync(place) {
-            self.passed.remember(place, rv);
+            self.passed.remember(place, GONE);
         }
         self.concerned(place, sources, others);
+    }
+
+    /// All ConfigMaps are about to be listed.
+    pub fn configmaps_listing(&self) {
+        self.passed.list_begins();
     }
 
     /// A list of all ConfigMaps is complete: those that are not in it are gone, and there has been word of every source.
@@ -284,13 +307,25 @@ impl World {
         let gone = |entry: &dashmap::mapref::multiple::RefMulti<'_, Place, Arc<Seen>>| {
             (!listed.contains(&entry.version.uid)).then(|| (entry.key().clone(), entry.version.rv))
         };
-        let gone: Vec<(Place, u64)> = self.configmaps.iter().filter_map(|entry| gone(&entry)).collect();
+        let mut gone: Vec<(Place, u64)> = self.configmaps.iter().filter_map(|entry| gone(&entry)).collect();
+        gone.sort_unstable_by_key(|(_, rv)| *rv);
         for (place, rv) in gone {
             self.configmap_deleted(&place, rv, sources, others);
         }
+        self.passed.list_ends();
+        let begin = sources.len();
         for mut entry in self.sources.iter_mut() {
-            entry.heard = true;
+            if !std::mem::replace(&mut entry.heard, true) && !self.configmaps.contains_key(entry.key()) {
+                sources.extend(&entry.uids); // until now there was no word of it; now it is known to be gone
+            }
         }
+        sources[begin..].sort_unstable();
+        // A copy of which only our own answer told may have gone before the stream could show it.
+        let begin = others.len();
+        for entry in self.destinations.iter().filter(|entry| !self.configmaps.contains_key(entry.key())) {
+            others.extend(entry.value());
+        }
+        others[begin..].sort_unstable();
     }
 
     fn unmark(&self, place: &Place, before: &Seen, others: &mut Vec<Uid>) {
@@ -334,7 +369,8 @@ impl World {
     /// A list of all namespaces is complete.
     pub fn namespaces_listed(&self, listed: &AHashSet<Uid>, woken: &mut Vec<Uid>) {
         let gone = self.namespaces.iter().filter(|entry| !listed.contains(&entry.uid));
-        let gone: Vec<Name> = gone.map(|entry| entry.key().clone()).collect();
+        let mut gone: Vec<Name> = gone.map(|entry| entry.key().clone()).collect();
+        gone.sort_unstable();
         for name in gone {
             self.namespace_deleted(&name, woken);
         }
@@ -344,6 +380,12 @@ impl World {
         if let Some(uids) = self.homes.get(name) {
             woken.extend(uids.iter());
         }
+        // What stands there without being wanted is cleared away only in a namespace that is known.
+        let stands_here = |leftover: &Leftover| leftover.place.namespace == *name;
+        let begin = woken.len();
+        let leftovers = self.leftovers.iter().filter(|entry| entry.value().iter().any(stands_here));
+        woken.extend(leftovers.map(|entry| *entry.key()));
+        woken[begin..].sort_unstable();
     }
 }
 

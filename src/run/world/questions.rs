@@ -7,6 +7,7 @@ use super::{Leftover, SourceWord, World};
 use crate::core::records::{Namespace, Place, Seen, Sync};
 use crate::core::shard::Uid;
 use crate::core::{cycle, ownership};
+use crate::run::passed::GONE;
 
 impl World {
     /// A sync.
@@ -30,10 +31,12 @@ impl World {
         self.syncs.is_empty()
     }
 
-    /// The UIDs of all syncs, and of all copies that stand somewhere without one.
+    /// The UIDs of all syncs, and of all copies that stand somewhere without one, in order: what follows from the same
+    /// events is the same in every run.
     pub fn uids(&self) -> Vec<Uid> {
         let mut uids: Vec<Uid> = self.syncs.iter().map(|entry| *entry.key()).collect();
         uids.extend(self.leftovers.iter().map(|entry| *entry.key()).filter(|uid| !self.syncs.contains_key(uid)));
+        uids.sort_unstable();
         uids
     }
 
@@ -52,7 +55,11 @@ impl World {
         if self.sources.get(place).is_some_and(|source| source.heard) {
             return SourceWord::Gone;
         }
-        self.passed.recall(place).map_or(SourceWord::Unheard, SourceWord::Version)
+        match self.passed.recall(place) {
+            Some(GONE) => SourceWord::Gone,
+            Some(rv) => SourceWord::Version(rv),
+            None => SourceWord::Unheard,
+        }
     }
 
     /// What stands at a place.

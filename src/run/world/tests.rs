@@ -125,3 +125,32 @@ fn a_list_without_them_ends_syncs_that_the_stream_left_out() {
     assert!(world.sync(uid(2)).is_none(), "one name, one sync");
     assert_eq!(world.sync_named(&place("n/b")).map(|sync| sync.uid()), Some(uid(9)));
 }
+
+#[test]
+fn a_namespace_that_appears_wakes_what_stands_in_it_unwanted() {
+    let world = World::default();
+    configmap(&world, "one/x", marked(50, 10, 7));
+    let mut woken = Vec::new();
+    world.namespace_applied("one", Namespace { uid: uid(100), terminating: false }, &mut woken);
+    assert_eq!(numbers(woken), [7]);
+}
+
+#[test]
+fn a_copy_that_comes_after_its_sync_went_need_not_wait() {
+    let world = World::default();
+    apply(&world, sync("n/s", 7, "src/x", "one/x"));
+    world.sync_deleted(&sync("n/s", 7, "src/x", "one/x"), &mut Vec::new());
+    configmap(&world, "one/x", marked(50, 10, 7));
+    assert!(world.leftovers(uid(7))[0].saw_go);
+}
+
+#[test]
+fn a_list_wakes_who_wants_a_place_where_it_shows_nothing() {
+    let world = World::default();
+    apply(&world, sync("n/a", 1, "src/x", "one/x"));
+    apply(&world, sync("n/b", 2, "src/x", "two/x"));
+    configmap(&world, "two/x", marked(50, 10, 2));
+    let (mut sources, mut others) = (Vec::new(), Vec::new());
+    world.configmaps_listed(&[uid(50)].into_iter().collect(), &mut sources, &mut others);
+    assert_eq!(numbers(others), [1]);
+}

@@ -1,0 +1,53 @@
+//! Syncs that this replica saw go. A write of a former holder may reach the API server late, and make a copy whose sync
+//! is gone. Who saw the sync go need not wait to sweep it, as for a copy that nobody knows anything about.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::core::shard::Uid;
+
+/// So many are remembered, the last to go: 128 KiB.
+const REMEMBERED: usize = 1 << 12;
+
+/// UIDs of syncs that went, the newest last; and whether their copies are to stay.
+#[derive(Default)]
+pub(super) struct Departed {
+    newest: Mutex<VecDeque<(Uid, bool)>>,
+}
+
+impl Departed {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Uid, bool)>> {
+        // Nothing in here panics half-way through a change.
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A sync went.
+    pub(super) fn remember(&self, uid: Uid, orphan: bool) {
+        let mut newest = self.lock();
+        newest.push_back((uid, orphan));
+        if newest.len() > REMEMBERED {
+            newest.pop_front();
+        }
+    }
+
+    /// Whether its copies are to stay, if it is one that went.
+    pub(super) fn recall(&self, uid: Uid) -> Option<bool> {
+        self.lock().iter().rev().find(|(gone, _)| *gone == uid).map(|(_, orphan)| *orphan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::uid;
+
+    #[test]
+    fn the_last_to_go_are_remembered() {
+        let departed = Departed::default();
+        departed.remember(uid(1), true);
+        departed.remember(uid(2), false);
+        assert_eq!([1, 2, 3].map(|n| departed.recall(uid(n))), [Some(true), Some(false), None]);
+        (0..REMEMBERED).for_each(|n| departed.remember(uid(10 + n as u64), false));
+        assert_eq!(departed.recall(uid(1)), None);
+    }
+}
