@@ -82,8 +82,8 @@ pub async fn work(tools: &Tools, job: Job) -> (Memo, Option<Arc<Fanout>>, Outcom
         metrics::histogram!(i::RECONCILE_TIME_SECONDS, "controller" => "configmapsync").record(seconds);
         metrics::histogram!(i::WORKQUEUE_WORK_DURATION_SECONDS, "name" => "configmapsync").record(seconds);
     }
-    if let (Outcome::Retry(_), Some(fanout)) = (outcome, work.fanout.take()) {
-        fanout.give_up();
+    if let Outcome::Rest(_) = outcome {
+        work.fanout = None;
     }
     (work.memo, work.fanout, outcome)
 }
@@ -232,6 +232,10 @@ impl Work<'_> {
         let sync = &view.sync;
         let (what, reason, kind) = describe(sync, during);
         self.memo.failures = self.memo.failures.max(sync.status.retry_count) + 1;
+        // Backoff is no measure of how fast changes reach their copies. A request that is only put off keeps its share.
+        if let Some(fanout) = self.fanout.take() {
+            fanout.give_up();
+        }
         let attempt = self.memo.failures;
         let wait = backoff::jittered(backoff::after(kind, attempt), chance::random());
         let message = format!("cannot {what}: {refusal}");

@@ -48,8 +48,9 @@ run() {
     echo $! >"$1.pid.new" && mv "$1.pid.new" "$1.pid"
     status=0
     wait $! || status=$?
+    # In this order: who made the hold takes it away as soon as the pid has gone.
+    [ -e "$1.hold" ] || { echo "$1 ended with status $status" >>ended; rm -f "$1.pid"; return; }
     rm -f "$1.pid"
-    [ -e "$1.hold" ] || { echo "$1 ended with status $status" >>ended; return; }
   done
 }
 for program; do run "$program" & done
