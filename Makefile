@@ -51,10 +51,15 @@ cluster: ## A cluster with a node and the operator installed, until Ctrl-C (Linu
 	@cargo run --locked --quiet -p testbed --bin testbed -- cluster $(ARGS)
 
 .PHONY: loadtest
-loadtest: ## N=5000 syncs, REPLICAS=3: measure and report
+loadtest: ## N=5000 syncs, REPLICAS=3, or SCENARIO=fanout-1000: measure and report
 	@loadtest/testbed/build.sh >/dev/null
 	cargo build --release --locked -p configmapsync-operator -p loadtest
-	@cargo run --release --locked --quiet -p loadtest --bin loadtest -- --syncs $(N) --replicas $(REPLICAS) $(ARGS)
+	@cargo run --release --locked --quiet -p loadtest --bin loadtest -- run \
+	  $(or $(SCENARIO),--syncs $(N) --replicas $(REPLICAS)) $(ARGS)
+
+.PHONY: loadtest-compare
+loadtest-compare: ## BEFORE=dir AFTER=dir: two runs of a scenario side by side
+	@cargo run --release --locked --quiet -p loadtest --bin loadtest -- compare "$(BEFORE)" "$(AFTER)" $(ARGS)
 
 .PHONY: bench
 bench: ## Run the benchmarks

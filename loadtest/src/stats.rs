@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How long single copies took, in seconds. The k-th percentile is the smallest time that k percent do not exceed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Latency {
     /// The fastest.
     pub min: f64,
@@ -27,6 +27,13 @@ impl Latency {
         let [min, p50, p90, p99, max] = [0.0, 0.5, 0.9, 0.99, 1.0].map(|share| percentile(&seconds, share));
         Self { min, p50, p90, p99, max }
     }
+}
+
+/// The times in which each hundredth of all had come, in seconds, from the first to the last.
+pub fn hundredths(times: impl IntoIterator<Item = Duration>) -> Vec<f32> {
+    let mut seconds: Vec<f64> = times.into_iter().map(|time| time.as_secs_f64()).collect();
+    seconds.sort_unstable_by(f64::total_cmp);
+    (1..=100).map(|share| percentile(&seconds, f64::from(share) / 100.0) as f32).collect()
 }
 
 /// Of a sorted list, by nearest rank.

@@ -65,7 +65,7 @@ impl Stage {
             Cluster::Node(node) => (pods(Arc::clone(node), &client, &screen, &image).await?, SHIPPED_LEASE),
             Cluster::Own(_) | Cluster::Given(_) => {
                 let lease_duration = Duration::from_secs(arguments.lease_duration.into());
-                let settings = Settings { lease_duration, logs, arguments: Vec::new() };
+                let settings = Settings { lease_duration, logs, arguments: Vec::new(), limits: None };
                 (Players::Processes(Fleet::install(&cluster, client.clone(), settings).await?), lease_duration)
             }
         };

@@ -4,6 +4,7 @@
 //! They are children of this process and never outlive it, see [`testbed::process`].
 
 mod install;
+mod limits;
 mod page;
 mod replica;
 mod shards;
@@ -17,6 +18,7 @@ use kube::{Api, Client};
 use testbed::Cluster;
 
 pub use install::{DEPLOYMENT, NAMESPACE, SERVICE_ACCOUNT};
+pub use limits::Limits;
 pub use page::Page;
 pub use replica::{Replica, Usage, usage};
 pub use shards::Shards;
@@ -30,6 +32,8 @@ pub struct Settings {
     pub logs: PathBuf,
     /// More arguments for each replica.
     pub arguments: Vec<String>,
+    /// What each replica may use.
+    pub limits: Option<Limits>,
 }
 
 /// The fleet.
@@ -87,6 +91,16 @@ impl Fleet {
         let at = self.replicas.iter().position(|replica| replica.name() == name);
         let at = at.with_context(|| format!("no {name} runs that could be killed"))?;
         self.replicas.remove(at).kill()
+    }
+
+    /// Ends with SIGTERM, at once, all replicas after the first `count`.
+    ///
+    /// # Errors
+    /// As [`Self::terminate`].
+    pub async fn shrink(&mut self, count: usize) -> anyhow::Result<()> {
+        let surplus = self.replicas.split_off(count.min(self.replicas.len()));
+        futures::future::try_join_all(surplus.iter().map(Replica::terminate)).await?;
+        Ok(())
     }
 
     /// Ends all replicas with SIGTERM, at once, as a Deployment that is scaled to 0 does.

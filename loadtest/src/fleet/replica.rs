@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use testbed::process::{self, Child, Command};
 
+use super::limits::ControlGroups;
 use super::page::{self, Page};
 use super::{Settings, install};
 
@@ -18,7 +19,7 @@ const GRACE: Duration = Duration::from_secs(30);
 const TAIL: usize = 12;
 
 /// What a process has used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Usage {
     /// Processor time since it started, in seconds; exact to a hundredth.
     pub cpu_seconds: f64,
@@ -36,6 +37,8 @@ pub struct Replica {
     probes: u16,
     metrics: u16,
     log: PathBuf,
+    // After the child, which is in them: fields are dropped in this order.
+    _groups: Option<ControlGroups>,
 }
 
 impl Replica {
@@ -43,7 +46,9 @@ impl Replica {
         let (probes, metrics) = free_ports()?;
         let log = settings.logs.join(format!("{name}.log"));
         fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;
-        let command = Command::new(operator)
+        let groups = settings.limits.map(|limits| ControlGroups::create(&name, limits)).transpose()?;
+        let command = groups.as_ref().map_or_else(|| Command::new(operator), |groups| groups.enter(operator));
+        let command = command
             .args(["--identity", &name, "--lease-namespace", install::NAMESPACE, "--log-format", "text"])
             .args(["--health-probe-bind-address", &format!("127.0.0.1:{probes}")])
             .args(["--metrics-bind-address", &format!("127.0.0.1:{metrics}")])
@@ -57,7 +62,7 @@ impl Replica {
             .env_remove("POD_NAMESPACE")
             .log(&log);
         let child = process::spawn(&command)?;
-        Ok(Self { name, child, probes, metrics, log })
+        Ok(Self { name, child, probes, metrics, log, _groups: groups })
     }
 
     /// Its name, with which the name of its session begins.

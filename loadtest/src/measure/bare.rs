@@ -16,7 +16,7 @@ use super::set::{HOME, Set, Wanted};
 use crate::copies::{Copies, Place};
 use crate::report::{Measurement, Who};
 use crate::screen::thousands;
-use crate::stats::Latency;
+use crate::stats::{Latency, hundredths};
 use crate::{objects, writers};
 
 /// Everything was answered before it is waited for.
@@ -76,7 +76,7 @@ impl Written {
         let written = Self { set, sources, objects, copies };
         let all: Vec<usize> = (0..written.sources.len()).collect();
         let seen = written.arrive(&all).await?;
-        Ok((written, measured(scenario, &account, &sent, &seen, account.close(bench)?)))
+        Ok((written, measured(bench, scenario, &account, &sent, &seen, account.close(bench)?)))
     }
 
     /// Writes some sources, then all their copies.
@@ -112,7 +112,7 @@ impl Written {
             self.objects[number] = object;
         }
         let seen = self.arrive(sources).await?;
-        Ok(measured(scenario, &account, &vec![sent; seen.len()], &seen, account.close(bench)?))
+        Ok(measured(bench, scenario, &account, &vec![sent; seen.len()], &seen, account.close(bench)?))
     }
 
     /// Deletes each copy and its sync.
@@ -136,7 +136,7 @@ impl Written {
         account.all_asked();
         let places: Vec<Place> = self.set.copies.iter().map(|copy| copy.place.clone()).collect();
         let gone = self.copies.all_gone(&places, WITHIN, |_| Ok(())).await?;
-        let measurement = measured(scenario, &account, &sent, &gone, account.close(bench)?);
+        let measurement = measured(bench, scenario, &account, &sent, &gone, account.close(bench)?);
         let config_maps = Api::<ConfigMap>::namespaced(bench.client.clone(), HOME);
         for source in 0..self.set.sources {
             config_maps.delete(&self.set.source_name(source), &DeleteParams::default()).await?;
@@ -152,7 +152,14 @@ impl Written {
     }
 }
 
-fn measured(scenario: String, account: &Account, sent: &[Instant], seen: &[Instant], used: Used) -> Measurement {
+fn measured(
+    bench: &Bench,
+    scenario: String,
+    account: &Account,
+    sent: &[Instant],
+    seen: &[Instant],
+    used: Used,
+) -> Measurement {
     let since = |at: Option<&Instant>| at.map_or(0.0, |at| at.duration_since(account.began()).as_secs_f64());
     Measurement {
         copies: seen.len(),
@@ -162,6 +169,9 @@ fn measured(scenario: String, account: &Account, sent: &[Instant], seen: &[Insta
         last_seconds: since(seen.iter().max()),
         settled_seconds: None,
         latency: Latency::of(seen.iter().zip(sent).map(|(seen, sent)| seen.duration_since(*sent))),
+        bystander: account.bystander(bench, seen),
+        renewals: used.renewals(),
+        arrivals: hundredths(seen.iter().map(|seen| seen.duration_since(account.began()))),
         requests: bench::count(used.of(OURSELVES).filter(|event| event.is_write())),
         processes: used.processes,
         scenario,

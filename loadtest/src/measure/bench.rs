@@ -10,9 +10,11 @@ use kube::Client;
 use testbed::audit::Mark;
 use testbed::{AuditEvent, Cluster, Component};
 
-use super::arguments::Arguments;
-use crate::fleet::{self, Fleet, Usage};
+use super::bystander::Bystander;
+use super::scenario::Scenario;
+use crate::fleet::{self, Fleet, Shards, Usage};
 use crate::screen::Screen;
+use crate::stats::Latency;
 
 /// The beginning of the operator's user agent, and of ours.
 pub(super) const OPERATOR: &str = "configmapsync-operator";
@@ -20,15 +22,18 @@ pub(super) const OURSELVES: &str = "configmapsync-loadtest";
 
 /// Nothing was written for this long: what was set going has come to its end.
 const QUIET: Duration = Duration::from_secs(2);
+/// From the start of replicas until they say that they are ready.
+const READY_WITHIN: Duration = Duration::from_secs(300);
 /// Nobody is waited for longer than this before a measurement.
-const QUIET_WITHIN: Duration = Duration::from_secs(120);
+const QUIET_WITHIN: Duration = Duration::from_secs(600);
 
 /// The bench.
 pub(super) struct Bench {
-    pub(super) arguments: Arguments,
+    pub(super) scenario: Scenario,
     pub(super) screen: Screen,
     pub(super) client: Client,
     pub(super) fleet: Fleet,
+    pub(super) bystander: Bystander,
     // After the fleet, which talks to it: fields are dropped in this order.
     pub(super) cluster: Cluster,
 }
@@ -121,23 +126,35 @@ impl Bench {
     pub(super) async fn start(&mut self) -> anyhow::Result<(Duration, Duration)> {
         let former = self.fleet.shards().await?.sessions();
         let begun = Instant::now();
-        self.fleet.start(usize::from(self.arguments.replicas))?;
+        self.fleet.start(usize::from(self.scenario.replicas))?;
         self.screen.progress("starting the replicas");
-        self.fleet.until_ready(Duration::from_secs(120)).await?;
+        self.fleet.until_ready(READY_WITHIN).await?;
         let ready = begun.elapsed();
-        let within = self.arguments.lease_duration * 3 + Duration::from_secs(60);
+        self.until_shards(|fleet, shards| fleet.all_held(shards, &former)).await?;
+        Ok((ready, begun.elapsed()))
+    }
+
+    /// Starts or ends replicas until there are so many, and waits until they hold all shards, as many each.
+    pub(super) async fn scale(&mut self, replicas: u8) -> anyhow::Result<()> {
+        self.fleet.start(usize::from(replicas))?;
+        self.fleet.shrink(usize::from(replicas)).await?;
+        self.fleet.until_ready(READY_WITHIN).await?;
+        self.until_shards(|fleet, shards| shards.are_even(&fleet.names())).await
+    }
+
+    /// Waits until the shards are held as they should be.
+    pub(super) async fn until_shards(&self, hold: impl Fn(&Fleet, &Shards) -> bool) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let within = self.scenario.lease_duration() * 3 + Duration::from_secs(60);
         loop {
             let shards = self.fleet.shards().await?;
-            if self.fleet.all_held(&shards, &former) {
-                return Ok((ready, begun.elapsed()));
+            if hold(&self.fleet, &shards) {
+                return Ok(());
             }
-            self.screen.progress(&format!("{} shards without a holder", shards.unheld()));
+            self.screen.progress(&format!("shards: {}", shards.map(&self.fleet.names(), &[])));
             self.fleet.check()?;
-            anyhow::ensure!(
-                begun.elapsed() < within,
-                "shards are still held like this: {}",
-                shards.map(&self.fleet.names(), &former)
-            );
+            let held = || shards.map(&self.fleet.names(), &[]);
+            anyhow::ensure!(begun.elapsed() < within, "shards are still held like this: {}", held());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -157,6 +174,12 @@ impl Account {
     /// How long that took.
     pub(super) fn asked_seconds(&self) -> f64 {
         self.asked.get().as_secs_f64()
+    }
+
+    /// What the bystander waited from the beginning to the last of these times.
+    pub(super) fn bystander(&self, bench: &Bench, seen: &[Instant]) -> Latency {
+        let end = seen.iter().max().copied().unwrap_or(self.began);
+        Latency::of(bench.bystander.waited(self.began, end))
     }
 
     /// Closes it.
@@ -182,6 +205,26 @@ impl Account {
 }
 
 impl Used {
+    /// How long renewals of the operator's sessions took, as the API server tells.
+    pub(super) fn renewals(&self) -> Latency {
+        let renewals = self.events.iter().filter(|event| {
+            event.agent() == OPERATOR && event.verb == "update" && event.name.starts_with("configmapsync-session-")
+        });
+        Latency::of(renewals.map(|event| event.latency))
+    }
+
+    /// The operator's writes of copies by replica.
+    pub(super) fn copies_by_replica(&self) -> BTreeMap<String, usize> {
+        let mut shares = BTreeMap::new();
+        for event in self.of(OPERATOR).filter(|event| event.is_write() && event.resource == "configmaps") {
+            // PROGRAM/VERSION (REPLICA-NUMBER), and the number is new with each start.
+            let replica = event.user_agent.split(['(', ')']).nth(1).unwrap_or_default();
+            let replica = replica.rsplit_once('-').map_or(replica, |(replica, _)| replica);
+            *shares.entry(replica.to_owned()).or_insert(0) += 1;
+        }
+        shares
+    }
+
     /// The requests of a program, Leases aside.
     pub(super) fn of<'a>(&'a self, agent: &'a str) -> impl Iterator<Item = &'a AuditEvent> {
         self.events.iter().filter(move |event| event.agent() == agent && event.resource != "leases")

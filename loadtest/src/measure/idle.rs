@@ -12,9 +12,8 @@ use crate::report::{Rest, WarmRestart};
 const AFTER_RESTART: Duration = Duration::from_secs(15);
 
 /// Nothing is done for some time, and every request of the operator is classified.
-pub(super) async fn rest(bench: &Bench, syncs: usize) -> anyhow::Result<Rest> {
+pub(super) async fn rest(bench: &Bench, syncs: usize, duration: Duration) -> anyhow::Result<Rest> {
     bench.quiet("a time of rest").await?;
-    let duration = bench.arguments.rest;
     let account = bench.open()?;
     while account.began().elapsed() < duration {
         let left = duration.saturating_sub(account.began().elapsed());

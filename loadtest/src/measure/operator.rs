@@ -1,5 +1,6 @@
 //! What the operator is given to do, and how long it takes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,13 +16,13 @@ use super::verify;
 use crate::copies::{Copies, Place};
 use crate::report::{Measurement, Who};
 use crate::screen::thousands;
-use crate::stats::Latency;
+use crate::stats::{Latency, hundredths};
 use crate::writers;
 
 /// For what takes a few seconds: longer than this and something hangs.
-const WITHIN: Duration = Duration::from_secs(300);
+const WITHIN: Duration = Duration::from_secs(900);
 /// From the last copy to the last status.
-const SETTLED_WITHIN: Duration = Duration::from_secs(120);
+const SETTLED_WITHIN: Duration = Duration::from_secs(600);
 
 /// A set in the operator's hands.
 pub(super) struct Served {
@@ -65,11 +66,78 @@ impl Served {
 
     /// Changes some sources at once and waits for their copies.
     pub(super) async fn change(&mut self, bench: &Bench, sources: &[usize]) -> anyhow::Result<Measurement> {
+        Ok(self.change_with_shares(bench, sources).await?.0)
+    }
+
+    /// As [`Self::change`]; also how many copies each replica wrote.
+    pub(super) async fn change_with_shares(
+        &mut self,
+        bench: &Bench,
+        sources: &[usize],
+    ) -> anyhow::Result<(Measurement, BTreeMap<String, usize>)> {
         let scenario = change(&self.set, sources);
         bench.quiet(&scenario).await?;
-        let config_maps = Api::<ConfigMap>::namespaced(bench.client.clone(), HOME);
         let account = bench.open()?;
-        let sent = account.began();
+        self.write(bench, sources).await?;
+        account.all_asked();
+        let seen = self.arrive(bench, &scenario, sources).await?;
+        let sent = vec![account.began(); seen.len()];
+        until(bench, &scenario, async || self.verify(bench).await).await?;
+        let used = account.close(bench)?;
+        let shares = used.copies_by_replica();
+        Ok((made(bench, scenario, &account, &sent, &seen, used), shares))
+    }
+
+    /// Changes one source `changes` times, `apart` from each other, and waits for the last content everywhere.
+    pub(super) async fn burst(
+        &mut self,
+        bench: &Bench,
+        changes: usize,
+        apart: Duration,
+    ) -> anyhow::Result<Measurement> {
+        let copies = thousands(self.set.of_sources(&[0]).count());
+        let scenario = format!("one source changed {changes} times in a row, {copies} copies");
+        bench.quiet(&scenario).await?;
+        let account = bench.open()?;
+        for _ in 1..changes {
+            self.write(bench, &[0]).await?;
+            tokio::time::sleep(apart).await;
+        }
+        let last = Instant::now();
+        self.write(bench, &[0]).await?;
+        account.all_asked();
+        let seen = self.arrive(bench, &scenario, &[0]).await?;
+        self.settle(bench, scenario, &account, &vec![last; seen.len()], &seen).await
+    }
+
+    /// Changes the one source of this set and, while its copies are being written, that of another set; measures the other
+    /// set's copies.
+    pub(super) async fn overtaken(&mut self, bench: &Bench, by: &mut Self) -> anyhow::Result<Measurement> {
+        let (copies, all) = (by.len(), self.len());
+        let scenario = format!("{} copies changed while {} are being written", thousands(copies), thousands(all));
+        bench.quiet(&scenario).await?;
+        self.write(bench, &[0]).await?;
+        let wanted: Vec<(Place, u64)> = self.wanted(&[0]);
+        let begun = Instant::now();
+        while self.copies.arrived(wanted.iter().map(|(place, edition)| (place, *edition))) < all / 10 {
+            bench.fleet.check()?;
+            anyhow::ensure!(begun.elapsed() < WITHIN, "{scenario}: a tenth of the large fan-out did not arrive");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let account = bench.open()?;
+        by.write(bench, &[0]).await?;
+        account.all_asked();
+        let seen = by.arrive(bench, &scenario, &[0]).await?;
+        let arrived = self.copies.arrived(wanted.iter().map(|(place, edition)| (place, *edition)));
+        anyhow::ensure!(arrived < all, "{scenario}: the large fan-out was over before the small one; take more copies");
+        self.arrive(bench, &scenario, &[0]).await?;
+        until(bench, &scenario, async || self.verify(bench).await).await?;
+        by.settle(bench, scenario, &account, &vec![account.began(); seen.len()], &seen).await
+    }
+
+    /// Writes these sources anew.
+    pub(super) async fn write(&mut self, bench: &Bench, sources: &[usize]) -> anyhow::Result<()> {
+        let config_maps = Api::<ConfigMap>::namespaced(bench.client.clone(), HOME);
         let replace = |source: &usize| {
             let (config_maps, edition) = (config_maps.clone(), self.sources[*source].0 + 1);
             let object = self.set.source(*source, edition);
@@ -80,12 +148,10 @@ impl Served {
             }
         };
         let now = writers::each(sources, replace, |_| {}).await.context("a source cannot be changed")?;
-        account.all_asked();
         for (source, now) in sources.iter().zip(now) {
             self.sources[*source] = now;
         }
-        let seen = self.arrive(bench, &scenario, sources).await?;
-        self.settle(bench, scenario, &account, &vec![sent; seen.len()], &seen).await
+        Ok(())
     }
 
     /// Deletes all syncs and waits until the copies and the syncs are gone.
@@ -119,7 +185,7 @@ impl Served {
             async move { Ok(config_maps.delete(&name, &DeleteParams::default()).await.map(drop)?) }
         };
         writers::each(0..self.set.sources, delete_sources, |_| {}).await?;
-        Ok(made(scenario, &account, &sent, &gone, used))
+        Ok(made(bench, scenario, &account, &sent, &gone, used))
     }
 
     /// The set.
@@ -142,10 +208,25 @@ impl Served {
         verify::all_in_order(bench, &self.set, &self.sources).await
     }
 
-    async fn arrive(&self, bench: &Bench, scenario: &str, sources: &[usize]) -> anyhow::Result<Vec<Instant>> {
+    /// The copies of these sources, each with the version that it is to hold.
+    fn wanted(&self, sources: &[usize]) -> Vec<(Place, u64)> {
         let copies = self.set.of_sources(sources);
-        let wanted: Vec<(Place, u64)> =
-            copies.map(|(_, copy)| (copy.place.clone(), self.sources[copy.source].1)).collect();
+        copies.map(|(_, copy)| (copy.place.clone(), self.sources[copy.source].1)).collect()
+    }
+
+    /// Waits until all copies hold what they should, and all is quiet.
+    pub(super) async fn until_in_order(&self, bench: &Bench) -> anyhow::Result<()> {
+        until(bench, &self.set.title, async || self.verify(bench).await).await
+    }
+
+    /// Waits for the copies of these sources.
+    pub(super) async fn arrive(
+        &self,
+        bench: &Bench,
+        scenario: &str,
+        sources: &[usize],
+    ) -> anyhow::Result<Vec<Instant>> {
+        let wanted = self.wanted(sources);
         let all = thousands(wanted.len());
         let look = |arrived| {
             bench.screen.progress(&format!("{scenario}: {} of {all} copies", thousands(arrived)));
@@ -165,7 +246,7 @@ impl Served {
     ) -> anyhow::Result<Measurement> {
         until(bench, &scenario, async || self.verify(bench).await).await?;
         let used = account.close(bench)?;
-        Ok(made(scenario, account, sent, seen, used))
+        Ok(made(bench, scenario, account, sent, seen, used))
     }
 }
 
@@ -184,7 +265,14 @@ async fn until(bench: &Bench, scenario: &str, holds: impl AsyncFn() -> anyhow::R
 }
 
 /// The measurement of it. `sent` and `seen`: of each copy.
-fn made(scenario: String, account: &Account, sent: &[Instant], seen: &[Instant], used: Used) -> Measurement {
+fn made(
+    bench: &Bench,
+    scenario: String,
+    account: &Account,
+    sent: &[Instant],
+    seen: &[Instant],
+    used: Used,
+) -> Measurement {
     let since = |at: Option<&Instant>| at.map_or(0.0, |at| at.duration_since(account.began()).as_secs_f64());
     let paperwork = used.of(OPERATOR).filter(|event| event.is_write() && event.resource == "configmapsyncs");
     Measurement {
@@ -195,6 +283,9 @@ fn made(scenario: String, account: &Account, sent: &[Instant], seen: &[Instant],
         last_seconds: since(seen.iter().max()),
         settled_seconds: account.last(paperwork),
         latency: Latency::of(seen.iter().zip(sent).map(|(seen, sent)| seen.duration_since(*sent))),
+        bystander: account.bystander(bench, seen),
+        renewals: used.renewals(),
+        arrivals: hundredths(seen.iter().map(|seen| seen.duration_since(account.began()))),
         requests: bench::count(used.of(OPERATOR)),
         processes: used.processes,
         scenario,

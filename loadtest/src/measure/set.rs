@@ -9,34 +9,34 @@ use crate::copies::Place;
 use crate::objects;
 
 /// Sources and syncs stand here.
-pub(super) const HOME: &str = "loadtest";
+pub const HOME: &str = "loadtest";
 
 /// One copy, and the sync that asks for it.
 #[derive(Clone, Debug)]
-pub(super) struct Wanted {
+pub struct Wanted {
     /// The sync's name; also that of the copy.
-    pub(super) name: String,
+    pub name: String,
     /// Which of the sources.
-    pub(super) source: usize,
+    pub source: usize,
     /// Where the copy is to stand.
-    pub(super) place: Place,
+    pub place: Place,
 }
 
 /// A set.
 #[derive(Clone, Debug)]
-pub(super) struct Set {
+pub struct Set {
     /// What it is called in the report.
-    pub(super) title: String,
+    pub title: String,
     /// The names of its objects begin so.
     prefix: String,
     size: usize,
-    pub(super) sources: usize,
-    pub(super) copies: Vec<Wanted>,
+    pub sources: usize,
+    pub copies: Vec<Wanted>,
 }
 
 impl Set {
     /// `count` syncs, spread evenly over sources and namespaces.
-    pub(super) fn new(prefix: &str, count: usize, sources: usize, namespaces: usize, size: usize) -> Self {
+    pub fn new(prefix: &str, count: usize, sources: usize, namespaces: usize, size: usize) -> Self {
         let copies = (0..count).map(|number| {
             let name = format!("{prefix}-{number:06}");
             let place = (namespace(number % namespaces), name.clone());
@@ -48,7 +48,7 @@ impl Set {
     }
 
     /// The same under other names.
-    pub(super) fn renamed(&self, prefix: &str) -> Self {
+    pub fn renamed(&self, prefix: &str) -> Self {
         let mut set = self.clone();
         for wanted in &mut set.copies {
             wanted.name = format!("{prefix}{}", &wanted.name[self.prefix.len()..]);
@@ -59,36 +59,36 @@ impl Set {
     }
 
     /// The name of a source.
-    pub(super) fn source_name(&self, source: usize) -> String {
+    pub fn source_name(&self, source: usize) -> String {
         format!("{}-source-{source}", self.prefix)
     }
 
     /// A source, in some edition.
-    pub(super) fn source(&self, source: usize, edition: u64) -> ConfigMap {
+    pub fn source(&self, source: usize, edition: u64) -> ConfigMap {
         objects::config_map(HOME, &self.source_name(source), self.content(source, edition))
     }
 
     /// What a source holds in some edition.
-    pub(super) fn content(&self, source: usize, edition: u64) -> BTreeMap<String, String> {
+    pub fn content(&self, source: usize, edition: u64) -> BTreeMap<String, String> {
         let line = format!("source {source} of {} in edition {edition}\n", self.prefix);
         let text: String = line.chars().cycle().take(self.size).collect();
         [("content".to_owned(), text)].into()
     }
 
     /// The sync for a copy.
-    pub(super) fn sync(&self, wanted: &Wanted) -> ConfigMapSync {
+    pub fn sync(&self, wanted: &Wanted) -> ConfigMapSync {
         let source = self.source_name(wanted.source);
         objects::sync(&wanted.name, (HOME, &source), (&wanted.place.0, &wanted.place.1))
     }
 
     /// The copies of these sources, with their numbers.
-    pub(super) fn of_sources<'a>(&'a self, sources: &'a [usize]) -> impl Iterator<Item = (usize, &'a Wanted)> {
+    pub fn of_sources<'a>(&'a self, sources: &'a [usize]) -> impl Iterator<Item = (usize, &'a Wanted)> {
         self.copies.iter().enumerate().filter(|(_, wanted)| sources.contains(&wanted.source))
     }
 }
 
 /// The name of a namespace that copies stand in.
-pub(super) fn namespace(number: usize) -> String {
+pub fn namespace(number: usize) -> String {
     format!("load-{number:05}")
 }
 

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a run ran on, and how it was called.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Surroundings {
     /// When it began, RFC 3339.
     pub started: String,

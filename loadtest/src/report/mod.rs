@@ -1,23 +1,28 @@
 //! What a run of the load test has to say, as JSON for machines and as a page for people.
 
+mod compare;
+mod figures;
 mod machine;
 mod page;
+mod plots;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::fleet::Usage;
 use crate::stats::{Latency, median};
 
+pub use compare::compare;
+pub use figures::{Range, Verdict};
 pub use machine::{Surroundings, masked};
 pub use page::counts;
 
 /// Who did the work that was measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Who {
     /// The operator's replicas.
@@ -27,7 +32,7 @@ pub enum Who {
 }
 
 /// One thing that was done once.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Measurement {
     /// What was done; the same words for operator and bare writers.
     pub scenario: String,
@@ -47,6 +52,14 @@ pub struct Measurement {
     /// Of single copies: from the request that asked for it (the change of the source, the creation of the sync) until it
     /// was seen.
     pub latency: Latency,
+    /// From the first request until each hundredth of the copies was seen, in seconds: the k-th number is of k percent.
+    pub arrivals: Vec<f32>,
+    /// What another client waited for a GET of one ConfigMap, from the first request to the last copy.
+    #[serde(default)]
+    pub bystander: Latency,
+    /// What the API server took for renewals of the operator's sessions until all was settled.
+    #[serde(default)]
+    pub renewals: Latency,
     /// The operator's requests by verb and resource, Leases aside; of the bare writers, theirs.
     pub requests: BTreeMap<String, usize>,
     /// What each process used during it.
@@ -54,7 +67,7 @@ pub struct Measurement {
 }
 
 /// A minute in which nothing happens.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Rest {
     /// How long it was.
     pub seconds: f64,
@@ -69,7 +82,7 @@ pub struct Rest {
 }
 
 /// All replicas ended and started again with everything in order.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct WarmRestart {
     /// How many syncs were in order.
     pub syncs: usize,
@@ -91,8 +104,69 @@ pub struct WarmRestart {
     pub processes: BTreeMap<String, Usage>,
 }
 
+/// A replica was killed with everything in order, and others took its shards.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct TakeOver {
+    /// How many syncs were in order.
+    pub syncs: usize,
+    /// How many shards it held.
+    pub shards: usize,
+    /// From SIGKILL until each shard had another holder.
+    pub held_seconds: f64,
+    /// Writes to anything but Leases: 0.
+    pub writes: usize,
+    /// GETs of anything but Leases: 0.
+    pub gets: usize,
+    /// Lists: 0.
+    pub lists: usize,
+}
+
+/// Shards that changed hands on purpose.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct HandOver {
+    /// From and to how many replicas.
+    pub replicas: (u8, u8),
+    /// What went on meanwhile: the name of the set whose copies were being written, or nothing.
+    pub during: Option<String>,
+    /// From the start or the end of replicas until the shards were even.
+    pub even_seconds: f64,
+    /// Of single shards: from the release to the next holder's own mark, as a watch saw both.
+    pub gap: Latency,
+    /// How many shards changed hands.
+    pub moved: usize,
+    /// Requests for syncs and ConfigMaps by verb and resource; at rest there are the lists and watches of a replica that
+    /// starts, and nothing else.
+    pub requests: BTreeMap<String, usize>,
+}
+
+/// How fast so many replicas write.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Throughput {
+    /// What was done.
+    pub scenario: String,
+    /// How many replicas.
+    pub replicas: u8,
+    /// Copies written in a second: the median of all rounds, each from the change to its last copy.
+    pub copies_per_second: f64,
+    /// Writes of copies by replica, over all rounds.
+    pub shares: BTreeMap<String, usize>,
+}
+
+/// Memory before and after other people's ConfigMaps came.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Growth {
+    /// How many came.
+    pub config_maps: usize,
+    /// How large each is.
+    pub bytes: usize,
+    /// Each replica before.
+    pub before: BTreeMap<String, Usage>,
+    /// Each replica after.
+    pub after: BTreeMap<String, Usage>,
+}
+
 /// The operator beside the bare writers: medians of all rounds.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Comparison {
     /// What was done.
     pub scenario: String,
@@ -107,12 +181,17 @@ pub struct Comparison {
 }
 
 /// A run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Report {
+    /// The scenario's name.
+    pub scenario: String,
+    /// What it is about.
+    pub about: String,
     /// What it ran on, and how it was called.
     pub surroundings: Surroundings,
-    /// The arguments, and what follows from them.
-    pub settings: BTreeMap<String, serde_json::Value>,
+    /// The scenario.
+    pub settings: serde_json::Value,
     /// Why it ended early, if it did.
     pub error: Option<String>,
     /// How long all of it took.
@@ -125,26 +204,25 @@ pub struct Report {
     pub rest: Option<Rest>,
     /// The restart.
     pub warm_restart: Option<WarmRestart>,
+    /// The death of a replica.
+    pub take_over: Option<TakeOver>,
+    /// Each time that replicas came or went.
+    pub hand_overs: Vec<HandOver>,
+    /// By the number of replicas.
+    pub throughput: Vec<Throughput>,
+    /// Other people's ConfigMaps.
+    pub growth: Option<Growth>,
+    /// Each replica before there was any sync.
+    pub memory_empty: BTreeMap<String, Usage>,
     /// Each replica with all syncs in order.
     pub memory: BTreeMap<String, Usage>,
+    /// How many syncs that were.
+    pub memory_syncs: usize,
+    /// What is expected, by the name of a figure.
+    pub expected: BTreeMap<String, Range>,
 }
 
 impl Report {
-    /// Nothing is measured yet.
-    pub fn new(surroundings: Surroundings, settings: BTreeMap<String, serde_json::Value>) -> Self {
-        Self {
-            surroundings,
-            settings,
-            error: None,
-            seconds: 0.0,
-            comparisons: Vec::new(),
-            measurements: Vec::new(),
-            rest: None,
-            warm_restart: None,
-            memory: BTreeMap::new(),
-        }
-    }
-
     /// Sets operator and bare writers beside each other.
     pub fn compare(&mut self) {
         let mut scenarios: Vec<&str> = Vec::new();
@@ -171,7 +249,7 @@ impl Report {
         self.comparisons = scenarios.into_iter().filter_map(comparison).collect();
     }
 
-    /// Writes `report.json` and `README.md` into a new directory, `{date}-{name}` under `runs`.
+    /// Writes `report.json`, `README.md` and `report.html` into a new directory, `{date}-{name}` under `runs`.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -182,10 +260,38 @@ impl Report {
         let directory = std::iter::once(plain).chain((2..).map(numbered)).find(|path| !path.exists());
         let directory = directory.context("no name is free for the run")?;
         fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
-        let json = serde_json::to_string_pretty(self)? + "\n";
-        for (file, content) in [("report.json", json), ("README.md", self.page())] {
-            fs::write(directory.join(file), content).with_context(|| format!("cannot write {file}"))?;
-        }
+        fs::write(directory.join(JSON), serde_json::to_string_pretty(self)? + "\n")
+            .context("cannot write the report")?;
+        self.render(&directory)?;
         Ok(directory)
     }
+
+    /// Writes the pages for people beside `report.json`.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn render(&self, directory: &Path) -> anyhow::Result<()> {
+        let page = self.page();
+        let html = plots::document(&self.title(), &page, &self.plots()?);
+        fs::write(directory.join("README.md"), &page).context("cannot write README.md")?;
+        fs::write(directory.join("report.html"), html).context("cannot write report.html")
+    }
+
+    /// Reads the report of an earlier run.
+    ///
+    /// # Errors
+    /// When there is none in the directory.
+    pub fn read(directory: &Path) -> anyhow::Result<Self> {
+        let file = directory.join(JSON);
+        let text =
+            fs::read_to_string(&file).with_context(|| format!("{} is no directory of a run", directory.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is not a report of this version", file.display()))
+    }
+
+    fn title(&self) -> String {
+        format!("{}, {}", self.scenario, self.surroundings.started)
+    }
 }
+
+/// Everything, for machines.
+const JSON: &str = "report.json";

@@ -11,7 +11,10 @@ impl Report {
     /// The page.
     pub fn page(&self) -> String {
         let mut page = self.head();
+        page.push_str(&self.expectations());
         page.push_str(&self.ratio_table());
+        page.push_str(&self.throughput_table());
+        page.push_str(&self.hand_over_table());
         page.push_str(&self.all_measurements());
         page.push_str(&self.costs());
         page.push_str(&self.quiet_times());
@@ -45,9 +48,75 @@ impl Report {
         )
     }
 
+    /// What was expected, for a screen; empty if nothing was.
+    pub fn verdict_lines(&self) -> String {
+        let row = |one: &super::Verdict| {
+            let figure = one.figure.map_or("not measured".to_owned(), number);
+            format!("{:72} {figure:>12} {:>10} {}", one.name, one.range.text(), verdict(one))
+        };
+        self.verdicts().iter().map(row).collect::<Vec<_>>().join("\n")
+    }
+
+    fn expectations(&self) -> String {
+        let row = |one: super::Verdict| {
+            let figure = one.figure.map_or("not measured".to_owned(), number);
+            vec![one.name.clone(), figure, one.range.text(), verdict(&one).to_owned()]
+        };
+        let rows: Vec<_> = self.verdicts().into_iter().map(row).collect();
+        table("What was expected", &["", "measured", "expected", ""], rows.into_iter())
+    }
+
+    fn throughput_table(&self) -> String {
+        let first = self.throughput.first();
+        let row = |one: &super::Throughput| {
+            let bound = self.bound(one);
+            let linear =
+                first.map(|first| first.copies_per_second / f64::from(first.replicas) * f64::from(one.replicas));
+            let beside = |other: Option<f64>| {
+                other.map_or(String::new(), |other| format!("{:.2}", one.copies_per_second / other))
+            };
+            let shares: Vec<String> = one.shares.values().map(|writes| thousands(*writes)).collect();
+            vec![
+                one.replicas.to_string(),
+                format!("{:.1}", one.copies_per_second),
+                beside(linear),
+                beside(bound),
+                shares.join(", "),
+            ]
+        };
+        let columns = ["replicas", "copies/s", "beside linear", "beside bare writers", "writes of each replica"];
+        table("Throughput by replicas", &columns, self.throughput.iter().map(row))
+    }
+
+    fn hand_over_table(&self) -> String {
+        let row = |one: &super::HandOver| {
+            vec![
+                format!("{} → {}", one.replicas.0, one.replicas.1),
+                one.during.clone().map_or("rest".to_owned(), |set| format!("fan-out of {set}")),
+                one.moved.to_string(),
+                format!("{:.3}", one.gap.p50),
+                format!("{:.3}", one.gap.p99),
+                format!("{:.3}", one.gap.max),
+                format!("{:.2}", one.even_seconds),
+                counts(&one.requests),
+            ]
+        };
+        let columns = [
+            "replicas",
+            "during",
+            "shards moved",
+            "gap p50, s",
+            "p99",
+            "max",
+            "even after, s",
+            "requests, Leases aside",
+        ];
+        table("Hand-over: from a shard's release to its next holder", &columns, self.hand_overs.iter().map(row))
+    }
+
     fn head(&self) -> String {
         let around = &self.surroundings;
-        let mut text = format!("# Load test of {}\n\n", around.started);
+        let mut text = format!("# Load test {} of {}\n\n{}\n\n", self.scenario, around.started, self.about);
         if let Some(error) = &self.error {
             let _ = writeln!(text, "**It ended early:** {}\n", error.lines().next().unwrap_or_default());
         }
@@ -63,12 +132,10 @@ impl Report {
             ("kernel", around.kernel.clone()),
             ("took", format!("{:.0} s", self.seconds)),
         ];
-        let settings = self.settings.iter().map(|(name, value)| format!("{name} {value}"));
         text.push_str("| | |\n| --- | --- |\n");
         for (name, value) in rows {
             let _ = writeln!(text, "| {name} | {value} |");
         }
-        let _ = writeln!(text, "| settings | {} |", settings.collect::<Vec<_>>().join(", ").replace('"', ""));
         text.push_str(
             "\nOperator, API server, etcd, bare writers and the watch that takes the times share the cores of one machine.\n",
         );
@@ -116,14 +183,28 @@ impl Report {
             let each: Vec<String> = one.processes.iter().map(seconds).collect();
             vec![one.scenario.clone(), who(one.who).to_owned(), each.join(", ")]
         });
-        requests + &table("Processor seconds", &["", "by", "seconds"], processors) + &self.memory_table()
+        let others = self.measurements.iter().map(|one| {
+            let (bystander, renewals) = (&one.bystander, &one.renewals);
+            let mut row = vec![one.scenario.clone(), who(one.who).to_owned()];
+            row.extend([bystander.p50, bystander.p99, bystander.max].map(|seconds| format!("{:.1}", seconds * 1000.0)));
+            row.extend([renewals.p99, renewals.max].map(|seconds| match one.who {
+                Who::Operator => format!("{:.1}", seconds * 1000.0),
+                Who::BareWriters => String::new(),
+            }));
+            row
+        });
+        let columns =
+            ["", "by", "GET of another client, p50, ms", "p99", "max", "renewal of a session, p99, ms", "max"];
+        let others = table("What others waited meanwhile", &columns, others);
+        requests + &others + &table("Processor seconds", &["", "by", "seconds"], processors) + &self.memory_table()
     }
 
     fn memory_table(&self) -> String {
         let row = |(name, usage): (&String, &Usage)| {
             vec![name.clone(), format!("{:.1}", usage.resident_mib), format!("{:.1}", usage.peak_mib)]
         };
-        table("Memory with all syncs in order", &["", "resident, MiB", "peak, MiB"], self.memory.iter().map(row))
+        let title = format!("Memory with {} syncs in order", thousands(self.memory_syncs));
+        table(&title, &["", "resident, MiB", "peak, MiB"], self.memory.iter().map(row))
     }
 
     fn quiet_times(&self) -> String {
@@ -153,7 +234,48 @@ impl Report {
                 counts(&restart.requests)
             );
         }
+        if let Some(one) = &self.take_over {
+            let _ = writeln!(
+                text,
+                "\n## A replica killed with {} syncs in order\n\nIts {} shards had other holders {:.2} s after SIGKILL; {} \
+                 writes, {} GETs and {} lists, Leases aside.",
+                thousands(one.syncs),
+                one.shards,
+                one.held_seconds,
+                one.writes,
+                one.gets,
+                one.lists
+            );
+        }
+        if let Some(growth) = &self.growth {
+            let mib = |usages: &BTreeMap<String, Usage>| {
+                let each: Vec<_> = usages.iter().map(|(name, usage)| format!("{name} {:.1}", usage.peak_mib)).collect();
+                each.join(", ")
+            };
+            let _ = writeln!(
+                text,
+                "\n## {} ConfigMaps of others, {} bytes each\n\nPeak memory before, MiB: {}; after: {}.",
+                thousands(growth.config_maps),
+                thousands(growth.bytes),
+                mib(&growth.before),
+                mib(&growth.after)
+            );
+        }
         text
+    }
+}
+
+fn verdict(verdict: &super::Verdict) -> &'static str {
+    if verdict.is_met() { "as expected" } else { "**not as expected**" }
+}
+
+/// With as many digits as say something.
+pub(super) fn number(figure: f64) -> String {
+    match figure.abs() {
+        whole if whole.fract() == 0.0 => format!("{figure:.0}"),
+        large if large >= 100.0 => format!("{figure:.0}"),
+        middle if middle >= 10.0 => format!("{figure:.1}"),
+        _ => format!("{figure:.3}"),
     }
 }
 
@@ -185,12 +307,11 @@ fn table(title: &str, columns: &[&str], rows: impl Iterator<Item = Vec<String>>)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::report::Surroundings;
     use crate::stats::Latency;
 
-    fn measurement(who: Who, last_seconds: f64) -> Measurement {
+    pub fn measurement(who: Who, last_seconds: f64) -> Measurement {
         Measurement {
             scenario: "change, 1,000 copies".to_owned(),
             who,
@@ -200,6 +321,9 @@ mod tests {
             last_seconds,
             settled_seconds: None,
             latency: Latency::default(),
+            arrivals: vec![0.5; 100],
+            bystander: Latency::default(),
+            renewals: Latency::default(),
             requests: [("update configmaps".to_owned(), 1000)].into(),
             processes: BTreeMap::new(),
         }
@@ -207,8 +331,8 @@ mod tests {
 
     #[test]
     fn medians_are_set_beside_each_other() {
-        let mut report = Report::new(Surroundings::default(), BTreeMap::new());
-        report.measurements = [1.0, 1.2, 5.0].map(|seconds| measurement(Who::Operator, seconds)).to_vec();
+        let measurements = [1.0, 1.2, 5.0].map(|seconds| measurement(Who::Operator, seconds)).to_vec();
+        let mut report = Report { measurements, ..Report::default() };
         report.measurements.push(measurement(Who::BareWriters, 0.8));
         report.compare();
         assert_eq!(report.comparisons.len(), 1);

@@ -324,7 +324,10 @@ pub fn spawn(command: &Command) -> anyhow::Result<Child> {
 }
 
 /// Has the janitor remove this directory when we are gone; the caller removes it earlier when it can.
-pub(crate) fn removed_at_exit(directory: &Path) -> anyhow::Result<()> {
+///
+/// # Errors
+/// When its path is not absolute or has a line break, or there is no janitor any more.
+pub fn removed_at_exit(directory: &Path) -> anyhow::Result<()> {
     let mut line = directory.as_os_str().as_bytes().to_vec();
     if line.contains(&b'\n') || !directory.is_absolute() {
         bail!("{}: a directory of the test bed needs an absolute path without line breaks", directory.display());

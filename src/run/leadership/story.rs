@@ -5,7 +5,8 @@ use std::time::Duration;
 use metrics::{counter, gauge, histogram};
 use tracing::{info, warn};
 
-use crate::core::session::{Action, Answer, Phase, Request, SessionName, Taken, Timing};
+use crate::core::session::{Action, Answer, Fleet, Phase, Request, SessionName, Taken, Timing};
+use crate::core::shard::SHARDS;
 use crate::io::instruments::{LEASE_RENEWAL_SECONDS, LEASE_RENEWALS_TOTAL, SHARD_HANDOVERS_TOTAL, SHARDS_HELD};
 
 /// What was told last, so that it is not told again.
@@ -13,11 +14,12 @@ pub(super) struct Story {
     timing: Timing,
     held: Option<u32>,
     open: bool,
+    spare: bool,
 }
 
 impl Story {
     pub(super) fn new(timing: Timing) -> Self {
-        Self { timing, held: None, open: false }
+        Self { timing, held: None, open: false, spare: false }
     }
 
     pub(super) fn published(&mut self, held: u32, open: bool) {
@@ -31,6 +33,20 @@ impl Story {
                 info!(shards = held, "the gate is open: renewals of the session come back");
             } else {
                 warn!(shards = held, "the gate is closed: no renewal of the session has come back in time");
+            }
+        }
+    }
+
+    pub(super) fn fleet(&mut self, fleet: &Fleet) {
+        let spare = self.held == Some(0) && fleet.unheld == 0 && fleet.sessions > SHARDS;
+        if self.spare != spare {
+            self.spare = spare;
+            if spare {
+                let (replicas, shards) = (fleet.sessions, SHARDS);
+                info!(
+                    replicas,
+                    shards, "standing by: there are more replicas than shards, and each shard has a holder"
+                );
             }
         }
     }

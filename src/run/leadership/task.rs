@@ -168,6 +168,7 @@ impl Task {
         if now >= self.fleet_due {
             self.fleet_due = now + Duration::from_secs(1);
             let fleet = self.machine.fleet(now);
+            self.story.fleet(&fleet);
             self.outlets.fleet.send_if_modified(|known| {
                 let modified = *known != fleet;
                 *known = fleet;
