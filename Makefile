@@ -27,6 +27,9 @@ INSTALL := deploy/install.yaml
 ARGS ?=
 N ?= 5000
 REPLICAS ?= 3
+# The chaos run; without a seed it takes another one each time.
+ROUNDS ?= 30
+SEED ?=
 # How long `make uninstall` waits for copies to go.
 TIMEOUT ?= 120s
 
@@ -60,6 +63,12 @@ loadtest: ## N=5000 syncs, REPLICAS=3, or SCENARIO=fanout-1000: measure and repo
 .PHONY: loadtest-compare
 loadtest-compare: ## BEFORE=dir AFTER=dir: two runs of a scenario side by side
 	@cargo run --release --locked --quiet -p loadtest --bin loadtest -- compare "$(BEFORE)" "$(AFTER)" $(ARGS)
+
+.PHONY: chaos
+chaos: ## ROUNDS=30 random faults on a real API server; SEED=7 repeats a run
+	@loadtest/testbed/build.sh >/dev/null
+	cargo build --release --locked -p configmapsync-operator -p loadtest
+	@cargo run --release --locked --quiet -p loadtest --bin chaos -- --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: bench
 bench: ## Run the benchmarks

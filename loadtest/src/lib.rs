@@ -2,8 +2,10 @@
 //! it and watched from outside. What is measured here is what a user of the API sees; the operator's own word about
 //! itself (its metrics) only stands beside it.
 
+pub mod chaos;
 pub mod copies;
 pub mod demo;
+pub mod distance;
 pub mod fleet;
 pub mod measure;
 pub mod objects;

@@ -68,9 +68,9 @@ impl ControlGroups {
 
     /// A command that joins them and then becomes `program`, whose arguments are to follow.
     pub(super) fn enter(&self, program: &Path) -> Command {
-        let join = "for group in $GROUPS; do echo $$ >\"$group/cgroup.procs\" || exit 1; done; exec \"$0\" \"$@\"";
+        let join = "for group in $LIMITS; do echo $$ >\"$group/cgroup.procs\" || exit 1; done; exec \"$0\" \"$@\"";
         let groups: Vec<_> = self.0.iter().map(|group| group.to_string_lossy().into_owned()).collect();
-        Command::new("sh").args(["-c", join]).arg(program).env("GROUPS", groups.join(" "))
+        Command::new("sh").args(["-c", join]).arg(program).env("LIMITS", groups.join(" "))
     }
 }
 

@@ -9,6 +9,7 @@ mod page;
 mod replica;
 mod shards;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,12 +17,13 @@ use anyhow::{Context as _, bail};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 use testbed::Cluster;
+use testbed::process::Signal;
 
 pub use install::{DEPLOYMENT, NAMESPACE, SERVICE_ACCOUNT};
 pub use limits::Limits;
 pub use page::Page;
 pub use replica::{Replica, Usage, usage};
-pub use shards::Shards;
+pub use shards::{Shards, is_session_of};
 
 /// How the replicas are to run.
 #[derive(Clone, Debug)]
@@ -73,9 +75,25 @@ impl Fleet {
             if self.replicas.iter().any(|replica| replica.name() == name) {
                 continue;
             }
-            self.replicas.push(Replica::start(name, &self.operator, &self.kubeconfig, &self.settings)?);
+            let log = self.settings.logs.join(format!("{name}.log"));
+            std::fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;
+            self.launch(&name, &self.kubeconfig.clone(), &[])?;
         }
         Ok(())
+    }
+
+    /// Starts one replica, with a way of its own to the cluster and this in its environment. Its log is continued.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch(&mut self, name: &str, kubeconfig: &Path, environment: &[(&str, OsString)]) -> anyhow::Result<()> {
+        self.replicas.push(Replica::start(name, &self.operator, kubeconfig, environment, &self.settings)?);
+        Ok(())
+    }
+
+    /// The kubeconfig of the operator's account.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// The replicas that run.
@@ -88,9 +106,29 @@ impl Fleet {
     /// # Errors
     /// When there is none of this name.
     pub fn kill(&mut self, name: &str) -> anyhow::Result<()> {
+        self.take(name)?.kill()
+    }
+
+    /// Sends one a signal, such as SIGSTOP.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn signal(&self, name: &str, signal: Signal) -> anyhow::Result<()> {
+        let replica = self.replicas.iter().find(|replica| replica.name() == name);
+        replica.with_context(|| format!("no {name} runs"))?.signal(signal)
+    }
+
+    /// Ends one with SIGTERM.
+    ///
+    /// # Errors
+    /// When there is none of this name, it had to be killed, or did not end with exit code 0.
+    pub async fn retire(&mut self, name: &str) -> anyhow::Result<()> {
+        self.take(name)?.terminate().await
+    }
+
+    fn take(&mut self, name: &str) -> anyhow::Result<Replica> {
         let at = self.replicas.iter().position(|replica| replica.name() == name);
-        let at = at.with_context(|| format!("no {name} runs that could be killed"))?;
-        self.replicas.remove(at).kill()
+        Ok(self.replicas.remove(at.with_context(|| format!("no {name} runs"))?))
     }
 
     /// Ends with SIGTERM, at once, all replicas after the first `count`.
@@ -157,12 +195,13 @@ impl Fleet {
     }
 }
 
-/// The operator beside this program.
+/// The operator beside this program; a test stands one directory further down.
 fn operator() -> anyhow::Result<PathBuf> {
     let here = std::env::current_exe().context("this program cannot tell where it is")?;
-    let operator = here.with_file_name("configmapsync-operator");
+    let profile = here.ancestors().skip(1).find(|dir| !dir.ends_with("deps")).context("this program is nowhere")?;
+    let operator = profile.join("configmapsync-operator");
     if !operator.is_file() {
-        let release = if here.parent().is_some_and(|dir| dir.ends_with("release")) { " --release" } else { "" };
+        let release = if profile.ends_with("release") { " --release" } else { "" };
         bail!(
             "the operator is not built: run `cargo build{release} -p configmapsync-operator` first, or use make \
              ({} is missing)",

@@ -1,5 +1,6 @@
 //! One replica of the operator: a process.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
-use testbed::process::{self, Child, Command};
+use testbed::process::{self, Child, Command, Signal};
 
 use super::limits::ControlGroups;
 use super::page::{self, Page};
@@ -42,14 +43,19 @@ pub struct Replica {
 }
 
 impl Replica {
-    pub(super) fn start(name: String, operator: &Path, kubeconfig: &Path, settings: &Settings) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        name: &str,
+        operator: &Path,
+        kubeconfig: &Path,
+        environment: &[(&str, OsString)],
+        settings: &Settings,
+    ) -> anyhow::Result<Self> {
         let (probes, metrics) = free_ports()?;
         let log = settings.logs.join(format!("{name}.log"));
-        fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;
-        let groups = settings.limits.map(|limits| ControlGroups::create(&name, limits)).transpose()?;
+        let groups = settings.limits.map(|limits| ControlGroups::create(name, limits)).transpose()?;
         let command = groups.as_ref().map_or_else(|| Command::new(operator), |groups| groups.enter(operator));
         let command = command
-            .args(["--identity", &name, "--lease-namespace", install::NAMESPACE, "--log-format", "text"])
+            .args(["--identity", name, "--lease-namespace", install::NAMESPACE, "--log-format", "text"])
             .args(["--health-probe-bind-address", &format!("127.0.0.1:{probes}")])
             .args(["--metrics-bind-address", &format!("127.0.0.1:{metrics}")])
             .args(["--lease-duration", &format!("{}s", settings.lease_duration.as_secs())])
@@ -61,8 +67,9 @@ impl Replica {
             .env_remove("POD_NAME")
             .env_remove("POD_NAMESPACE")
             .log(&log);
+        let command = environment.iter().fold(command, |command, (name, value)| command.env(name, value));
         let child = process::spawn(&command)?;
-        Ok(Self { name, child, probes, metrics, log, _groups: groups })
+        Ok(Self { name: name.to_owned(), child, probes, metrics, log, _groups: groups })
     }
 
     /// Its name, with which the name of its session begins.
@@ -131,6 +138,10 @@ impl Replica {
             None => Ok(()),
             Some(status) => bail!("{} has ended ({status}){}", self.name, self.tail()),
         }
+    }
+
+    pub(super) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        self.child.signal(signal).with_context(|| format!("{} cannot be signalled", self.name))
     }
 
     pub(super) fn kill(&self) -> anyhow::Result<()> {

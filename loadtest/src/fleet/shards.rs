@@ -93,7 +93,7 @@ impl Shards {
 }
 
 /// Whether a session is one of the replica of this name: an end for the process, and perhaps one for the session, follow.
-fn is_session_of(session: &str, replica: &str) -> bool {
+pub fn is_session_of(session: &str, replica: &str) -> bool {
     session.strip_prefix(replica).is_some_and(|rest| rest.starts_with('-'))
 }
 

@@ -176,6 +176,7 @@ impl Run {
             lease_seconds: 10,
             flags: Vec::new(),
             limits: None,
+            delay_ms: None,
             without_flow_schema: false,
             sets,
             steps,

@@ -12,6 +12,7 @@ use testbed::{AuditEvent, Cluster, Component};
 
 use super::bystander::Bystander;
 use super::scenario::Scenario;
+use crate::distance::Distance;
 use crate::fleet::{self, Fleet, Shards, Usage};
 use crate::screen::Screen;
 use crate::stats::Latency;
@@ -34,6 +35,8 @@ pub(super) struct Bench {
     pub(super) client: Client,
     pub(super) fleet: Fleet,
     pub(super) bystander: Bystander,
+    /// The replicas' way to the API server, where it is longer than it has to be.
+    pub(super) _distance: Option<Distance>,
     // After the fleet, which talks to it: fields are dropped in this order.
     pub(super) cluster: Cluster,
 }
@@ -217,9 +220,8 @@ impl Used {
     pub(super) fn copies_by_replica(&self) -> BTreeMap<String, usize> {
         let mut shares = BTreeMap::new();
         for event in self.of(OPERATOR).filter(|event| event.is_write() && event.resource == "configmaps") {
-            // PROGRAM/VERSION (REPLICA-NUMBER), and the number is new with each start.
+            // PROGRAM/VERSION (REPLICA)
             let replica = event.user_agent.split(['(', ')']).nth(1).unwrap_or_default();
-            let replica = replica.rsplit_once('-').map_or(replica, |(replica, _)| replica);
             *shares.entry(replica.to_owned()).or_insert(0) += 1;
         }
         shares

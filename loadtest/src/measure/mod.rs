@@ -18,7 +18,7 @@ mod verify;
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
@@ -28,6 +28,7 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use testbed::{Cluster, Options};
 
+use crate::distance::Distance;
 use crate::fleet::{Fleet, Settings};
 use crate::report::{self, Report, Surroundings, masked};
 use crate::screen::{Screen, thousands, time};
@@ -173,7 +174,11 @@ async fn set_up(scenario: Scenario, use_this_cluster: bool) -> anyhow::Result<Be
         arguments: scenario.flags.clone(),
         limits: scenario.limits,
     };
-    let fleet = Fleet::install(&cluster, client.clone(), settings).await?;
+    let mut fleet = Fleet::install(&cluster, client.clone(), settings).await?;
+    let distance = match scenario.delay_ms {
+        Some(delay) => Some(put_away(&mut fleet, Duration::from_millis(delay)).await?),
+        None => None,
+    };
     if scenario.without_flow_schema {
         let schemas = Api::<FlowSchema>::all(client.clone());
         schemas
@@ -183,9 +188,22 @@ async fn set_up(scenario: Scenario, use_this_cluster: bool) -> anyhow::Result<Be
     }
     make_namespaces(&scenario, &client, &screen).await?;
     let bystander = Bystander::start(&cluster, &client).await?;
-    let bench = Bench { scenario, screen, client, fleet, bystander, cluster };
+    let bench = Bench { scenario, screen, client, fleet, bystander, _distance: distance, cluster };
     bench.quiet("namespaces made").await?;
     Ok(bench)
+}
+
+/// Puts a longer way between the replicas and the API server.
+async fn put_away(fleet: &mut Fleet, delay: Duration) -> anyhow::Result<Distance> {
+    let kubeconfig = std::fs::read_to_string(fleet.kubeconfig())?;
+    let server = "https://127.0.0.1:";
+    let at = kubeconfig.find(server).context("a delay is for a control plane that the load test has started")?;
+    let port = &kubeconfig[at + server.len()..];
+    let port = &port[..port.find(|c: char| !c.is_ascii_digit()).unwrap_or(port.len())];
+    let distance = Distance::to(port.parse()?, delay).await?;
+    let far = kubeconfig.replace(&format!("{server}{port}"), &format!("{server}{}", distance.port()));
+    std::fs::write(fleet.kubeconfig(), far)?;
+    Ok(distance)
 }
 
 async fn make_namespaces(scenario: &Scenario, client: &Client, screen: &Screen) -> anyhow::Result<()> {

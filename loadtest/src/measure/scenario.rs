@@ -31,6 +31,9 @@ pub struct Scenario {
     /// What each replica may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// How much later each request of the replicas arrives, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
     /// Whether the FlowSchema that keeps renewals of Leases apart from other requests is taken away.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_flow_schema: bool,

@@ -2,7 +2,8 @@
 //!
 //! The log is written in blocking mode at level Metadata, before a request is over. A test takes a [`AuditLog::mark`], does
 //! something, and counts what came [`AuditLog::since`]. (An answer of many kilobytes may reach its client an instant before
-//! its line is written.) Requests for Secrets and health checks are not in it.
+//! its line is written.) Requests for Secrets and health checks are not in it. Of the resources in
+//! [`crate::Options::audited_objects`] it has the objects that writes send and are answered, too.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,19 +15,30 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 /// What the API server writes. Health checks are left out because the test bed itself polls them, and Secrets because no
 /// test needs them and a log should not know of them.
-pub(crate) const POLICY: &str = r#"apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived]
-rules:
-- level: None
-  resources: [{group: "", resources: [secrets]}]
-- level: None
-  nonResourceURLs: ["/readyz*", "/livez*", "/healthz*"]
-- level: Metadata
-"#;
+pub(crate) fn policy(objects: &[(&str, &str)]) -> String {
+    let resource = |(group, resource): &(&str, &str)| json!({ "group": group, "resources": [resource] });
+    let mut rules = vec![
+        json!({ "level": "None", "resources": [{ "group": "", "resources": ["secrets"] }] }),
+        json!({ "level": "None", "nonResourceURLs": ["/readyz*", "/livez*", "/healthz*"] }),
+    ];
+    if !objects.is_empty() {
+        rules.push(json!({
+            "level": "RequestResponse", "verbs": WRITES, "omitManagedFields": true,
+            "resources": objects.iter().map(resource).collect::<Vec<_>>(),
+        }));
+    }
+    rules.push(json!({ "level": "Metadata" }));
+    let policy = json!({
+        "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules,
+    });
+    policy.to_string()
+}
+
+const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollection"];
 
 /// A place in the log, to read on from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +74,11 @@ pub struct AuditEvent {
     pub uri: String,
     /// `ResponseComplete`, `ResponseStarted` for a watch, `Panic`.
     pub stage: String,
+    /// What a write sent: an object, a patch or the options of a deletion. Null unless it is kept, see
+    /// [`crate::Options::audited_objects`].
+    pub sent: Value,
+    /// What it was answered; null unless it is kept.
+    pub answer: Value,
 }
 
 impl AuditEvent {
@@ -81,7 +98,7 @@ impl AuditEvent {
 
     /// Whether the request changes something when it is granted.
     pub fn is_write(&self) -> bool {
-        matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
+        WRITES.contains(&self.verb.as_str())
     }
 
     fn parse(line: &[u8]) -> anyhow::Result<Option<Self>> {
@@ -110,6 +127,8 @@ impl AuditEvent {
             code: line.response_status.unwrap_or_default().code,
             uri: line.request_uri,
             stage: line.stage,
+            sent: line.request_object,
+            answer: line.response_object,
         }))
     }
 }
@@ -214,6 +233,10 @@ struct Line {
     user_agent: String,
     object_ref: Option<ObjectRef>,
     response_status: Option<ResponseStatus>,
+    #[serde(default)]
+    request_object: Value,
+    #[serde(default)]
+    response_object: Value,
     request_received_timestamp: Timestamp,
     stage_timestamp: Timestamp,
 }
@@ -269,5 +292,16 @@ mod tests {
             counts.into_iter().map(|(kind, n)| format!("{kind}: {n}")).collect::<Vec<_>>(),
             ["operator get configmaps: 2"]
         );
+    }
+
+    #[test]
+    fn objects_are_kept_where_that_is_asked_for() {
+        assert!(!policy(&[]).contains("RequestResponse"));
+        let rule = r#""resources":[{"group":"","resources":["configmaps"]}]"#;
+        assert!(policy(&[("", "configmaps")]).contains(rule));
+        let line =
+            line("update", "ResponseComplete").replace(r#""stage""#, r#""requestObject":{"data":{"a":"b"}},"stage""#);
+        let update = AuditEvent::parse(line.as_bytes()).unwrap().unwrap();
+        assert_eq!((update.sent["data"]["a"].as_str(), update.answer), (Some("b"), Value::Null));
     }
 }

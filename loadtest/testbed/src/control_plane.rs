@@ -29,6 +29,8 @@ pub struct Options {
     pub controller_manager: bool,
     /// Writes the audit log, which costs the API server a few percent.
     pub audit: bool,
+    /// Resources, each after its API group, of which the audit log keeps what writes send and are answered.
+    pub audited_objects: Vec<(&'static str, &'static str)>,
     /// More flags for kube-apiserver, each as `--name=value`.
     pub api_server_flags: Vec<String>,
     /// Where it keeps its files; empty or absent before, removed after. By default a new temporary directory.
@@ -37,7 +39,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { scheduler: false, controller_manager: true, audit: true, api_server_flags: Vec::new(), dir: None }
+        Self {
+            scheduler: false,
+            controller_manager: true,
+            audit: true,
+            audited_objects: Vec::new(),
+            api_server_flags: Vec::new(),
+            dir: None,
+        }
     }
 }
 
@@ -87,7 +96,8 @@ impl ControlPlane {
         let layout =
             Layout { bin_dir, directory: &directory, etcd_client_port, etcd_peer_port, api_server_port, node: None };
         let [admin, controllers] = startup::write_credentials(&directory)?;
-        let audit = options.audit.then(|| startup::write_audit_files(&directory)).transpose()?;
+        let audit =
+            options.audit.then(|| startup::write_audit_files(&directory, &options.audited_objects)).transpose()?;
 
         let etcd = Program::start(layout.etcd(), directory.path(), Component::Etcd)?;
         startup::until_listening(etcd_client_port, &etcd).await?;
@@ -135,6 +145,12 @@ impl ControlPlane {
     /// When it was switched off in [`Options`].
     pub fn audit(&self) -> anyhow::Result<&AuditLog> {
         self.audit.as_ref().context("this control plane was started without its audit log: set Options::audit")
+    }
+
+    /// The files of the API server's certificate, with the authority that signed it behind it, and of its key: enough to
+    /// stand before it and be taken for it.
+    pub fn certificate(&self) -> (PathBuf, PathBuf) {
+        [programs::CERTIFICATE, programs::CERTIFICATE_KEY].map(|file| self.access.dir().join(file)).into()
     }
 
     /// The process id of a program, if it runs.

@@ -98,8 +98,8 @@ pub(crate) fn write_credentials(directory: &Directory) -> anyhow::Result<[String
     Ok([admin, controllers])
 }
 
-pub(crate) fn write_audit_files(directory: &Directory) -> anyhow::Result<AuditLog> {
-    directory.write(programs::AUDIT_POLICY, audit::POLICY)?;
+pub(crate) fn write_audit_files(directory: &Directory, objects: &[(&str, &str)]) -> anyhow::Result<AuditLog> {
+    directory.write(programs::AUDIT_POLICY, audit::policy(objects))?;
     // There from the beginning, so that a mark can be set before the first request.
     Ok(AuditLog::new(directory.write(programs::AUDIT_LOG, "")?))
 }

@@ -96,7 +96,7 @@ impl NodeCluster {
         let cgroups = Cgroups::create(&cgroup)?;
         files::write(&directory, node_bin_dir, &cgroup)?;
         let tokens = write_credentials(&directory)?;
-        let audit = startup::write_audit_files(&directory)?;
+        let audit = startup::write_audit_files(&directory, &[])?;
 
         let search = search_path(&[node_bin_dir, bin_dir])?;
         let machine =

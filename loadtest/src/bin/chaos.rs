@@ -1,0 +1,7 @@
+//! `make chaos`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    loadtest::chaos::main()
+}
