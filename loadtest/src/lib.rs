@@ -4,6 +4,7 @@
 
 pub mod copies;
 pub mod demo;
+pub mod events;
 pub mod fleet;
 pub mod measure;
 pub mod objects;
