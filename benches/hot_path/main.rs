@@ -5,6 +5,7 @@
 
 #![allow(missing_docs)] // criterion's macro writes a public function without one
 
+mod events;
 mod reconcile;
 mod server;
 
@@ -115,5 +116,5 @@ fn queue(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, shard_hash, content_hash, index, queue, reconcile::fan_out);
+criterion_group!(benches, shard_hash, content_hash, index, queue, events::decode, reconcile::fan_out);
 criterion_main!(benches);

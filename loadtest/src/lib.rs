@@ -6,6 +6,7 @@ pub mod chaos;
 pub mod copies;
 pub mod demo;
 pub mod distance;
+pub mod events;
 pub mod fleet;
 pub mod measure;
 pub mod objects;

@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod content;
 pub mod cycle;
 pub mod facts;
+pub mod lenient;
 pub mod ownership;
 pub mod plan;
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub enum Step {
     /// Take our finalizer off the sync.
     RemoveFinalizer,
     /// PUT the status.
-    Report(Verdict, Box<Text>),
+    Report(Verdict, Box<Text<'static>>),
 }
 
 impl Step {
@@ -357,7 +357,7 @@ fn tells(facts: &Facts<'_>, verdict: &Verdict) -> bool {
 }
 
 /// The status that a verdict makes, by what is known, and else by what was told before.
-pub fn text(facts: &Facts<'_>, verdict: &Verdict) -> Text {
+pub fn text(facts: &Facts<'_>, verdict: &Verdict) -> Text<'static> {
     let told = &facts.sync.status;
     let source_exists = match facts.source {
         Source::Unknown => told.source_exists,

@@ -37,7 +37,7 @@ pub(super) struct State {
     pub(super) syncs: BTreeMap<Uid, Rc<Sync>>,
     /// UID, and whether it is terminating.
     pub(super) spaces: BTreeMap<Name, (Uid, bool)>,
-    pub(super) said: BTreeMap<Uid, (Verdict, Text)>,
+    pub(super) said: BTreeMap<Uid, (Verdict, Text<'static>)>,
 }
 
 /// What a replica has seen: how far each of its streams is, and its cache of sources.

@@ -1,52 +1,73 @@
 //! Reading a spec: whatever an object holds, the answer is a spec that makes sense or a sentence that says what is
 //! wrong. Objects stored by the seed's operator, by hand or by a later version come here too.
 
-use serde_json::Value;
+use serde::Deserialize;
 
+use super::lenient::{Field, Shaped};
 use super::records::{Place, Spec, Unusable};
 
-/// Reads `.spec`.
+/// `.spec` as it stands there.
+#[derive(Deserialize, Debug, Default)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RawSpec<'a> {
+    #[serde(borrow)]
+    source_namespace: Field<'a>,
+    #[serde(borrow)]
+    destination_namespace: Field<'a>,
+    #[serde(borrow)]
+    config_map_name: Field<'a>,
+    #[serde(borrow)]
+    destination_name: Field<'a>,
+    #[serde(borrow)]
+    conflict_policy: Field<'a>,
+    #[serde(borrow)]
+    deletion_policy: Field<'a>,
+    #[serde(borrow)]
+    source_missing_policy: Field<'a>,
+    #[serde(borrow)]
+    suspend: Field<'a>,
+}
+
+/// Reads `.spec`. One that is no object is an empty one.
 ///
 /// # Errors
 /// What is wrong with it, and whether the copy is to stay all the same.
-pub fn read(spec: &Value) -> Result<Spec, Unusable> {
-    sensible(spec).map_err(|why| {
-        let deletes = matches!(policy(spec, "deletionPolicy", "Delete", "Orphan"), Ok("Delete"));
+pub fn read(spec: Shaped<RawSpec<'_>>) -> Result<Spec, Unusable> {
+    let spec = spec.object().ok().flatten().unwrap_or_default();
+    sensible(&spec).map_err(|why| {
+        let deletes = matches!(policy(&spec.deletion_policy, "deletionPolicy", "Delete", "Orphan"), Ok("Delete"));
         Unusable { why: why.into_boxed_str(), orphan: !deletes }
     })
 }
 
-fn sensible(spec: &Value) -> Result<Spec, String> {
-    let source_namespace = name(spec, "sourceNamespace", true)?.ok_or("sourceNamespace is missing")?;
-    let destination_namespace = name(spec, "destinationNamespace", true)?.ok_or("destinationNamespace is missing")?;
-    let source_name = name(spec, "configMapName", false)?.ok_or("configMapName is missing")?;
-    let destination_name = name(spec, "destinationName", false)?.unwrap_or(source_name);
-    let suspend = match spec.get("suspend") {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(suspend)) => *suspend,
-        Some(_) => return Err("suspend must be true or false".to_owned()),
-    };
+fn sensible(spec: &RawSpec<'_>) -> Result<Spec, String> {
+    let source_namespace =
+        name(&spec.source_namespace, "sourceNamespace", true)?.ok_or("sourceNamespace is missing")?;
+    let destination_namespace = name(&spec.destination_namespace, "destinationNamespace", true)?;
+    let destination_namespace = destination_namespace.ok_or("destinationNamespace is missing")?;
+    let source_name = name(&spec.config_map_name, "configMapName", false)?.ok_or("configMapName is missing")?;
+    let destination_name = name(&spec.destination_name, "destinationName", false)?.unwrap_or(source_name);
+    let suspend = spec.suspend.bool().map_err(|_| "suspend must be true or false")?;
     Ok(Spec {
         source: Place::new(source_namespace, source_name),
         destination: Place::new(destination_namespace, destination_name),
-        overwrite: policy(spec, "conflictPolicy", "Overwrite", "Fail")? == "Overwrite",
-        orphan: policy(spec, "deletionPolicy", "Delete", "Orphan")? == "Orphan",
-        follow_source: policy(spec, "sourceMissingPolicy", "Keep", "Delete")? == "Delete",
+        overwrite: policy(&spec.conflict_policy, "conflictPolicy", "Overwrite", "Fail")? == "Overwrite",
+        orphan: policy(&spec.deletion_policy, "deletionPolicy", "Delete", "Orphan")? == "Orphan",
+        follow_source: policy(&spec.source_missing_policy, "sourceMissingPolicy", "Keep", "Delete")? == "Delete",
         suspend,
     })
 }
 
-fn text<'a>(spec: &'a Value, field: &str) -> Result<Option<&'a str>, String> {
-    match spec.get(field) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.is_empty() => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(format!("{field} must be a string")),
+fn text<'a>(value: &'a Field<'_>, field: &str) -> Result<Option<&'a str>, String> {
+    match value {
+        Field::Absent => Ok(None),
+        Field::Text(text) => Ok(Some(&**text).filter(|text| !text.is_empty())),
+        _ => Err(format!("{field} must be a string")),
     }
 }
 
-fn name<'a>(spec: &'a Value, field: &str, label: bool) -> Result<Option<&'a str>, String> {
-    let Some(value) = text(spec, field)? else { return Ok(None) };
+fn name<'a>(value: &'a Field<'_>, field: &str, label: bool) -> Result<Option<&'a str>, String> {
+    let Some(value) = text(value, field)? else { return Ok(None) };
     let valid = match label {
         true => is_label(value),
         false => value.len() <= 253 && value.split('.').all(is_label_of_any_length),
@@ -66,8 +87,8 @@ fn is_label_of_any_length(text: &str) -> bool {
         && bytes.last().is_some_and(|byte| plain(*byte))
 }
 
-fn policy<'a>(spec: &'a Value, field: &str, default: &'a str, other: &str) -> Result<&'a str, String> {
-    match text(spec, field)? {
+fn policy<'a>(value: &'a Field<'_>, field: &str, default: &'a str, other: &str) -> Result<&'a str, String> {
+    match text(value, field)? {
         None => Ok(default),
         Some(value) if value == default || value == other => Ok(value),
         Some(value) => Err(format!("{field} {value:?} is neither {default} nor {other}")),
@@ -78,11 +99,15 @@ fn policy<'a>(spec: &'a Value, field: &str, default: &'a str, other: &str) -> Re
 mod tests {
     use super::*;
     use rstest::rstest;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    fn read(spec: Value) -> Result<Spec, Unusable> {
+        super::read(serde_json::from_str(&spec.to_string()).unwrap())
+    }
 
     #[test]
     fn the_seeds_three_fields_are_enough() {
-        let spec = read(&json!({"sourceNamespace": "a", "destinationNamespace": "b", "configMapName": "c.d"})).unwrap();
+        let spec = read(json!({"sourceNamespace": "a", "destinationNamespace": "b", "configMapName": "c.d"})).unwrap();
         assert_eq!((spec.source.to_string(), spec.destination.to_string()), ("a/c.d".into(), "b/c.d".into()));
         assert!(spec.overwrite && !spec.orphan && !spec.follow_source && !spec.suspend);
     }
@@ -98,7 +123,7 @@ mod tests {
     #[case(json!({"sourceNamespace": "a", "destinationNamespace": "b", "configMapName": "c", "suspend": "no"}), "suspend must be true or false")]
     #[case(json!({"sourceNamespace": "a", "destinationNamespace": "b", "configMapName": "c", "deletionPolicy": "Retain"}), "deletionPolicy \"Retain\" is neither Delete nor Orphan")]
     fn nonsense_is_named(#[case] spec: Value, #[case] expected: &str) {
-        assert_eq!(&*read(&spec).unwrap_err().why, expected);
+        assert_eq!(&*read(spec).unwrap_err().why, expected);
     }
 
     #[rstest]
@@ -108,6 +133,6 @@ mod tests {
     #[case(json!({"deletionPolicy": "Retain"}), true)]
     #[case(json!({"deletionPolicy": 5}), true)]
     fn what_makes_no_sense_otherwise_still_says_whether_the_copy_stays(#[case] spec: Value, #[case] stays: bool) {
-        assert_eq!(read(&spec).unwrap_err().orphan, stays);
+        assert_eq!(read(spec).unwrap_err().orphan, stays);
     }
 }

@@ -119,11 +119,11 @@ impl Stall {
 
 /// A status without its times: what decides whether one must be written.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Text {
+pub struct Text<'a> {
     /// status.syncStatus.
-    pub sync_status: Cow<'static, str>,
+    pub sync_status: Cow<'a, str>,
     /// status.message.
-    pub message: String,
+    pub message: Cow<'a, str>,
     /// status.sourceExists.
     pub source_exists: bool,
     /// status.destinationExists.
@@ -137,21 +137,21 @@ pub struct Text {
     /// status.copy.
     pub copy: Option<Version>,
     /// For each of [`CONDITIONS`]: status, reason and message, where it stands there.
-    pub conditions: [Option<ConditionText>; 4],
+    pub conditions: [Option<ConditionText<'a>>; 4],
 }
 
 /// A condition without its times.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct ConditionText {
+pub struct ConditionText<'a> {
     /// `True`, `False` or `Unknown`.
-    pub status: Cow<'static, str>,
+    pub status: Cow<'a, str>,
     /// One word for programs.
-    pub reason: Cow<'static, str>,
+    pub reason: Cow<'a, str>,
     /// A sentence for people.
-    pub message: Cow<'static, str>,
+    pub message: Cow<'a, str>,
 }
 
-impl Text {
+impl Text<'_> {
     /// A hash of all of it, the same in this process for the same text.
     pub fn digest(&self) -> u64 {
         ahash::RandomState::with_seeds(2, 3, 5, 7).hash_one(self)
@@ -160,11 +160,11 @@ impl Text {
 
 /// The status that `verdict` makes of `sync`. Where the verdict is not about them, `status.source` and `status.copy`
 /// stay as they were: they tell the versions of the last write or check.
-pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exists: bool) -> Text {
+pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exists: bool) -> Text<'static> {
     let told = &sync.status;
     let text = Text {
         sync_status: "Failed".into(),
-        message: String::new(),
+        message: Cow::Borrowed(""),
         source_exists,
         destination_exists,
         retry_count: 0,
@@ -173,14 +173,14 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
         copy: told.copy,
         conditions: [None, None, None, None],
     };
-    let not_ready = |reason: &'static str, message: String, available: ConditionText, stalled| Text {
+    let not_ready = |reason: &'static str, message: String, available: ConditionText<'static>, stalled| Text {
         conditions: [
             Some(condition("False", reason, message.clone())),
             Some(available),
             Some(condition("False", "NotReady", message.clone())),
             stalled,
         ],
-        message,
+        message: message.into(),
         ..text.clone()
     };
     let available = || {
@@ -197,7 +197,7 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
     match verdict {
         Verdict::InOrder { source, copy } => Text {
             sync_status: "Success".into(),
-            message: "ConfigMap synced successfully".to_owned(),
+            message: "ConfigMap synced successfully".into(),
             source_exists: true,
             destination_exists: true,
             source: Some(*source),
@@ -244,13 +244,17 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
     }
 }
 
-fn condition(status: &'static str, reason: &'static str, message: impl Into<Cow<'static, str>>) -> ConditionText {
+fn condition(
+    status: &'static str,
+    reason: &'static str,
+    message: impl Into<Cow<'static, str>>,
+) -> ConditionText<'static> {
     ConditionText { status: status.into(), reason: reason.into(), message: message.into() }
 }
 
 /// The status object for a text. A condition's lastTransitionTime moves only when its status does, and conditions of
 /// types that are not ours are passed on. `now`: seconds since 1970.
-pub fn object(text: &Text, told: &Told, now: i64) -> ConfigMapSyncStatus {
+pub fn object(text: &Text<'_>, told: &Told, now: i64) -> ConfigMapSyncStatus {
     let time = |seconds: i64| Time(Timestamp::from_second(seconds).unwrap_or_default());
     let conditions =
         CONDITIONS.iter().zip(&text.conditions).zip(&told.conditions).filter_map(|((kind, now_is), was)| {
@@ -272,7 +276,7 @@ pub fn object(text: &Text, told: &Told, now: i64) -> ConfigMapSyncStatus {
     ConfigMapSyncStatus {
         last_sync_time: if text.sync_status == "Success" { Some(now) } else { told.last_sync }.map(time),
         sync_status: text.sync_status.clone().into_owned(),
-        message: text.message.clone(),
+        message: text.message.clone().into_owned(),
         source_exists: text.source_exists,
         destination_exists: text.destination_exists,
         retry_count: i32::try_from(text.retry_count).unwrap_or(i32::MAX),

@@ -55,7 +55,7 @@ pub(crate) fn mark(sync: &str, number: Option<u64>, at: Option<u64>) -> Mark {
 }
 
 /// What a status that says `text` is kept as.
-pub(crate) fn told(text: &Text) -> Told {
+pub(crate) fn told(text: &Text<'_>) -> Told {
     Told {
         observed_generation: text.observed_generation,
         source: text.source,

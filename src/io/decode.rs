@@ -4,18 +4,18 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 
-use crate::api::configmapsync::{ConfigMapSyncStatus, ObjectVersion};
 use crate::api::names;
+use crate::core::lenient::{Field, Listed, Misfit, Shaped};
 use crate::core::records::{ConditionTold, Mark, Namespace, Place, Seen, Sync, Told, Version};
 use crate::core::shard::Uid;
+use crate::core::spec::RawSpec;
 use crate::core::status::{CONDITIONS, ConditionText, Text};
 use crate::core::{content, spec};
 
@@ -70,18 +70,15 @@ where
     R: FromRaw,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut raw = R::Raw::deserialize(deserializer)?;
-        let metadata = std::mem::take(raw.as_mut());
+        let (metadata, body) = R::split(R::Raw::deserialize(deserializer)?);
         let version = match (Uid::parse(&metadata.uid), metadata.resource_version.parse()) {
             (Some(uid), Ok(rv)) => Some(Version { uid, rv }),
             _ => None,
         };
-        let meta = ObjectMeta {
-            name: Some(metadata.name.clone()),
-            resource_version: Some(metadata.resource_version.clone()),
-            ..ObjectMeta::default()
-        };
-        let record = version.map(|version| R::from_raw(metadata, version, raw));
+        // All that kube's watcher asks for.
+        let resource_version = Some(metadata.resource_version.clone().into_owned());
+        let meta = ObjectMeta { resource_version, ..ObjectMeta::default() };
+        let record = version.map(|version| R::from_raw(metadata, version, body));
         Ok(Self { meta, record })
     }
 }
@@ -89,58 +86,60 @@ where
 /// How a record is made.
 pub trait FromRaw: Sized {
     /// The fields of the object that are decoded.
-    type Raw: for<'de> Deserialize<'de> + AsMut<Metadata>;
+    type Raw<'a>: Deserialize<'a>;
+    /// Those beside the metadata.
+    type Body<'a>;
+    #[doc(hidden)]
+    fn split<'a>(raw: Self::Raw<'a>) -> (Metadata<'a>, Self::Body<'a>);
     /// Makes it of its metadata and of what else was decoded.
     #[doc(hidden)]
-    fn from_raw(metadata: Metadata, version: Version, raw: Self::Raw) -> Self;
+    fn from_raw(metadata: Metadata<'_>, version: Version, body: Self::Body<'_>) -> Self;
 }
 
 /// An object of which nothing but the metadata is decoded.
 #[doc(hidden)]
 #[derive(Deserialize)]
-pub struct RawMetadata {
-    metadata: Metadata,
-}
-
-impl AsMut<Metadata> for RawMetadata {
-    fn as_mut(&mut self) -> &mut Metadata {
-        &mut self.metadata
-    }
+pub struct RawMetadata<'a> {
+    #[serde(borrow)]
+    metadata: Metadata<'a>,
 }
 
 /// A sync: its spec and status, whatever they hold.
 #[doc(hidden)]
 #[derive(Deserialize)]
-pub struct RawSync {
-    metadata: Metadata,
-    #[serde(default)]
-    spec: Value,
-    #[serde(default)]
-    status: Value,
-}
-
-impl AsMut<Metadata> for RawSync {
-    fn as_mut(&mut self) -> &mut Metadata {
-        &mut self.metadata
-    }
+pub struct RawSync<'a> {
+    #[serde(borrow)]
+    metadata: Metadata<'a>,
+    #[serde(borrow, default)]
+    spec: Shaped<RawSpec<'a>>,
+    #[serde(borrow, default)]
+    status: Shaped<RawStatus<'a>>,
 }
 
 /// The fields of an object's metadata that anything here looks at.
 #[doc(hidden)]
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Metadata {
-    name: String,
-    namespace: String,
-    uid: String,
-    resource_version: String,
+pub struct Metadata<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    namespace: Cow<'a, str>,
+    #[serde(borrow)]
+    uid: Cow<'a, str>,
+    #[serde(borrow)]
+    resource_version: Cow<'a, str>,
     generation: i64,
-    creation_timestamp: Option<String>,
+    #[serde(borrow)]
+    creation_timestamp: Field<'a>,
     deletion_timestamp: Option<IgnoredAny>,
-    finalizers: Vec<String>,
-    owner_references: Vec<Owner>,
-    labels: Marks,
-    annotations: Marks,
+    #[serde(borrow)]
+    finalizers: Listed<Field<'a>>,
+    owner_references: Listed<Owner>,
+    #[serde(borrow)]
+    labels: Marks<'a>,
+    #[serde(borrow)]
+    annotations: Marks<'a>,
 }
 
 #[derive(Deserialize, Default)]
@@ -151,36 +150,45 @@ struct Owner {
 
 /// Labels or annotations: ours by name, and whether there are others.
 #[derive(Default)]
-struct Marks {
-    ours: Vec<(String, String)>,
+struct Marks<'a> {
+    ours: Vec<(Cow<'a, str>, Field<'a>)>,
     others: bool,
 }
 
-impl Marks {
+/// How many annotations we write.
+const OURS: usize = 6;
+
+impl Marks<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.ours.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+        self.ours.iter().find(|(name, _)| name == key).and_then(|(_, value)| value.text())
     }
 }
 
-impl<'de> Deserialize<'de> for Marks {
+impl<'de: 'a, 'a> Deserialize<'de> for Marks<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Entries;
         impl<'de> Visitor<'de> for Entries {
-            type Value = Marks;
+            type Value = Marks<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a map of strings")
             }
-            fn visit_unit<E>(self) -> Result<Marks, E> {
+            fn visit_unit<E>(self) -> Result<Marks<'de>, E> {
                 Ok(Marks::default())
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Marks, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Marks<'de>, A::Error> {
                 let mut marks = Marks::default();
-                while let Some(key) = map.next_key::<String>()? {
-                    if content::is_ours(&key) {
-                        marks.ours.push((key, map.next_value()?));
-                    } else {
-                        marks.others = true;
-                        map.next_value::<IgnoredAny>()?;
+                while let Some(key) = map.next_key::<Field<'de>>()? {
+                    match key {
+                        Field::Text(key) if content::is_ours(&key) => {
+                            if marks.ours.is_empty() {
+                                marks.ours.reserve(OURS);
+                            }
+                            marks.ours.push((key, map.next_value()?));
+                        }
+                        _ => {
+                            marks.others = true;
+                            map.next_value::<IgnoredAny>()?;
+                        }
                     }
                 }
                 Ok(marks)
@@ -191,38 +199,48 @@ impl<'de> Deserialize<'de> for Marks {
 }
 
 impl FromRaw for (Box<str>, Namespace) {
-    type Raw = RawMetadata;
-    fn from_raw(metadata: Metadata, version: Version, _: RawMetadata) -> Self {
+    type Raw<'a> = RawMetadata<'a>;
+    type Body<'a> = ();
+    fn split<'a>(raw: Self::Raw<'a>) -> (Metadata<'a>, Self::Body<'a>) {
+        (raw.metadata, ())
+    }
+    fn from_raw(metadata: Metadata<'_>, version: Version, (): ()) -> Self {
         let terminating = metadata.deletion_timestamp.is_some();
         (metadata.name.into(), Namespace { uid: version.uid, terminating })
     }
 }
 
 impl FromRaw for (Place, Seen) {
-    type Raw = RawMetadata;
-    fn from_raw(metadata: Metadata, version: Version, _: RawMetadata) -> Self {
+    type Raw<'a> = RawMetadata<'a>;
+    type Body<'a> = ();
+    fn split<'a>(raw: Self::Raw<'a>) -> (Metadata<'a>, Self::Body<'a>) {
+        (raw.metadata, ())
+    }
+    fn from_raw(metadata: Metadata<'_>, version: Version, (): ()) -> Self {
         let mark = mark(&metadata);
         let annotations = &metadata.annotations;
+        let owners = metadata.owner_references.items().unwrap_or_default();
+        let finalizers = metadata.finalizers.items().unwrap_or_default();
         let seen = Seen {
             version,
             adopted: annotations.get(names::ANNOTATION_ADOPTED).is_some(),
             foreign_metadata: metadata.labels.others
                 || annotations.others
-                || !metadata.owner_references.is_empty()
-                || !metadata.finalizers.is_empty(),
-            controlled: metadata.owner_references.iter().any(|owner| owner.controller == Some(true)),
+                || !owners.is_empty()
+                || !finalizers.is_empty(),
+            controlled: owners.iter().any(|owner| owner.controller == Some(true)),
             deleting: metadata.deletion_timestamp.is_some(),
             seed_adopted: mark.is_none()
                 && annotations.get(names::ANNOTATION_HASH).is_some()
                 && annotations.get(names::ANNOTATION_SYNC).is_none(),
             mark: mark.map(Box::new),
         };
-        (Place::new(metadata.namespace, metadata.name), seen)
+        (Place::new(&*metadata.namespace, &*metadata.name), seen)
     }
 }
 
 /// Our marks. Those of the seed's operator are its labels; marks that make no sense are none.
-fn mark(metadata: &Metadata) -> Option<Mark> {
+fn mark(metadata: &Metadata<'_>) -> Option<Mark> {
     let (labels, annotations) = (&metadata.labels, &metadata.annotations);
     let Some(sync) = annotations.get(names::ANNOTATION_SYNC) else {
         let place = Place::new(labels.get(names::LABEL_SYNC_NAMESPACE)?, labels.get(names::LABEL_SYNC_NAME)?);
@@ -242,82 +260,162 @@ fn mark(metadata: &Metadata) -> Option<Mark> {
 }
 
 impl FromRaw for Sync {
-    type Raw = RawSync;
-    fn from_raw(metadata: Metadata, version: Version, body: RawSync) -> Self {
-        let (ours, others): (Vec<_>, Vec<_>) = metadata.finalizers.into_iter().partition(|f| f == names::FINALIZER);
+    type Raw<'a> = RawSync<'a>;
+    type Body<'a> = (Shaped<RawSpec<'a>>, Shaped<RawStatus<'a>>);
+    fn split<'a>(raw: Self::Raw<'a>) -> (Metadata<'a>, Self::Body<'a>) {
+        (raw.metadata, (raw.spec, raw.status))
+    }
+    fn from_raw(metadata: Metadata<'_>, version: Version, (spec, status): Self::Body<'_>) -> Self {
+        let mut finalizers = metadata.finalizers.items().unwrap_or_default();
+        let all = finalizers.len();
+        finalizers.retain(|finalizer| finalizer.text() != Some(names::FINALIZER));
+        let others: Box<[Box<str>]> = finalizers.iter().filter_map(Field::text).map(Box::from).collect();
         Self {
-            key: Place::new(metadata.namespace, metadata.name),
+            key: Place::new(&*metadata.namespace, &*metadata.name),
             version,
             generation: metadata.generation,
-            created: seconds(metadata.creation_timestamp.as_deref()).unwrap_or(0),
+            created: time(&metadata.creation_timestamp).map_or(0, Timestamp::as_second),
             deleting: metadata.deletion_timestamp.is_some(),
-            finalizer: !ours.is_empty(),
-            other_finalizers: (!others.is_empty()).then(|| others.into_iter().map(String::into_boxed_str).collect()),
-            spec: spec::read(&body.spec),
+            finalizer: finalizers.len() < all,
+            other_finalizers: (!others.is_empty()).then_some(others),
+            spec: spec::read(spec),
             // A status that makes no sense is one that says nothing: it is written anew.
-            status: serde_json::from_value(body.status).map(|status| told(&status)).unwrap_or_default(),
+            status: told(status).unwrap_or_default(),
         }
     }
 }
 
-fn seconds(time: Option<&str>) -> Option<i64> {
-    time?.parse::<Timestamp>().ok().map(Timestamp::as_second)
+fn time(field: &Field<'_>) -> Result<Timestamp, Misfit> {
+    field.text().and_then(|time| time.parse().ok()).ok_or(Misfit)
+}
+
+/// A status as it stands there.
+#[doc(hidden)]
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RawStatus<'a> {
+    #[serde(borrow)]
+    last_sync_time: Field<'a>,
+    #[serde(borrow)]
+    sync_status: Field<'a>,
+    #[serde(borrow)]
+    message: Field<'a>,
+    #[serde(borrow)]
+    source_exists: Field<'a>,
+    #[serde(borrow)]
+    destination_exists: Field<'a>,
+    #[serde(borrow)]
+    retry_count: Field<'a>,
+    #[serde(borrow)]
+    observed_generation: Field<'a>,
+    #[serde(borrow)]
+    source: Shaped<RawVersion<'a>>,
+    #[serde(borrow)]
+    copy: Shaped<RawVersion<'a>>,
+    #[serde(borrow)]
+    conditions: Listed<Shaped<RawCondition<'a>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct RawVersion<'a> {
+    #[serde(borrow)]
+    uid: Field<'a>,
+    #[serde(borrow)]
+    resource_version: Field<'a>,
+}
+
+impl RawVersion<'_> {
+    fn version(self) -> Result<Option<Version>, Misfit> {
+        let (uid, rv) = (self.uid.into_text()?, self.resource_version.into_text()?);
+        Ok(Uid::parse(&uid).zip(rv.parse().ok()).map(|(uid, rv)| Version { uid, rv }))
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct RawCondition<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Field<'a>,
+    #[serde(borrow)]
+    status: Field<'a>,
+    #[serde(borrow)]
+    reason: Field<'a>,
+    #[serde(borrow)]
+    message: Field<'a>,
+    #[serde(borrow)]
+    last_transition_time: Field<'a>,
+    #[serde(borrow)]
+    observed_generation: Field<'a>,
 }
 
 /// What is kept of a status.
-pub fn told(status: &ConfigMapSyncStatus) -> Told {
-    let version = |v: &Option<ObjectVersion>| {
-        let v = v.as_ref()?;
-        Some(Version { uid: Uid::parse(&v.uid)?, rv: v.resource_version.parse().ok()? })
-    };
-    let find = |kind: &str| status.conditions.iter().find(|condition| condition.type_ == kind);
+fn told(status: Shaped<RawStatus<'_>>) -> Result<Told, Misfit> {
+    let Some(status) = status.object()? else { return Ok(Told::default()) };
+    let version = |version: Shaped<RawVersion<'_>>| version.object()?.map_or(Ok(None), RawVersion::version);
+    let retries = status.retry_count.number()?.unwrap_or(0);
     let mut text = Text {
-        sync_status: status.sync_status.clone().into(),
-        message: status.message.clone(),
-        source_exists: status.source_exists,
-        destination_exists: status.destination_exists,
-        retry_count: u32::try_from(status.retry_count).unwrap_or(0),
-        observed_generation: status.observed_generation,
-        source: version(&status.source),
-        copy: version(&status.copy),
-        conditions: CONDITIONS.map(|kind| find(kind).map(condition_text)),
+        sync_status: status.sync_status.into_text()?,
+        message: status.message.into_text()?,
+        source_exists: status.source_exists.bool()?,
+        destination_exists: status.destination_exists.bool()?,
+        retry_count: i32::try_from(retries).map_err(|_| Misfit)?.try_into().unwrap_or(0),
+        observed_generation: status.observed_generation.number()?,
+        source: version(status.source)?,
+        copy: version(status.copy)?,
+        conditions: [const { None }; 4],
     };
-    let foreign = status.conditions.iter().filter(|condition| !CONDITIONS.contains(&condition.type_.as_str()));
-    let foreign: Box<[Condition]> = foreign.cloned().collect();
-    if status.conditions.len() != text.conditions.iter().flatten().count() + foreign.len() {
-        text.message.push('\0'); // one of ours twice: not what we write
+    let (mut told, mut foreign, mut twice) = ([None; 4], Vec::new(), false);
+    for condition in status.conditions.items()? {
+        let condition = condition.object()?.ok_or(Misfit)?;
+        let (kind, turned) = (condition.kind.into_text()?, time(&condition.last_transition_time)?);
+        let observed_generation = condition.observed_generation.number()?;
+        let says = ConditionText {
+            status: condition.status.into_text()?,
+            reason: condition.reason.into_text()?,
+            message: condition.message.into_text()?,
+        };
+        match CONDITIONS.iter().position(|ours| *ours == kind) {
+            Some(at) if text.conditions[at].is_some() => twice = true,
+            Some(at) => {
+                told[at] = Some(ConditionTold { is_true: says.status == "True", since: turned.as_second() });
+                text.conditions[at] = Some(says);
+            }
+            None => foreign.push(Condition {
+                type_: kind.into_owned(),
+                status: says.status.into_owned(),
+                reason: says.reason.into_owned(),
+                message: says.message.into_owned(),
+                last_transition_time: Time(turned),
+                observed_generation,
+            }),
+        }
     }
-    Told {
+    if twice {
+        text.message.to_mut().push('\0'); // one of ours twice: not what we write
+    }
+    let last_sync = match status.last_sync_time {
+        Field::Absent => None,
+        last => Some(time(&last)?.as_second()),
+    };
+    Ok(Told {
         observed_generation: text.observed_generation,
         source: text.source,
         copy: text.copy,
         source_exists: text.source_exists,
         destination_exists: text.destination_exists,
         retry_count: text.retry_count,
-        last_sync: status.last_sync_time.as_ref().map(|time| time.0.as_second()),
-        conditions: CONDITIONS.map(|kind| {
-            find(kind).map(|condition| ConditionTold {
-                is_true: condition.status == "True",
-                since: condition.last_transition_time.0.as_second(),
-            })
-        }),
-        foreign_conditions: foreign,
+        last_sync,
+        conditions: told,
+        foreign_conditions: foreign.into(),
         digest: text.digest(),
-    }
-}
-
-fn condition_text(condition: &Condition) -> ConditionText {
-    ConditionText {
-        status: condition.status.clone().into(),
-        reason: condition.reason.clone().into(),
-        message: condition.message.clone().into(),
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn sync(value: Value) -> Sync {
         serde_json::from_value::<SyncObject>(value).unwrap().record.unwrap()
@@ -357,8 +455,9 @@ mod tests {
         for verdict in verdicts {
             let text = text(&verdict, &before, true, true);
             let status = object(&text, &before.status, 5);
-            let read: ConfigMapSyncStatus = serde_json::from_str(&serde_json::to_string(&status).unwrap()).unwrap();
-            assert_eq!(told(&read).digest, text.digest(), "{verdict:?}");
+            let read = serde_json::to_string(&status).unwrap();
+            let read = told(serde_json::from_str(&read).unwrap()).unwrap();
+            assert_eq!(read.digest, text.digest(), "{verdict:?}");
         }
     }
 

@@ -8,6 +8,7 @@ pub mod events;
 pub mod instruments;
 pub mod leases;
 pub mod limiter;
+pub mod listening;
 pub mod reader;
 pub mod refusal;
 pub mod streams;

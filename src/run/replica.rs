@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ahash::AHashSet;
 use futures::FutureExt as _;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -32,8 +33,8 @@ use crate::io::events::Events;
 use crate::io::instruments as i;
 use crate::io::limiter::{Limiter, Rate};
 use crate::io::reader::Reader;
-use crate::io::streams;
 use crate::io::writer::{Gate, Writer};
+use crate::io::{listening, streams};
 
 /// A stream that said nothing for this long is not fresh: the server sends a bookmark about every minute, and a
 /// watch that is silent for 100 s is opened again.
@@ -54,6 +55,9 @@ pub enum Error {
     /// The clients cannot be made.
     #[error("no client can be made of the configuration: {0}")]
     Client(#[from] kube::Error),
+    /// No thread for the streams.
+    #[error("the streams' thread cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
     /// The lease duration makes no sense.
     #[error("--lease-duration: {0}")]
     Timing(String),
@@ -182,22 +186,28 @@ struct Life {
     world: Arc<World>,
     queue: Arc<Queue>,
     tracker: TaskTracker,
+    /// Where the streams run.
+    listening: Handle,
     end: CancellationToken,
 }
 
 impl Life {
     fn begin(config: &Config, timing: Timing, ground: &Ground, vitals: &Arc<Vitals>) -> Result<Self, Error> {
         let agent = format!("configmapsync-operator/{} ({})", env!("CARGO_PKG_VERSION"), config.identity);
+        let clients = Clients::new(&ground.server, &agent)?;
+        let (tracker, end) = (TaskTracker::new(), CancellationToken::new());
+        let listening = listening::start(&ground.server, &tracker, end.clone())?;
         Ok(Self {
             config: config.clone(),
             timing,
             ground: ground.clone(),
-            clients: Clients::new(&ground.server, &agent)?,
+            clients,
             vitals: vitals.clone(),
             world: Arc::default(),
             queue: Arc::default(),
-            tracker: TaskTracker::new(),
-            end: CancellationToken::new(),
+            tracker,
+            listening,
+            end,
         })
     }
 
@@ -255,14 +265,23 @@ impl Life {
 
     /// A task that ends with this life.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_on(&Handle::current(), task);
+    }
+
+    fn listen(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_on(&self.listening, task);
+    }
+
+    fn spawn_on(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
         let end = self.end.clone();
-        self.tracker.spawn(async move {
+        let task = async move {
             tokio::select! {
                 biased;
                 () = end.cancelled() => {}
                 () = task => {}
             }
-        });
+        };
+        self.tracker.spawn_on(task, runtime);
     }
 
     /// Opens the streams; returns when all are listed. ConfigMaps come after syncs: only then it is known which of
@@ -275,10 +294,10 @@ impl Life {
             ("configmaps", configmaps.clone()),
         ];
         self.vitals.watch(all, self.clients.pulses.clone());
-        self.spawn(follower.clone().syncs(streams::syncs(&self.clients), syncs.clone()));
-        self.spawn(follower.clone().namespaces(streams::namespaces(&self.clients), namespaces.clone()));
+        self.listen(follower.clone().syncs(streams::syncs(&self.clients), syncs.clone()));
+        self.listen(follower.clone().namespaces(streams::namespaces(&self.clients), namespaces.clone()));
         syncs.listed().await;
-        self.spawn(follower.clone().configmaps(streams::configmaps(&self.clients), configmaps.clone()));
+        self.listen(follower.clone().configmaps(streams::configmaps(&self.clients), configmaps.clone()));
         namespaces.listed().await;
         configmaps.listed().await;
     }

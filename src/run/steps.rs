@@ -174,7 +174,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn report(&mut self, sync: &Sync, verdict: &Verdict, text: &Text) -> Result<(), Refusal> {
+    async fn report(&mut self, sync: &Sync, verdict: &Verdict, text: &Text<'_>) -> Result<(), Refusal> {
         let object = status::object(text, &sync.status, now_seconds());
         let answered = self.tools.writer.status(self.shard, sync, &object).await?;
         self.memo.sync = Some(Arc::new(answered));
@@ -190,8 +190,8 @@ impl Work<'_> {
             }
             other => {
                 let reason = reason(other);
-                tracing::info!(namespace, name, shard, reason, cause = text.message, "not in order");
-                self.tools.events.warning(sync, reason, text.message.clone());
+                tracing::info!(namespace, name, shard, reason, cause = &*text.message, "not in order");
+                self.tools.events.warning(sync, reason, text.message.clone().into_owned());
             }
         }
         Ok(())
