@@ -11,6 +11,8 @@
 
 mod machine;
 mod message;
+#[cfg(test)]
+mod model;
 mod own;
 mod record;
 #[cfg(test)]

@@ -19,23 +19,23 @@ pub(super) struct OwnSession {
     /// The Lease, once it is known to exist: its uid and the highest version that was answered or seen.
     pub(super) lease: Option<(Uid, u64)>,
     /// When the renewals were sent whose events have not come back, oldest first.
-    sent: VecDeque<(u64, Duration)>,
+    pub(super) sent: VecDeque<(u64, Duration)>,
     /// The number of the last renewal sent.
-    last: u64,
+    pub(super) last: u64,
     /// The highest renewal known to have been done.
-    done: u64,
+    pub(super) done: u64,
     /// When the last renewal was sent whose event has come back. The gate counts from here.
-    confirmed: Option<Duration>,
+    pub(super) confirmed: Option<Duration>,
     /// A request is out, and was sent when this was the highest version seen of any Lease.
     pub(super) in_flight: Option<u64>,
     /// A renewal met a conflict: look before anything else.
     in_doubt: bool,
     /// When the next renewal is due.
-    due: Duration,
+    pub(super) due: Duration,
     /// No request is sent before this, since the last one failed.
-    retry: Duration,
+    pub(super) retry: Duration,
     /// The watch is not asked to begin again before this.
-    rewatch: Duration,
+    pub(super) rewatch: Duration,
     /// The version when the watch last began to list: what it lists must not be older.
     pub(super) floor: Option<(Uid, u64)>,
 }
