@@ -24,7 +24,7 @@ use crate::io::instruments as i;
 /// Copies flow while one waits, and for this long after one was written.
 const DATA_FLOWS: Duration = Duration::from_millis(250);
 /// While copies flow, paperwork starts that far apart.
-const PAPERWORK_PACE: Duration = Duration::from_millis(25);
+const PAPERWORK_PACE: Duration = Duration::from_millis(100);
 /// Paperwork that has waited for this long gets every other turn.
 const PAPERWORK_PATIENCE: Duration = Duration::from_secs(10);
 

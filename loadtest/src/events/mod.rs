@@ -176,7 +176,7 @@ fn api_server(cluster: &Cluster) -> anyhow::Result<f64> {
 /// Syncs with their copies, and all shards in the hands of a replica that was killed. The fleet is empty.
 async fn orphans(arguments: &Arguments, cluster: &Cluster, client: &Client) -> anyhow::Result<Fleet> {
     let settings = |lease_duration, arguments: &[String]| {
-        anyhow::Ok(Settings { lease_duration, logs: logs("events-logs")?, arguments: arguments.to_vec() })
+        anyhow::Ok(Settings { lease_duration, logs: logs("events-logs")?, arguments: arguments.to_vec(), limits: None })
     };
     let mut fleet = Fleet::install(cluster, client.clone(), settings(Duration::from_secs(2), &[])?).await?;
     let params = PostParams::default();
