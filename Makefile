@@ -74,6 +74,13 @@ chaos: ## ROUNDS=30 random faults on a real API server; SEED=7 repeats a run
 bench: ## Run the benchmarks
 	cargo bench --locked -p configmapsync-operator
 
+.PHONY: bench-baseline bench-compare
+bench-baseline: ## Run the benchmarks and keep them to compare with
+	cargo bench --locked -p configmapsync-operator -- --save-baseline kept
+
+bench-compare: ## Run the benchmarks beside those that bench-baseline kept
+	cargo bench --locked -p configmapsync-operator -- --baseline kept
+
 ##@ Develop
 
 .PHONY: test

@@ -5,8 +5,10 @@
 
 #![allow(missing_docs)] // criterion's macro writes a public function without one
 
+mod beside;
 mod events;
 mod reconcile;
+mod rules;
 mod server;
 
 use std::hint::black_box;
@@ -17,6 +19,10 @@ use configmapsync_operator::core::shard::{Shard, Uid, fnv1a};
 use configmapsync_operator::run::queue::{Cause, Lane, Outcome, Queue};
 use configmapsync_operator::run::world::World;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+
+/// Counts, for [`reconcile::allocations`].
+#[global_allocator]
+static ALLOCATOR: &stats_alloc::StatsAlloc<std::alloc::System> = &stats_alloc::INSTRUMENTED_SYSTEM;
 
 fn shard_hash(c: &mut Criterion) {
     let uid = server::uid(7);
@@ -116,5 +122,18 @@ fn queue(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, shard_hash, content_hash, index, queue, events::decode, reconcile::fan_out);
+criterion_group!(
+    benches,
+    shard_hash,
+    content_hash,
+    index,
+    queue,
+    rules::plan,
+    rules::assignment,
+    beside::maps,
+    beside::hashes,
+    events::decode,
+    reconcile::fan_out,
+    reconcile::allocations
+);
 criterion_main!(benches);

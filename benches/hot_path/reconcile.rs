@@ -53,6 +53,26 @@ pub fn fan_out(c: &mut Criterion) {
     group.finish();
 }
 
+/// Prints how much is allocated for a new sync; the server's share, which is in the same process, is measured by itself.
+pub fn allocations(_: &mut Criterion) {
+    const COPIES: u64 = 1_000;
+    let runtime = runtime();
+    runtime.block_on(once(COPIES)); // what is allocated once is allocated
+    let region = stats_alloc::Region::new(super::ALLOCATOR);
+    runtime.block_on(once(COPIES));
+    let all = region.change();
+    let region = stats_alloc::Region::new(super::ALLOCATOR);
+    runtime.block_on(server::alone(COPIES));
+    let servers = region.change();
+    let each = |all: usize, servers: usize| all.saturating_sub(servers) as f64 / COPIES as f64;
+    println!(
+        "reconcile: {:.0} allocations and {:.1} KiB for a new sync, from its event to its status, two requests and their \
+         answers included",
+        each(all.allocations, servers.allocations),
+        each(all.bytes_allocated, servers.bytes_allocated) / 1024.0
+    );
+}
+
 async fn once(copies: u64) -> Duration {
     let counts = Arc::new(Counts::default());
     let tools = Arc::new(tools(&counts, copies));

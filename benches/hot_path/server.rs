@@ -50,6 +50,23 @@ pub fn client(counts: Arc<Counts>) -> kube::Client {
     kube::Client::new(service, "default")
 }
 
+/// What the server allocates for as many copies: the same requests, from a client that makes them of ready bytes.
+pub async fn alone(copies: u64) {
+    let counts = Counts::default();
+    let body = |size: usize| json!({"metadata": {"name": "cm"}, "data": {"config.yaml": "x".repeat(size)}}).to_string();
+    let (copy, status) = (body(1600), body(1200));
+    for _ in 0..copies {
+        for (path, body) in
+            [("/api/v1/namespaces/a/configmaps", &copy), ("/apis/g/v1/namespaces/a/configmapsyncs/s/status", &status)]
+        {
+            let request = Request::put(path).body(Body::from(body.clone().into_bytes()));
+            if let Ok(request) = request {
+                answer(&counts, request).await;
+            }
+        }
+    }
+}
+
 async fn answer(counts: &Counts, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let (path, bytes) = (parts.uri.path().to_owned(), body.collect().await.map(|body| body.to_bytes()));

@@ -51,7 +51,8 @@ impl Drop for Distance {
 
 async fn pass(near: TcpStream, server: u16, delay: Duration) -> io::Result<()> {
     let far = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).await?;
-    (near.set_nodelay(true)?, far.set_nodelay(true)?);
+    near.set_nodelay(true)?;
+    far.set_nodelay(true)?;
     let ((mut from_near, mut to_near), (mut from_far, mut to_far)) = (near.into_split(), far.into_split());
     let (under_way, mut arriving) = mpsc::channel::<(Instant, Vec<u8>)>(1024);
     let sent = async move {

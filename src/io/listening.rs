@@ -1,6 +1,6 @@
-//! Where the streams of a replica run: on a thread of their own, which rests while they are busy. What an event costs
-//! is mostly that a thread wakes for it, not that it is read. So what comes within a moment is read together, as a
-//! network card does it with its interrupts; and no worker is woken beside it.
+//! Where the streams of a replica run: on a thread of their own, which rests while they are busy. To wake for an event
+//! costs as much as to decode it or more. So what comes within a moment is read together, as a network card does it
+//! with its interrupts; and no worker is woken beside it.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};

@@ -1,9 +1,9 @@
 //! The queue of a replica: keys of syncs in shards that it holds, each at most once, one task per key at a time.
 //!
 //! Two lanes. Data (copies) goes round-robin by source, so that a small source need not wait for a big one.
-//! Paperwork (finalizers and statuses) goes slowly, one every [`PAPERWORK_PACE`], while copies wait and for a moment
-//! after the last one was written: more copies may be on their way, here or in another replica, and the API server is
-//! the same. Paperwork that has waited for [`PAPERWORK_PATIENCE`] gets every other turn. One queue for all shards, since
+//! Paperwork (finalizers and statuses) goes slowly, one every [`PAPERWORK_PACE`] in the whole fleet, while copies wait and
+//! for a moment after the last one was written: more copies may be on their way, here or in another replica, and the API
+//! server is the same. Paperwork that has waited for [`PAPERWORK_PATIENCE`] gets every other turn. One queue for all shards, since
 //! a turn is a turn of the replica's writers, whichever shard it is for.
 
 use std::cmp::Reverse;
@@ -23,7 +23,7 @@ use crate::io::instruments as i;
 
 /// Copies flow while one waits, and for this long after one was written.
 const DATA_FLOWS: Duration = Duration::from_millis(250);
-/// While copies flow, paperwork starts that far apart.
+/// While copies flow, paperwork starts that far apart: one replica's, or in turn that of several.
 const PAPERWORK_PACE: Duration = Duration::from_millis(100);
 /// Paperwork that has waited for this long gets every other turn.
 const PAPERWORK_PATIENCE: Duration = Duration::from_secs(10);
@@ -91,8 +91,9 @@ struct State {
     turns: VecDeque<Option<Place>>,
     data: usize,
     paperwork: VecDeque<(Instant, Uid)>,
-    /// When paperwork may start though copies flow.
+    /// When paperwork may start though copies flow, and how far apart.
     paperwork_next: Instant,
+    paperwork_pace: Duration,
     /// When copies flow no more, if none waits.
     data_flows_until: Instant,
     waits: BinaryHeap<Reverse<(Instant, Uid)>>,
@@ -112,6 +113,7 @@ impl Default for State {
             data: 0,
             paperwork: VecDeque::new(),
             paperwork_next: Instant::now(),
+            paperwork_pace: PAPERWORK_PACE,
             data_flows_until: Instant::now(),
             waits: BinaryHeap::new(),
             turn: false,
@@ -190,6 +192,12 @@ impl Queue {
     /// A shard is ours: its keys are taken in from now on.
     pub fn open(&self, shard: Shard) {
         self.lock().held[shard.index()] = true;
+    }
+
+    /// So many replicas share the pace of paperwork.
+    pub fn share_pace(&self, replicas: usize) {
+        let replicas = u32::try_from(replicas.max(1)).unwrap_or(u32::MAX);
+        self.lock().paperwork_pace = PAPERWORK_PACE.saturating_mul(replicas);
     }
 
     /// Whether the keys of a shard are taken in.
@@ -313,7 +321,7 @@ impl State {
     fn pop_paperwork(&mut self, now: Instant) -> Option<Job> {
         while let Some((_, uid)) = self.paperwork.pop_front() {
             if let Some(job) = self.start(uid, Lane::Paperwork) {
-                self.paperwork_next = now + PAPERWORK_PACE;
+                self.paperwork_next = now + self.paperwork_pace;
                 return Some(job);
             }
         }
@@ -467,10 +475,17 @@ mod tests {
         assert_eq!(paperwork(16).await, 1);
         tokio::time::advance(PAPERWORK_PACE).await;
         assert_eq!(paperwork(16).await, 1);
+        queue.share_pace(3);
+        tokio::time::advance(PAPERWORK_PACE).await;
+        assert_eq!(paperwork(16).await, 1);
+        tokio::time::advance(PAPERWORK_PACE * 2).await;
+        assert_eq!(paperwork(16).await, 0, "the others do some meanwhile");
+        tokio::time::advance(PAPERWORK_PACE).await;
+        assert_eq!(paperwork(16).await, 1);
         tokio::time::advance(PAPERWORK_PATIENCE).await;
         let many = paperwork(64).await;
         assert!((32..=33).contains(&many), "every other turn: {many}");
-        assert_eq!(paperwork(300 + 50 - 96).await, 48 - many, "alone, it gets every turn");
+        assert_eq!(paperwork(300 + 50 - 144).await, 46 - many, "alone, it gets every turn");
     }
 
     #[tokio::test(start_paused = true)]

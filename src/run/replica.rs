@@ -25,7 +25,7 @@ use super::sources::Sources;
 use super::view::is_at_rest;
 use super::work::{Tools, work};
 use super::world::World;
-use crate::core::session::Timing;
+use crate::core::session::{Fleet, Timing};
 use crate::core::shard::{Shard, Uid};
 use crate::io::client::{Clients, Pulses, Server};
 use crate::io::clock::Clock;
@@ -246,6 +246,7 @@ impl Life {
         let tools = self.tools(&tenures, events);
         let writer = tools.writer.clone();
         self.spawn(dispatch(tools.clone(), self.queue.clone(), self.tracker.clone(), self.vitals.clone()));
+        self.spawn(share_the_pace(tenures.fleet(), self.queue.clone()));
         let (restored, is_restored) = tokio::sync::oneshot::channel();
         self.spawn(serve_tenures(tenures.clone(), changes, follower, writer, self.tracker.clone(), restored));
         tokio::select! {
@@ -405,6 +406,13 @@ async fn serve_tenures(
                 return;
             }
         }
+    }
+}
+
+/// The API server is the same for all replicas: the more they are, the less paperwork each does while copies flow.
+async fn share_the_pace(mut fleet: watch::Receiver<Fleet>, queue: Arc<Queue>) {
+    while fleet.changed().await.is_ok() {
+        queue.share_pace(fleet.borrow_and_update().sessions);
     }
 }
 

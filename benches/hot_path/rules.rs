@@ -1,0 +1,91 @@
+//! The pure rules: the plan for one sync, and the assignment of shards.
+
+use std::hint::black_box;
+
+use configmapsync_operator::core::assignment::assign;
+use configmapsync_operator::core::facts::{Facts, Home, Source, Spot, Standing};
+use configmapsync_operator::core::plan::{self, Step};
+use configmapsync_operator::core::records::{Mark, Seen, Sync, Told, Version};
+use configmapsync_operator::core::shard::SHARDS;
+use configmapsync_operator::core::status;
+use configmapsync_operator::io::decode::SyncObject;
+use criterion::{BenchmarkId, Criterion};
+use serde_json::json;
+
+use super::server;
+
+/// What one look at a sync costs.
+pub fn plan(c: &mut Criterion) {
+    let mut group = c.benchmark_group("plan");
+    let (before, after) = (version(1, 10), version(1, 11));
+    let in_hand = |version| Source::InHand { version, hash: [7; 32], immutable: false, last_word: false };
+    let mut sync = server::sync(0);
+    let copy = copy_of(&sync, before.rv);
+
+    let facts = facts(&sync, in_hand(before), Standing::Absent);
+    assert_eq!(plan::next(&facts), Step::Create);
+    group.bench_function("a new sync", |b| b.iter(|| plan::next(black_box(&facts))));
+
+    let mut written = self::facts(&sync, in_hand(before), Standing::Seen(&copy));
+    written.verified = Some((before, copy.version));
+    let Step::Report(_, text) = plan::next(&written) else { panic!("{:?}", plan::next(&written)) };
+    group.bench_function("its copy is written: the status", |b| b.iter(|| plan::next(black_box(&written))));
+
+    sync.status = read_back(&sync, &text);
+    let rest = self::facts(&sync, Source::Seen(before.rv), Standing::Seen(&copy));
+    assert_eq!(plan::next(&rest), Step::Rest(None));
+    group.bench_function("all is in order", |b| b.iter(|| plan::next(black_box(&rest))));
+
+    let changed = self::facts(&sync, in_hand(after), Standing::Seen(&copy));
+    assert!(matches!(plan::next(&changed), Step::Replace { .. }));
+    group.bench_function("its source has changed", |b| b.iter(|| plan::next(black_box(&changed))));
+    group.finish();
+}
+
+/// What each replica works out when one comes.
+pub fn assignment(c: &mut Criterion) {
+    let mut group = c.benchmark_group("assignment of 64 shards");
+    for replicas in [4usize, 16, 70] {
+        let names: Vec<String> = (0..=replicas).map(|number| format!("replica-{number:02}")).collect();
+        let holders: Vec<Option<String>> = (0..SHARDS).map(|shard| Some(names[shard % replicas].clone())).collect();
+        group.bench_function(BenchmarkId::new("one more replica than", replicas), |b| {
+            b.iter(|| assign(black_box(&names), black_box(&holders)));
+        });
+    }
+    group.finish();
+}
+
+/// What a replica knows of this status when it comes back.
+fn read_back(sync: &Sync, text: &status::Text<'_>) -> Told {
+    let metadata = json!({"name": sync.key.name, "namespace": sync.key.namespace, "uid": sync.uid().to_string(),
+        "resourceVersion": "2"});
+    let object = json!({"metadata": metadata, "status": status::object(text, &sync.status, 0)}).to_string();
+    let read = serde_json::from_str::<SyncObject>(&object).ok().and_then(|object| object.record);
+    read.map(|sync| sync.status).unwrap_or_default()
+}
+
+fn version(number: u64, rv: u64) -> Version {
+    Version { uid: server::uid((1 << 44) + number), rv }
+}
+
+fn copy_of(sync: &Sync, source_rv: u64) -> Seen {
+    let mark = Mark { sync: sync.key.clone(), uid: Some(sync.uid()), source_rv, at: Some(server::uid(1 << 45)) };
+    Seen { mark: Some(Box::new(mark)), ..super::seen(version(2, 20)) }
+}
+
+fn facts<'a>(sync: &'a Sync, source: Source, copy: Standing<'a>) -> Facts<'a> {
+    let place = sync.destination().unwrap_or_else(|| panic!("a sync without a destination"));
+    let namespace = Home::Live(server::uid(1 << 45));
+    Facts {
+        sync,
+        source,
+        missing_twice: false,
+        recheck: false,
+        destination: Some(Spot { place, namespace, copy, wanted_by_another: false }),
+        leftovers: Vec::new(),
+        owner: None,
+        ring: None,
+        verified: None,
+        contested: None,
+    }
+}
