@@ -1,5 +1,7 @@
 //! How many writes may be in flight, and how many a second. The number adapts to the server: an answer "too many
-//! requests" halves it, answers in time let it grow again, one by one.
+//! requests" halves it, slow answers shrink it, answers in time let it grow again, one by one. What is in flight beyond
+//! what the server is at work on only makes others wait, and how many that is, no replica can know: it depends on the
+//! server, and on all the other replicas.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +13,13 @@ use super::instruments;
 
 /// One halving covers all answers that were on their way when it happened.
 const COOL_DOWN: Duration = Duration::from_millis(500);
+/// An answer is slow that took longer than this, and longer than so many times the fastest one: a server may be far.
+const SLOW: Duration = Duration::from_millis(100);
+const SLOWER_THAN_FASTEST: u32 = 4;
+/// What a slow answer takes off the limit, as a share of it.
+const SHRINK: f64 = 0.03;
+/// Slow answers alone do not bring it below this.
+const FEW: f64 = 4.0;
 
 /// Hands out permits for writes.
 #[derive(Clone)]
@@ -28,6 +37,7 @@ struct State {
     /// How many may be in flight; between 1 and `most`. Fractions add up to the next whole one.
     limit: f64,
     in_flight: usize,
+    fastest: Duration,
     cooling_until: Option<Instant>,
 }
 
@@ -40,7 +50,7 @@ impl Limiter {
     /// At most `most` (at least 1) in flight.
     pub fn new(most: usize) -> Self {
         let most = most.max(1);
-        let state = State { limit: most as f64, in_flight: 0, cooling_until: None };
+        let state = State { limit: most as f64, in_flight: 0, fastest: Duration::MAX, cooling_until: None };
         let limiter = Self { shared: Arc::new(Shared { state: Mutex::new(state), freed: Notify::new(), most }) };
         metrics::gauge!(instruments::WRITERS_LIMIT).set(most as f64);
         limiter
@@ -61,19 +71,23 @@ impl Limiter {
         }
     }
 
-    /// An answer came in time.
-    pub fn answered(&self) {
+    /// An answer came, after this time.
+    pub fn answered(&self, took: Duration) {
         let mut state = self.shared.lock();
-        if state.limit < self.shared.most as f64 {
-            let before = state.limit as usize;
+        let before = state.limit as usize;
+        state.fastest = state.fastest.min(took);
+        if took > SLOW.max(state.fastest.saturating_mul(SLOWER_THAN_FASTEST)) {
+            state.limit = state.limit.min(FEW).max(state.limit * (1.0 - SHRINK));
+        } else {
             state.limit = (state.limit + 1.0 / state.limit).min(self.shared.most as f64);
-            let grown = state.limit as usize > before;
-            let limit = state.limit;
-            drop(state);
-            if grown {
-                metrics::gauge!(instruments::WRITERS_LIMIT).set(limit.floor());
-                self.shared.freed.notify_one();
-            }
+        }
+        let now = state.limit as usize;
+        drop(state);
+        if now != before {
+            metrics::gauge!(instruments::WRITERS_LIMIT).set(now as f64);
+        }
+        if now > before {
+            self.shared.freed.notify_one();
         }
     }
 
@@ -150,9 +164,33 @@ mod tests {
         limiter.halve();
         assert_eq!(limiter.limit(), 8);
         for _ in 0..2_000 {
-            limiter.answered();
+            limiter.answered(SLOW);
         }
         assert_eq!(limiter.limit(), 32);
+    }
+
+    #[test]
+    fn slow_answers_shrink_it_to_a_few_unless_the_server_is_far() {
+        let limiter = Limiter::new(32);
+        limiter.answered(Duration::from_millis(5));
+        for _ in 0..32 {
+            limiter.answered(SLOW * 2);
+        }
+        assert!((10..16).contains(&limiter.limit()), "a third, after as many as were out: {}", limiter.limit());
+        for _ in 0..1_000 {
+            limiter.answered(SLOW * 2);
+        }
+        assert_eq!(limiter.limit(), FEW as usize);
+        limiter.halve();
+        limiter.answered(SLOW * 2);
+        assert_eq!(limiter.limit(), 2, "busy is less than slow");
+        for _ in 0..2_000 {
+            limiter.answered(SLOW);
+        }
+        assert_eq!(limiter.limit(), 32);
+        let far = Limiter::new(32);
+        (0..100).for_each(|_| far.answered(SLOW * 3));
+        assert_eq!(far.limit(), 32);
     }
 
     #[tokio::test(start_paused = true)]

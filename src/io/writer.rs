@@ -191,7 +191,7 @@ impl Writer {
             inner.unsettled()[shard.index()] = Some(sent + inner.gate.surely_over());
         }
         match &answer {
-            Ok(_) => inner.limiter.answered(),
+            Ok(_) => inner.limiter.answered(sent.elapsed()),
             Err(Refusal::Busy(_) | Refusal::Unavailable(_)) => inner.limiter.halve(),
             Err(_) => {}
         }
