@@ -42,11 +42,7 @@ impl Story {
         if self.spare != spare {
             self.spare = spare;
             if spare {
-                let (replicas, shards) = (fleet.sessions, SHARDS);
-                info!(
-                    replicas,
-                    shards, "standing by: there are more replicas than shards, and each shard has a holder"
-                );
+                info!(shards = SHARDS, "standing by: there are more replicas than shards, and each shard has a holder");
             }
         }
     }
