@@ -16,9 +16,30 @@ pub mod stats;
 pub mod writers;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Fails with Ctrl-C or SIGTERM, if it is not over before.
+async fn unless_interrupted(run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let stop = interrupted()?;
+    tokio::select! {
+        run = run => run,
+        () = stop => anyhow::bail!("interrupted"),
+    }
+}
+
+/// How a program ends, with its error on the screen.
+fn exit_code(program: &str, run: anyhow::Result<()>) -> ExitCode {
+    match run {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\n{program}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Ends with Ctrl-C or SIGTERM.
 fn interrupted() -> anyhow::Result<impl Future<Output = ()>> {

@@ -22,8 +22,7 @@ pub struct Latency {
 impl Latency {
     /// The figures of these times.
     pub fn of(times: impl IntoIterator<Item = Duration>) -> Self {
-        let mut seconds: Vec<f64> = times.into_iter().map(|time| time.as_secs_f64()).collect();
-        seconds.sort_unstable_by(f64::total_cmp);
+        let seconds = sorted(times);
         let [min, p50, p90, p99, max] = [0.0, 0.5, 0.9, 0.99, 1.0].map(|share| percentile(&seconds, share));
         Self { min, p50, p90, p99, max }
     }
@@ -31,9 +30,15 @@ impl Latency {
 
 /// The times in which each hundredth of all had come, in seconds, from the first to the last.
 pub fn hundredths(times: impl IntoIterator<Item = Duration>) -> Vec<f32> {
+    let seconds = sorted(times);
+    (1..=100).map(|share| percentile(&seconds, f64::from(share) / 100.0) as f32).collect()
+}
+
+/// In seconds, the shortest first.
+fn sorted(times: impl IntoIterator<Item = Duration>) -> Vec<f64> {
     let mut seconds: Vec<f64> = times.into_iter().map(|time| time.as_secs_f64()).collect();
     seconds.sort_unstable_by(f64::total_cmp);
-    (1..=100).map(|share| percentile(&seconds, f64::from(share) / 100.0) as f32).collect()
+    seconds
 }
 
 /// Of a sorted list, by nearest rank.

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::plan::{Fault, Hand, Span, Weather};
 use super::stage::Stage;
 use super::whole;
-use crate::fleet::{NAMESPACE, is_session_of};
+use crate::fleet::{NAMESPACE, SESSION_LEASE, SHARD_LEASE, is_session_of};
 
 /// From the change of a source to the middle of its fan-out.
 const MIDDLE: Duration = Duration::from_millis(60);
@@ -112,7 +112,7 @@ impl Stage {
         let holders = whole::holders(&all);
         let holder = holders.get(&shard).context("the shard has no holder")?;
         let leases = Api::<Lease>::namespaced(self.client.clone(), NAMESPACE);
-        let shard = format!("configmapsync-shard-{shard:02}");
+        let shard = format!("{SHARD_LEASE}{shard:02}");
         let name_holder = async |holder: Option<&str>| {
             let patch = Patch::Merge(json!({ "spec": { "holderIdentity": holder } }));
             leases.patch(&shard, &PatchParams::default(), &patch).await.map(drop)
@@ -126,7 +126,7 @@ impl Stage {
             }
             Hand::DeleteShard => leases.delete(&shard, &DeleteParams::default()).await.map(drop)?,
             Hand::DeleteSession => {
-                let session = format!("configmapsync-session-{holder}");
+                let session = format!("{SESSION_LEASE}{holder}");
                 leases.delete(&session, &DeleteParams::default()).await.map(drop)?;
             }
             Hand::DeleteAll => {
@@ -144,7 +144,7 @@ impl Stage {
         let leases = whole::leases(&self.client).await?;
         let renewal = |lease: &Lease| {
             let holder = lease.spec.as_ref()?.holder_identity.as_deref()?;
-            let session = lease.metadata.name.as_deref()?.starts_with("configmapsync-session-");
+            let session = lease.metadata.name.as_deref()?.starts_with(SESSION_LEASE);
             let renewal = lease.spec.as_ref()?.renew_time.as_ref()?.0;
             (session && is_session_of(holder, replica)).then_some(renewal)
         };

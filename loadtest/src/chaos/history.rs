@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::fleet::SHARD_LEASE;
 use configmapsync_operator::api::names::{ANNOTATION_SOURCE, ANNOTATION_SYNC, FINALIZER};
 use configmapsync_operator::core::shard::Shard;
 use jiff::Timestamp;
@@ -22,7 +23,6 @@ pub const OBJECTS: [(&str, &str); 4] = [
 ];
 
 const AGENT: &str = "configmapsync-operator/";
-const SHARD: &str = "configmapsync-shard-";
 const CONFLICT: u16 = 409;
 
 /// A write that took effect, or a replica's that was refused for a conflict.
@@ -202,7 +202,7 @@ fn number(value: &Value) -> Option<u64> {
 
 /// Only a swap that the holder made itself begins a tenure.
 fn tenure(request: &AuditEvent, by: &str) -> Option<What> {
-    let shard = request.answer["metadata"]["name"].as_str()?.strip_prefix(SHARD)?.parse().ok()?;
+    let shard = request.answer["metadata"]["name"].as_str()?.strip_prefix(SHARD_LEASE)?.parse().ok()?;
     let holder = request.sent["spec"]["holderIdentity"].as_str()?;
     is_session_of(holder, by).then_some(What::Tenure(Shard::new(shard)?))
 }

@@ -15,10 +15,10 @@ mod whole;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Parser;
 
-use crate::interrupted;
+use crate::{exit_code, unless_interrupted};
 use faults::Outcome;
 use plan::Fault;
 use stage::Stage;
@@ -60,21 +60,9 @@ fn any_seed() -> u64 {
 pub fn main() -> ExitCode {
     let settings = Settings::parse();
     let run = || -> anyhow::Result<()> {
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-            let mut stop = Box::pin(interrupted()?);
-            tokio::select! {
-                run = run(&settings) => run,
-                () = &mut stop => bail!("interrupted"),
-            }
-        })
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(unless_interrupted(run(&settings)))
     };
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("\nchaos: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("chaos", run())
 }
 
 /// All rounds. Progress goes to the standard output, a line a round.

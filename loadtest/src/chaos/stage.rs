@@ -8,7 +8,6 @@ use anyhow::{Context as _, bail};
 use configmapsync_operator::core::shard::SHARDS;
 use jiff::Timestamp;
 use kube::Client;
-use serde_json::Value;
 use testbed::audit::Mark;
 use testbed::{Cluster, ControlPlane, Options};
 
@@ -194,13 +193,11 @@ async fn proxies(cluster: &Cluster, fleet: &Fleet) -> anyhow::Result<(Vec<Proxy>
     let (certificate, key) = cluster.control_plane()?.certificate();
     let server = cluster.config().cluster_url.port_u16().context("the API server has no port")?;
     let tls = Tls::new(&certificate, &key, server)?;
-    let mut account: Value = serde_json::from_slice(&std::fs::read(fleet.kubeconfig())?)?;
     let (mut proxies, mut kubeconfigs) = (Vec::new(), Vec::new());
     for number in 1..=MOST {
         let proxy = Proxy::start(tls.clone()).await?;
-        account["clusters"][0]["cluster"]["server"] = format!("https://127.0.0.1:{}", proxy.port()).into();
         let kubeconfig = cluster.dir().join(format!("replica-{number}.kubeconfig"));
-        std::fs::write(&kubeconfig, account.to_string())?;
+        std::fs::write(&kubeconfig, fleet.kubeconfig_through(proxy.port())?)?;
         proxies.push(proxy);
         kubeconfigs.push(kubeconfig);
     }

@@ -11,11 +11,9 @@ use kube::api::ListParams;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 
 use super::load;
-use crate::fleet::{NAMESPACE, is_session_of};
+use crate::fleet::{NAMESPACE, SESSION_LEASE, SHARD_LEASE, is_session_of};
 use crate::objects;
 
-const SESSION: &str = "configmapsync-session-";
-const SHARD: &str = "configmapsync-shard-";
 const PHASE: &str = "configmapsync.apps.kapendra.com/phase";
 
 /// What is not as it should be; nothing when all is. `replicas` are the names of the processes that run.
@@ -43,7 +41,7 @@ pub async fn leases(client: &Client) -> anyhow::Result<Vec<Lease>> {
 
 /// The holder of each shard that has one.
 pub fn holders(leases: &[Lease]) -> BTreeMap<usize, String> {
-    let shard = |lease: &Lease| lease.metadata.name.as_deref()?.strip_prefix(SHARD)?.parse().ok();
+    let shard = |lease: &Lease| lease.metadata.name.as_deref()?.strip_prefix(SHARD_LEASE)?.parse().ok();
     leases.iter().filter_map(|lease| Some((shard(lease)?, holder(lease)?))).collect()
 }
 
@@ -55,7 +53,7 @@ fn shards(leases: &[Lease], replicas: &[String]) -> Vec<String> {
     let live: BTreeSet<&str> = leases
         .iter()
         .filter(|lease| lease.annotations().get(PHASE).is_some_and(|phase| phase == "live"))
-        .filter_map(|lease| lease.metadata.name.as_deref()?.strip_prefix(SESSION))
+        .filter_map(|lease| lease.metadata.name.as_deref()?.strip_prefix(SESSION_LEASE))
         .filter(|session| replicas.iter().any(|replica| is_session_of(session, replica)))
         .collect();
     let holders = holders(leases);

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::builder::BoolishValueParser;
 
-use crate::{interrupted, logs};
+use crate::{exit_code, interrupted, logs};
 use stage::Stage;
 
 /// Shows the operator at work on a real Kubernetes cluster, in a minute or two.
@@ -51,13 +51,7 @@ pub fn main() -> ExitCode {
     let run = || -> anyhow::Result<()> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(until_end(&arguments))
     };
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("\ndemo: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("demo", run())
 }
 
 async fn until_end(arguments: &Arguments) -> anyhow::Result<()> {

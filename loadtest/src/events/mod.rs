@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Parser;
 use configmapsync_operator::api::configmapsync::ConfigMapSync;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -25,7 +25,7 @@ use testbed::{Cluster, Component, ControlPlane, Options};
 use crate::fleet::{self, Fleet, Settings};
 use crate::report::Surroundings;
 use crate::screen::Screen;
-use crate::{interrupted, logs, objects, writers};
+use crate::{exit_code, logs, objects, unless_interrupted, writers};
 use crew::{Crew, Listening};
 use kind::{HOME, Kind, Targets};
 use listener::Listener;
@@ -91,21 +91,9 @@ pub fn main() -> ExitCode {
     let run = || -> anyhow::Result<()> {
         // As the operator's, so that wake-ups cost the same.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(async {
-            let mut stop = Box::pin(interrupted()?);
-            tokio::select! {
-                run = run(arguments) => run,
-                () = &mut stop => bail!("interrupted"),
-            }
-        })
+        runtime.block_on(unless_interrupted(run(arguments)))
     };
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("\nevents: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("events", run())
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {

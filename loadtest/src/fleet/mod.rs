@@ -23,7 +23,7 @@ pub use install::{DEPLOYMENT, NAMESPACE, SERVICE_ACCOUNT};
 pub use limits::Limits;
 pub use page::Page;
 pub use replica::{Replica, Usage, usage};
-pub use shards::{Shards, is_session_of};
+pub use shards::{SESSION_LEASE, SHARD_LEASE, Shards, is_session_of};
 
 /// How the replicas are to run.
 #[derive(Clone, Debug)]
@@ -94,6 +94,16 @@ impl Fleet {
     /// The kubeconfig of the operator's account.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// The same, by way of a port of this machine.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn kubeconfig_through(&self, port: u16) -> anyhow::Result<String> {
+        let mut account: serde_json::Value = serde_json::from_slice(&std::fs::read(&self.kubeconfig)?)?;
+        account["clusters"][0]["cluster"]["server"] = format!("https://127.0.0.1:{port}").into();
+        Ok(account.to_string())
     }
 
     /// The replicas that run.

@@ -7,7 +7,9 @@ use kube::Api;
 use kube::api::ListParams;
 
 /// The Leases of shards are named so; two digits follow.
-const LEASE: &str = "configmapsync-shard-";
+pub const SHARD_LEASE: &str = "configmapsync-shard-";
+/// The Leases of sessions are named so; the session's name follows.
+pub const SESSION_LEASE: &str = "configmapsync-session-";
 
 /// The holder of each shard: the name of a session, if its Lease names one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +31,7 @@ impl Shards {
         let mut holders = vec![None; SHARDS];
         for lease in leases {
             let number =
-                lease.metadata.name.as_deref().and_then(|name| name.strip_prefix(LEASE)?.parse::<usize>().ok());
+                lease.metadata.name.as_deref().and_then(|name| name.strip_prefix(SHARD_LEASE)?.parse::<usize>().ok());
             if let Some(place) = number.and_then(|number| holders.get_mut(number)) {
                 let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone());
                 *place = holder.filter(|holder| !holder.is_empty());
@@ -133,7 +135,7 @@ mod tests {
         let held = |first: usize| {
             let holder = |shard| if shard < first { "replica-1-0123abcd" } else { "replica-2-0123abcd" };
             let leases: Vec<Lease> =
-                (0..SHARDS).map(|shard| lease(&format!("{LEASE}{shard:02}"), Some(holder(shard)))).collect();
+                (0..SHARDS).map(|shard| lease(&format!("{SHARD_LEASE}{shard:02}"), Some(holder(shard)))).collect();
             Shards::of(&leases)
         };
         assert!(held(32).are_even(&replicas));

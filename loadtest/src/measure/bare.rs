@@ -10,13 +10,12 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Resource as _};
 
-use super::bench::{self, Account, Bench, OURSELVES, Used};
+use super::bench::{self, Bench};
 use super::operator;
 use super::set::{HOME, Set, Wanted};
 use crate::copies::{Copies, Place};
 use crate::report::{Measurement, Who};
 use crate::screen::thousands;
-use crate::stats::{Latency, hundredths};
 use crate::{objects, writers};
 
 /// Everything was answered before it is waited for.
@@ -76,7 +75,7 @@ impl Written {
         let written = Self { set, sources, objects, copies };
         let all: Vec<usize> = (0..written.sources.len()).collect();
         let seen = written.arrive(&all).await?;
-        Ok((written, measured(bench, scenario, &account, &sent, &seen, account.close(bench)?)))
+        Ok((written, account.measurement(bench, Who::BareWriters, scenario, (&sent, &seen), account.close(bench)?)))
     }
 
     /// Writes some sources, then all their copies.
@@ -112,7 +111,10 @@ impl Written {
             self.objects[number] = object;
         }
         let seen = self.arrive(sources).await?;
-        Ok(measured(bench, scenario, &account, &vec![sent; seen.len()], &seen, account.close(bench)?))
+        Ok({
+            let times = (&*vec![sent; seen.len()], &*seen);
+            account.measurement(bench, Who::BareWriters, scenario, times, account.close(bench)?)
+        })
     }
 
     /// Deletes each copy and its sync.
@@ -136,7 +138,7 @@ impl Written {
         account.all_asked();
         let places: Vec<Place> = self.set.copies.iter().map(|copy| copy.place.clone()).collect();
         let gone = self.copies.all_gone(&places, WITHIN, |_| Ok(())).await?;
-        let measurement = measured(bench, scenario, &account, &sent, &gone, account.close(bench)?);
+        let measurement = account.measurement(bench, Who::BareWriters, scenario, (&sent, &gone), account.close(bench)?);
         let config_maps = Api::<ConfigMap>::namespaced(bench.client.clone(), HOME);
         for source in 0..self.set.sources {
             config_maps.delete(&self.set.source_name(source), &DeleteParams::default()).await?;
@@ -149,32 +151,6 @@ impl Written {
         let wanted: Vec<(Place, u64)> =
             copies.map(|(_, copy)| (copy.place.clone(), self.sources[copy.source].1)).collect();
         self.copies.all_arrived(&wanted, WITHIN, |_| Ok(())).await
-    }
-}
-
-fn measured(
-    bench: &Bench,
-    scenario: String,
-    account: &Account,
-    sent: &[Instant],
-    seen: &[Instant],
-    used: Used,
-) -> Measurement {
-    let since = |at: Option<&Instant>| at.map_or(0.0, |at| at.duration_since(account.began()).as_secs_f64());
-    Measurement {
-        copies: seen.len(),
-        who: Who::BareWriters,
-        asked_seconds: account.asked_seconds(),
-        first_seconds: since(seen.iter().min()),
-        last_seconds: since(seen.iter().max()),
-        settled_seconds: None,
-        latency: Latency::of(seen.iter().zip(sent).map(|(seen, sent)| seen.duration_since(*sent))),
-        bystander: account.bystander(bench, seen),
-        renewals: used.renewals(),
-        arrivals: hundredths(seen.iter().map(|seen| seen.duration_since(account.began()))),
-        requests: bench::count(used.of(OURSELVES).filter(|event| event.is_write())),
-        processes: used.processes,
-        scenario,
     }
 }
 

@@ -14,8 +14,9 @@ use super::bystander::Bystander;
 use super::scenario::Scenario;
 use crate::distance::Distance;
 use crate::fleet::{self, Fleet, Shards, Usage};
+use crate::report::{Measurement, Who};
 use crate::screen::Screen;
-use crate::stats::Latency;
+use crate::stats::{Latency, hundredths};
 
 /// The beginning of the operator's user agent, and of ours.
 pub(super) const OPERATOR: &str = "configmapsync-operator";
@@ -174,15 +175,39 @@ impl Account {
         self.asked.set(self.began.elapsed());
     }
 
-    /// How long that took.
-    pub(super) fn asked_seconds(&self) -> f64 {
-        self.asked.get().as_secs_f64()
-    }
-
-    /// What the bystander waited from the beginning to the last of these times.
-    pub(super) fn bystander(&self, bench: &Bench, seen: &[Instant]) -> Latency {
-        let end = seen.iter().max().copied().unwrap_or(self.began);
-        Latency::of(bench.bystander.waited(self.began, end))
+    /// The measurement of what `who` did in it. `sent` and `seen`: of each copy.
+    pub(super) fn measurement(
+        &self,
+        bench: &Bench,
+        who: Who,
+        scenario: String,
+        (sent, seen): (&[Instant], &[Instant]),
+        used: Used,
+    ) -> Measurement {
+        let since = |at: &Instant| at.duration_since(self.began);
+        let (first, last) =
+            (seen.iter().min().map_or(Duration::ZERO, since), seen.iter().max().map_or(Duration::ZERO, since));
+        let paperwork = used.of(OPERATOR).filter(|event| event.is_write() && event.resource == "configmapsyncs");
+        let requests = match who {
+            Who::Operator => count(used.of(OPERATOR)),
+            Who::BareWriters => count(used.of(OURSELVES).filter(|event| event.is_write())),
+        };
+        Measurement {
+            copies: seen.len(),
+            who,
+            asked_seconds: self.asked.get().as_secs_f64(),
+            first_seconds: first.as_secs_f64(),
+            last_seconds: last.as_secs_f64(),
+            settled_seconds: self.last(paperwork),
+            latency: Latency::of(seen.iter().zip(sent).map(|(seen, sent)| seen.duration_since(*sent))),
+            bystander: Latency::of(bench.bystander.waited(self.began, self.began + last)),
+            renewals: used.renewals(),
+            arrivals: hundredths(seen.iter().map(since)),
+            requests,
+            shares: used.copies_by_replica(),
+            processes: used.processes,
+            scenario,
+        }
     }
 
     /// Closes it.
@@ -200,7 +225,7 @@ impl Account {
     }
 
     /// How long after the beginning the last of these requests was over.
-    pub(super) fn last<'a>(&self, events: impl Iterator<Item = &'a AuditEvent>) -> Option<f64> {
+    fn last<'a>(&self, events: impl Iterator<Item = &'a AuditEvent>) -> Option<f64> {
         let over =
             |event: &AuditEvent| event.time.duration_since(self.began_at).as_secs_f64() + event.latency.as_secs_f64();
         events.map(over).max_by(f64::total_cmp)
@@ -209,15 +234,15 @@ impl Account {
 
 impl Used {
     /// How long renewals of the operator's sessions took, as the API server tells.
-    pub(super) fn renewals(&self) -> Latency {
+    fn renewals(&self) -> Latency {
         let renewals = self.events.iter().filter(|event| {
-            event.agent() == OPERATOR && event.verb == "update" && event.name.starts_with("configmapsync-session-")
+            event.agent() == OPERATOR && event.verb == "update" && event.name.starts_with(fleet::SESSION_LEASE)
         });
         Latency::of(renewals.map(|event| event.latency))
     }
 
     /// The operator's writes of copies by replica.
-    pub(super) fn copies_by_replica(&self) -> BTreeMap<String, usize> {
+    fn copies_by_replica(&self) -> BTreeMap<String, usize> {
         let mut shares = BTreeMap::new();
         for event in self.of(OPERATOR).filter(|event| event.is_write() && event.resource == "configmaps") {
             // PROGRAM/VERSION (REPLICA)

@@ -22,13 +22,16 @@ use crate::stats::Latency;
 const AFTER: Duration = Duration::from_secs(5);
 
 /// Starts or ends replicas until there are so many. `during`: all sources of this set are changed just before.
-pub(super) async fn scale(bench: &mut Bench, replicas: u8, during: Option<&mut Served>) -> anyhow::Result<HandOver> {
+pub(super) async fn scale(
+    bench: &mut Bench,
+    replicas: u8,
+    mut during: Option<&mut Served>,
+) -> anyhow::Result<HandOver> {
     let before = u8::try_from(bench.fleet.replicas().len())?;
     bench.quiet(&format!("{before} → {replicas} replicas")).await?;
     let watch = Watch::open(Api::namespaced(bench.client.clone(), fleet::NAMESPACE)).await?;
     let account = bench.open()?;
     let mut sources = Vec::new();
-    let mut during = during;
     if let Some(served) = &mut during {
         sources = (0..served.set().sources).collect();
         served.write(bench, &sources).await?;
@@ -115,7 +118,7 @@ impl Watch {
                 while let Some(event) = events.next().await {
                     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
                     match event {
-                        Ok(Event::Apply(lease)) if lease.name_any().starts_with("configmapsync-shard-") => {
+                        Ok(Event::Apply(lease)) if lease.name_any().starts_with(fleet::SHARD_LEASE) => {
                             seen.lease(&lease, Instant::now());
                         }
                         Ok(Event::InitDone) => seen.listed = true,

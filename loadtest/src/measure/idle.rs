@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use testbed::AuditEvent;
 
 use super::bench::{self, Bench, OPERATOR};
+use crate::fleet::SESSION_LEASE;
 use crate::report::{Rest, WarmRestart};
 
 /// Requests are counted for this long after the restart: what a replica wants to write, it writes at once.
@@ -38,7 +39,7 @@ pub(super) async fn rest(bench: &Bench, syncs: usize, duration: Duration) -> any
 fn purpose(event: &AuditEvent) -> (&'static str, bool) {
     match (event.resource.as_str(), event.verb.as_str()) {
         (_, "watch") => ("watches opened again", true),
-        ("leases", "update") if event.name.starts_with("configmapsync-session-") => ("renewals of sessions", true),
+        ("leases", "update") if event.name.starts_with(SESSION_LEASE) => ("renewals of sessions", true),
         ("leases", _) if event.name == "configmapsync-fleet-leader" => ("the fleet leader's Lease", true),
         ("leases", _) => ("other requests for Leases", false),
         ("configmaps", "get") if event.code == 404 => ("looks for missing sources", true),

@@ -174,9 +174,9 @@ async fn set_up(scenario: Scenario, use_this_cluster: bool) -> anyhow::Result<Be
         arguments: scenario.flags.clone(),
         limits: scenario.limits,
     };
-    let mut fleet = Fleet::install(&cluster, client.clone(), settings).await?;
+    let fleet = Fleet::install(&cluster, client.clone(), settings).await?;
     let distance = match scenario.delay_ms {
-        Some(delay) => Some(put_away(&mut fleet, Duration::from_millis(delay)).await?),
+        Some(delay) => Some(put_away(&cluster, &fleet, Duration::from_millis(delay)).await?),
         None => None,
     };
     if scenario.without_flow_schema {
@@ -194,15 +194,11 @@ async fn set_up(scenario: Scenario, use_this_cluster: bool) -> anyhow::Result<Be
 }
 
 /// Puts a longer way between the replicas and the API server.
-async fn put_away(fleet: &mut Fleet, delay: Duration) -> anyhow::Result<Distance> {
-    let kubeconfig = std::fs::read_to_string(fleet.kubeconfig())?;
-    let server = "https://127.0.0.1:";
-    let at = kubeconfig.find(server).context("a delay is for a control plane that the load test has started")?;
-    let port = &kubeconfig[at + server.len()..];
-    let port = &port[..port.find(|c: char| !c.is_ascii_digit()).unwrap_or(port.len())];
-    let distance = Distance::to(port.parse()?, delay).await?;
-    let far = kubeconfig.replace(&format!("{server}{port}"), &format!("{server}{}", distance.port()));
-    std::fs::write(fleet.kubeconfig(), far)?;
+async fn put_away(cluster: &Cluster, fleet: &Fleet, delay: Duration) -> anyhow::Result<Distance> {
+    cluster.control_plane().context("a delay is for a control plane that the load test has started")?;
+    let server = cluster.config().cluster_url.port_u16().context("the API server has no port")?;
+    let distance = Distance::to(server, delay).await?;
+    std::fs::write(fleet.kubeconfig(), fleet.kubeconfig_through(distance.port())?)?;
     Ok(distance)
 }
 

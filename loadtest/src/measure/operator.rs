@@ -1,6 +1,5 @@
 //! What the operator is given to do, and how long it takes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,13 +9,12 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 
-use super::bench::{self, Account, Bench, OPERATOR, Used};
+use super::bench::{self, Account, Bench};
 use super::set::{HOME, Set, Wanted};
 use super::verify;
 use crate::copies::{Copies, Place};
 use crate::report::{Measurement, Who};
 use crate::screen::thousands;
-use crate::stats::{Latency, hundredths};
 use crate::writers;
 
 /// For what takes a few seconds: longer than this and something hangs.
@@ -66,26 +64,13 @@ impl Served {
 
     /// Changes some sources at once and waits for their copies.
     pub(super) async fn change(&mut self, bench: &Bench, sources: &[usize]) -> anyhow::Result<Measurement> {
-        Ok(self.change_with_shares(bench, sources).await?.0)
-    }
-
-    /// As [`Self::change`]; also how many copies each replica wrote.
-    pub(super) async fn change_with_shares(
-        &mut self,
-        bench: &Bench,
-        sources: &[usize],
-    ) -> anyhow::Result<(Measurement, BTreeMap<String, usize>)> {
         let scenario = change(&self.set, sources);
         bench.quiet(&scenario).await?;
         let account = bench.open()?;
         self.write(bench, sources).await?;
         account.all_asked();
         let seen = self.arrive(bench, &scenario, sources).await?;
-        let sent = vec![account.began(); seen.len()];
-        until(bench, &scenario, async || self.verify(bench).await).await?;
-        let used = account.close(bench)?;
-        let shares = used.copies_by_replica();
-        Ok((made(bench, scenario, &account, &sent, &seen, used), shares))
+        self.settle(bench, scenario, &account, &vec![account.began(); seen.len()], &seen).await
     }
 
     /// Changes one source `changes` times, `apart` from each other, and waits for the last content everywhere.
@@ -185,7 +170,7 @@ impl Served {
             async move { Ok(config_maps.delete(&name, &DeleteParams::default()).await.map(drop)?) }
         };
         writers::each(0..self.set.sources, delete_sources, |_| {}).await?;
-        Ok(made(bench, scenario, &account, &sent, &gone, used))
+        Ok(account.measurement(bench, Who::Operator, scenario, (&sent, &gone), used))
     }
 
     /// The set.
@@ -246,7 +231,7 @@ impl Served {
     ) -> anyhow::Result<Measurement> {
         until(bench, &scenario, async || self.verify(bench).await).await?;
         let used = account.close(bench)?;
-        Ok(made(bench, scenario, account, sent, seen, used))
+        Ok(account.measurement(bench, Who::Operator, scenario, (sent, seen), used))
     }
 }
 
@@ -261,34 +246,6 @@ async fn until(bench: &Bench, scenario: &str, holds: impl AsyncFn() -> anyhow::R
             Err(_) => {}
             Ok(()) => return Ok(()),
         }
-    }
-}
-
-/// The measurement of it. `sent` and `seen`: of each copy.
-fn made(
-    bench: &Bench,
-    scenario: String,
-    account: &Account,
-    sent: &[Instant],
-    seen: &[Instant],
-    used: Used,
-) -> Measurement {
-    let since = |at: Option<&Instant>| at.map_or(0.0, |at| at.duration_since(account.began()).as_secs_f64());
-    let paperwork = used.of(OPERATOR).filter(|event| event.is_write() && event.resource == "configmapsyncs");
-    Measurement {
-        copies: seen.len(),
-        who: Who::Operator,
-        asked_seconds: account.asked_seconds(),
-        first_seconds: since(seen.iter().min()),
-        last_seconds: since(seen.iter().max()),
-        settled_seconds: account.last(paperwork),
-        latency: Latency::of(seen.iter().zip(sent).map(|(seen, sent)| seen.duration_since(*sent))),
-        bystander: account.bystander(bench, seen),
-        renewals: used.renewals(),
-        arrivals: hundredths(seen.iter().map(|seen| seen.duration_since(account.began()))),
-        requests: bench::count(used.of(OPERATOR)),
-        processes: used.processes,
-        scenario,
     }
 }
 

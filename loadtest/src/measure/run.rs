@@ -82,12 +82,13 @@ impl<'a> Run<'a> {
             Step::Rest(seconds) => self.rest(*seconds).await,
             Step::Restart => self.restart(false).await,
             Step::Kill => {
-                self.report.take_over = Some(handover::kill(self.bench, self.syncs()).await?);
-                let one = self.report.take_over.as_ref().context("it was just told")?;
+                let syncs = self.syncs();
+                let one = handover::kill(self.bench, syncs).await?;
                 self.bench.screen.fact(&format!(
                     "A replica with {} shards killed: all held {:.2} s later; {} writes, {} GETs, {} lists.",
                     one.shards, one.held_seconds, one.writes, one.gets, one.lists
                 ));
+                self.report.take_over = Some(one);
                 Ok(())
             }
             Step::Scale(scale) => {
@@ -150,13 +151,7 @@ impl<'a> Run<'a> {
         self.bench.screen.chapter("Bare writers, without any operator: the bound");
         let copies = Arc::new(bare::watch(self.bench).await?);
         let mut all: BTreeMap<String, Written> = BTreeMap::new();
-        let deletes = |steps: &[Step], set: &str| steps.contains(&Step::Delete(set.to_owned()));
-        let mut steps = self.bench.scenario.bound();
-        let left = self.bench.scenario.sets.keys().filter(|set| !deletes(&steps, set)).cloned().map(Step::Delete);
-        // Those that the scenario leaves are deleted too, so that the next turn finds what this one found.
-        let left: Vec<_> = left.collect();
-        steps.extend(left);
-        for step in steps {
+        for step in self.bench.scenario.bound() {
             match step {
                 Step::Create(set) => {
                     let objects = self.bench.scenario.set(&set)?;
@@ -244,9 +239,11 @@ impl<'a> Run<'a> {
             let served = find(&mut self.served, &throughput.set)?;
             let (mut rates, mut shares, mut scenario) = (Vec::new(), BTreeMap::new(), String::new());
             for _ in 0..throughput.rounds {
-                let (measurement, by_replica) = served.change_with_shares(self.bench, &sources).await?;
+                let measurement = served.change(self.bench, &sources).await?;
                 rates.push(measurement.copies as f64 / measurement.last_seconds);
-                by_replica.into_iter().for_each(|(name, writes)| *shares.entry(name).or_insert(0) += writes);
+                for (name, writes) in &measurement.shares {
+                    *shares.entry(name.clone()).or_insert(0) += writes;
+                }
                 scenario.clone_from(&measurement.scenario);
                 // Under the number of replicas, so that plots and figures do not mix them.
                 let named = format!("{}, {replicas} replicas", measurement.scenario);

@@ -293,7 +293,8 @@ impl Scenario {
         self
     }
 
-    /// What bare writers do for the bound: each thing that the steps do and that they can do as well, once.
+    /// What bare writers do for the bound: each thing that the steps do and that they can do as well, once. All sets are
+    /// deleted at the end, so that the next turn finds what this one found.
     pub fn bound(&self) -> Vec<Step> {
         let mut steps: Vec<Step> = Vec::new();
         for step in &self.steps {
@@ -305,6 +306,11 @@ impl Scenario {
                 }
                 _ => continue,
             };
+            if !steps.contains(&step) {
+                steps.push(step);
+            }
+        }
+        for step in self.sets.keys().cloned().map(Step::Delete) {
             if !steps.contains(&step) {
                 steps.push(step);
             }

@@ -77,11 +77,14 @@ impl Report {
     }
 
     fn of_measurements(&self, figures: &mut BTreeMap<String, f64>) {
-        let by_operator = || self.measurements.iter().filter(|one| one.who == Who::Operator);
-        for one in by_operator() {
-            let rounds: Vec<_> = by_operator().filter(|other| other.scenario == one.scenario).collect();
+        for scenario in self.scenarios() {
+            let rounds = self.measurements.iter().filter(|one| one.who == Who::Operator && one.scenario == scenario);
+            let rounds: Vec<_> = rounds.collect();
+            if rounds.is_empty() {
+                continue;
+            }
             let last: Vec<f64> = rounds.iter().map(|round| round.last_seconds).collect();
-            figures.insert(format!("{}: last copy, s", one.scenario), median(&last));
+            figures.insert(format!("{}: last copy, s", scenario), median(&last));
             let writes = |round: &&super::Measurement| {
                 let of_copies = |(what, number): (&String, &usize)| {
                     let is = ["create configmaps", "update configmaps", "delete configmaps"].contains(&what.as_str());
@@ -90,11 +93,11 @@ impl Report {
                 round.requests.iter().map(of_copies).sum::<usize>() as f64 / round.copies.max(1) as f64
             };
             let writes: Vec<f64> = rounds.iter().map(writes).collect();
-            figures.insert(format!("{}: writes a copy", one.scenario), median(&writes));
+            figures.insert(format!("{}: writes a copy", scenario), median(&writes));
             let slowest = rounds.iter().map(|round| round.renewals.max).fold(0.0, f64::max);
-            figures.insert(format!("{}: slowest renewal, s", one.scenario), slowest);
+            figures.insert(format!("{}: slowest renewal, s", scenario), slowest);
             let bystander: Vec<f64> = rounds.iter().map(|round| round.bystander.p99).collect();
-            figures.insert(format!("{}: GET of another client, p99, s", one.scenario), median(&bystander));
+            figures.insert(format!("{}: GET of another client, p99, s", scenario), median(&bystander));
         }
     }
 

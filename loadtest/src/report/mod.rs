@@ -62,6 +62,9 @@ pub struct Measurement {
     pub renewals: Latency,
     /// The operator's requests by verb and resource, Leases aside; of the bare writers, theirs.
     pub requests: BTreeMap<String, usize>,
+    /// The operator's writes of copies by replica.
+    #[serde(default)]
+    pub shares: BTreeMap<String, usize>,
     /// What each process used during it.
     pub processes: BTreeMap<String, Usage>,
 }
@@ -225,12 +228,6 @@ pub struct Report {
 impl Report {
     /// Sets operator and bare writers beside each other.
     pub fn compare(&mut self) {
-        let mut scenarios: Vec<&str> = Vec::new();
-        for measurement in &self.measurements {
-            if !scenarios.contains(&measurement.scenario.as_str()) {
-                scenarios.push(&measurement.scenario);
-            }
-        }
         let times = |scenario: &str, who: Who| -> Vec<f64> {
             let of = self.measurements.iter().filter(|one| one.scenario == scenario && one.who == who);
             of.map(|one| one.last_seconds).collect()
@@ -246,7 +243,7 @@ impl Report {
                 ratio: operator_seconds / bare_seconds,
             })
         };
-        self.comparisons = scenarios.into_iter().filter_map(comparison).collect();
+        self.comparisons = self.scenarios().iter().filter_map(|scenario| comparison(scenario)).collect();
     }
 
     /// Writes `report.json`, `README.md` and `report.html` into a new directory, `{date}-{name}` under `runs`.

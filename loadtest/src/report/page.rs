@@ -325,6 +325,7 @@ pub(super) mod tests {
             bystander: Latency::default(),
             renewals: Latency::default(),
             requests: [("update configmaps".to_owned(), 1000)].into(),
+            shares: BTreeMap::new(),
             processes: BTreeMap::new(),
         }
     }

@@ -39,12 +39,10 @@ impl Story {
 
     pub(super) fn fleet(&mut self, fleet: &Fleet) {
         let spare = self.held == Some(0) && fleet.unheld == 0 && fleet.sessions > SHARDS;
-        if self.spare != spare {
-            self.spare = spare;
-            if spare {
-                info!(shards = SHARDS, "standing by: there are more replicas than shards, and each shard has a holder");
-            }
+        if spare && !self.spare {
+            info!(shards = SHARDS, "standing by: there are more replicas than shards, and each shard has a holder");
         }
+        self.spare = spare;
     }
 
     pub(super) fn stopped(&mut self) {
