@@ -61,6 +61,7 @@ pub(super) async fn scale(
 pub(super) async fn kill(bench: &mut Bench, syncs: usize) -> anyhow::Result<TakeOver> {
     bench.quiet("the death of a replica").await?;
     let dead = bench.fleet.names().first().cloned().context("no replica runs that could be killed")?;
+    let replicas = u8::try_from(bench.fleet.replicas().len())?;
     let shards = bench.fleet.shards().await?.held_by(&dead);
     let account = bench.open()?;
     let begun = Instant::now();
@@ -78,7 +79,7 @@ pub(super) async fn kill(bench: &mut Bench, syncs: usize) -> anyhow::Result<Take
         gets: of("get"),
         lists: of("list"),
     };
-    bench.scale(bench.scenario.replicas).await?;
+    bench.scale(replicas).await?;
     Ok(taken)
 }
 
