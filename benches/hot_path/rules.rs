@@ -70,7 +70,7 @@ fn version(number: u64, rv: u64) -> Version {
 
 fn copy_of(sync: &Sync, source_rv: u64) -> Seen {
     let mark = Mark { sync: sync.key.clone(), uid: Some(sync.uid()), source_rv, at: Some(server::uid(1 << 45)) };
-    Seen { mark: Some(Box::new(mark)), ..super::seen(version(2, 20)) }
+    Seen { mark: Some(mark), ..super::seen(version(2, 20)) }
 }
 
 fn facts<'a>(sync: &'a Sync, source: Source, copy: Standing<'a>) -> Facts<'a> {

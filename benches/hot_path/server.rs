@@ -111,11 +111,10 @@ fn complete(object: &mut Value, path: &str) {
 /// The UID with this number.
 pub fn uid(number: u64) -> Uid {
     // Scattered, so that the keys fall into all shards.
-    let scattered = u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    let scattered = u128::from(number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
     let hex = format!("{scattered:032x}");
     let text = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
-    Uid::parse(&text)
-        .unwrap_or_else(|| Uid::parse("00000000-0000-0000-0000-000000000000").unwrap_or_else(|| unreachable!()))
+    Uid::parse(&text).unwrap_or_else(|| unreachable!("{text}"))
 }
 
 /// The source that all copy.
@@ -133,7 +132,7 @@ pub fn sync(number: u64) -> Sync {
         created: 0,
         deleting: false,
         finalizer: true,
-        other_finalizers: None,
+        others: None,
         spec: Ok(Spec {
             source: source(),
             destination: Place::new(name, "cm"),

@@ -74,7 +74,7 @@ mod tests {
     #[case::seed_copied_elsewhere(Some(mark("a/s", None, None)), false, Claim::Foreign)]
     #[case::seed_of_another(Some(mark("a/t", None, None)), true, Claim::Foreign)]
     fn claims(#[case] mark: Option<Mark>, #[case] wants: bool, #[case] expected: Claim) {
-        let seen = Seen { mark: mark.map(Box::new), ..seen(7, 70) };
+        let seen = Seen { mark, ..seen(7, 70) };
         assert_eq!(claim(&seen, &sync("a/s", 1, "src/cm", "dst/cm"), uid(100), wants), expected);
     }
 

@@ -157,7 +157,7 @@ impl Model {
             let mark = Mark { sync: sync.key.clone(), uid: Some(sync.uid()), source_rv: source.0.rv, at: Some(at) };
             let was = map.read.seen;
             let version = Version { rv, ..was.version };
-            map.read.seen = Seen { version, mark: Some(Box::new(mark)), adopted: was.adopted || adopt, ..was };
+            map.read.seen = Seen { version, mark: Some(mark), adopted: was.adopted || adopt, ..was };
             (map.read.hash, map.taken) = (source.1, map.taken || adopt);
             map.high = newer(map.high, (spec.source.clone(), source.0.rv));
             state.maps.insert(spec.destination.clone(), map);

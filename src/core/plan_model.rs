@@ -247,7 +247,7 @@ impl Model {
                 }
                 Event::Seed(at, slot) if !maps.contains_key(&there(at)) && live(at) => {
                     let mut map = Map { forged: true, ..plain(0) };
-                    map.read.seen.mark = Some(Box::new(Mark { sync: key(slot), uid: None, source_rv: 0, at: None }));
+                    map.read.seen.mark = Some(Mark { sync: key(slot), uid: None, source_rv: 0, at: None });
                     maps.insert(there(at), map);
                 }
                 _ => {}
@@ -275,7 +275,7 @@ impl Model {
                 return known;
             }
             let mut sync = sync(&format!("k/s{slot}"), 5000 + rv, from, to);
-            (sync.version.rv, sync.created, sync.spec) = (rv, (rv / 8) as i64, Ok(spec));
+            (sync.version.rv, sync.created, sync.spec) = (rv, (rv / 8) as u32, Ok(spec));
             let uid = sync.uid();
             state.syncs.insert(uid, Rc::new(sync));
             Some(uid)

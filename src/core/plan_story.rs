@@ -59,16 +59,12 @@ pub(super) fn foreign() -> Read {
 /// What a sync left at some place, written there from version 10 of its source.
 pub(super) fn copy_of(name: &str, number: u64, at: u64) -> Read {
     let mark = Mark { source_rv: 10, ..mark(name, Some(number), Some(at)) };
-    Read { seen: Seen { mark: Some(Box::new(mark)), ..seen(3, 30) }, hash: [8; 32], immutable: false }
+    Read { seen: Seen { mark: Some(mark), ..seen(3, 30) }, hash: [8; 32], immutable: false }
 }
 
 /// A copy by the seed's operator.
 pub(super) fn seeds_copy(hash: u8) -> Read {
-    Read {
-        seen: Seen { mark: Some(Box::new(mark("a/s", None, None))), ..seen(3, 30) },
-        hash: [hash; 32],
-        immutable: false,
-    }
+    Read { seen: Seen { mark: Some(mark("a/s", None, None)), ..seen(3, 30) }, hash: [hash; 32], immutable: false }
 }
 
 /// A new sync: nothing stands at its destination.
@@ -202,7 +198,7 @@ impl Given {
         let rv = self.clock;
         let mark = |g: &Self| {
             let Source::InHand { version, .. } = g.source else { panic!("nothing to write") };
-            Box::new(Mark { source_rv: version.rv, ..mark("a/s", Some(1), Some(LIVE)) })
+            Mark { source_rv: version.rv, ..mark("a/s", Some(1), Some(LIVE)) }
         };
         match step {
             Step::ReadSource { last_word } => {

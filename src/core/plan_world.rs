@@ -98,7 +98,7 @@ impl Known {
 
     fn mark(&self) -> Option<&Mark> {
         match self {
-            Self::Seen(seen) | Self::Read(Read { seen, .. }) => seen.mark.as_deref(),
+            Self::Seen(seen) | Self::Read(Read { seen, .. }) => seen.mark.as_ref(),
             Self::Unknown | Self::Absent => None,
         }
     }
@@ -203,7 +203,7 @@ impl View<'_> {
             leftovers: carry.iter().map(|(place, known)| self.spot(place, known, &sync)).collect(),
             owner: owner.filter(|owner| owner.uid() != uid).map(|owner| owner.key.clone()),
             ring: cycle::ring(&sync, |place| {
-                let mark = self.streamed(place).and_then(|seen| seen.mark.as_deref());
+                let mark = self.streamed(place).and_then(|seen| seen.mark.as_ref());
                 ownership::owner(self.wanting(place).into_iter(), mark)
             }),
             verified: self.memo.verified,

@@ -4,14 +4,16 @@
 //! in every replica.
 
 use std::fmt;
-use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::shard::Uid;
 
-/// A name, shared by all records that mention it.
-pub type Name = Arc<str>;
+/// A name, shared by all records that mention it: a pointer.
+pub type Name = arcstr::ArcStr;
+
+/// Seconds since 1970, until 2106.
+pub type Seconds = u32;
 
 /// Where a namespaced object stands.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,14 +61,14 @@ pub struct Sync {
     pub version: Version,
     /// metadata.generation.
     pub generation: i64,
-    /// metadata.creationTimestamp, seconds since 1970.
-    pub created: i64,
+    /// metadata.creationTimestamp.
+    pub created: Seconds,
     /// Whether it has a deletionTimestamp.
     pub deleting: bool,
     /// Whether our finalizer is on it.
     pub finalizer: bool,
-    /// Finalizers that are not ours, in order; mostly none.
-    pub other_finalizers: Option<Box<[Box<str>]>>,
+    /// What others put on it; mostly nothing.
+    pub others: Option<Box<Others>>,
     /// What is wanted, or what is wrong with it.
     pub spec: Result<Spec, Unusable>,
     /// What its status said.
@@ -91,6 +93,15 @@ impl Sync {
             Err(unusable) => unusable.orphan,
         }
     }
+}
+
+/// What others put on a sync. It is passed on when we write there.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Others {
+    /// Finalizers that are not ours, in order.
+    pub finalizers: Vec<String>,
+    /// Conditions of types that are not ours, in order.
+    pub conditions: Vec<Condition>,
 }
 
 /// A spec that makes sense.
@@ -134,12 +145,10 @@ pub struct Told {
     pub destination_exists: bool,
     /// status.retryCount.
     pub retry_count: u32,
-    /// status.lastSyncTime, seconds since 1970.
-    pub last_sync: Option<i64>,
+    /// status.lastSyncTime.
+    pub last_sync: Option<Seconds>,
     /// For each of [`super::status::CONDITIONS`]: its status and lastTransitionTime, if it stood there.
     pub conditions: [Option<ConditionTold>; 4],
-    /// Conditions of other types, which somebody else wrote: they are passed on.
-    pub foreign_conditions: Box<[Condition]>,
     /// [`super::status::Text::digest`] of the whole.
     pub digest: u64,
 }
@@ -149,8 +158,8 @@ pub struct Told {
 pub struct ConditionTold {
     /// Whether its status was `True`.
     pub is_true: bool,
-    /// lastTransitionTime, seconds since 1970.
-    pub since: i64,
+    /// lastTransitionTime.
+    pub since: Seconds,
 }
 
 /// The metadata of a ConfigMap: a source, a copy, or both.
@@ -159,7 +168,7 @@ pub struct Seen {
     /// metadata.uid and metadata.resourceVersion.
     pub version: Version,
     /// Our marks on it, if it has any.
-    pub mark: Option<Box<Mark>>,
+    pub mark: Option<Mark>,
     /// It stood there before us: its removal is never ours to do.
     pub adopted: bool,
     /// Somebody else's labels, annotations, owner references or finalizers are on it.

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use super::records::{ConditionTold, Place, Sync, Told, Version};
+use super::records::{ConditionTold, Place, Seconds, Sync, Version};
 use crate::api::configmapsync::{ConfigMapSyncStatus, ObjectVersion};
 
 /// The condition types that we write, in the order in which they stand in a status.
@@ -253,9 +253,11 @@ fn condition(
 }
 
 /// The status object for a text. A condition's lastTransitionTime moves only when its status does, and conditions of
-/// types that are not ours are passed on. `now`: seconds since 1970.
-pub fn object(text: &Text<'_>, told: &Told, now: i64) -> ConfigMapSyncStatus {
-    let time = |seconds: i64| Time(Timestamp::from_second(seconds).unwrap_or_default());
+/// types that are not ours are passed on.
+pub fn object(text: &Text<'_>, sync: &Sync, now: Seconds) -> ConfigMapSyncStatus {
+    let told = &sync.status;
+    let foreign = sync.others.iter().flat_map(|others| others.conditions.iter().cloned());
+    let time = |seconds: Seconds| Time(Timestamp::from_second(seconds.into()).unwrap_or_default());
     let conditions =
         CONDITIONS.iter().zip(&text.conditions).zip(&told.conditions).filter_map(|((kind, now_is), was)| {
             let now_is = now_is.as_ref()?;
@@ -283,18 +285,19 @@ pub fn object(text: &Text<'_>, told: &Told, now: i64) -> ConfigMapSyncStatus {
         observed_generation: text.observed_generation,
         source: text.source.map(version),
         copy: text.copy.map(version),
-        conditions: conditions.chain(told.foreign_conditions.iter().cloned()).collect(),
+        conditions: conditions.chain(foreign).collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::records::Others;
     use super::super::testing::*;
     use super::*;
 
     fn yaml(verdict: &Verdict) -> String {
         let sync = sync("default/my-first-sync", 1, "default/my-app-config", "kube-system/my-app-config");
-        serde_yaml_ng::to_string(&object(&text(verdict, &sync, true, true), &sync.status, 1_737_541_845)).unwrap()
+        serde_yaml_ng::to_string(&object(&text(verdict, &sync, true, true), &sync, 1_737_541_845)).unwrap()
     }
 
     #[test]
@@ -333,9 +336,9 @@ mod tests {
             last_transition_time: Time(Timestamp::UNIX_EPOCH),
             observed_generation: None,
         };
-        sync.status.foreign_conditions = [theirs.clone()].into();
+        sync.others = Some(Box::new(Others { conditions: vec![theirs.clone()], ..Others::default() }));
         let text = text(&Verdict::SourceMissing, &sync, false, false);
-        assert_eq!(object(&text, &sync.status, 9).conditions.last(), Some(&theirs));
+        assert_eq!(object(&text, &sync, 9).conditions.last(), Some(&theirs));
     }
 
     #[test]
@@ -344,7 +347,7 @@ mod tests {
         sync.status.conditions[0] = Some(ConditionTold { is_true: true, since: 5 });
         sync.status.conditions[2] = Some(ConditionTold { is_true: false, since: 5 });
         let text = text(&Verdict::InOrder { source: version(2, 20), copy: version(3, 30) }, &sync, true, true);
-        let status = object(&text, &sync.status, 9);
+        let status = object(&text, &sync, 9);
         let since = |at: usize| status.conditions[at].last_transition_time.0.as_second();
         assert_eq!((since(0), since(1), since(2)), (5, 9, 9));
     }

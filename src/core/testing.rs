@@ -5,7 +5,7 @@ use super::shard::Uid;
 use super::status::Text;
 
 pub(crate) fn uid(number: u64) -> Uid {
-    Uid::parse(&format!("00000000-0000-0000-0000-{number:012x}")).unwrap()
+    Uid::parse(&format!("00000000-0000-0000-8000-{number:012x}")).unwrap()
 }
 
 pub(crate) fn place(text: &str) -> Place {
@@ -25,7 +25,7 @@ pub(crate) fn sync(key: &str, number: u64, source: &str, destination: &str) -> S
         created: 0,
         deleting: false,
         finalizer: false,
-        other_finalizers: None,
+        others: None,
         spec: Ok(Spec {
             source: place(source),
             destination: place(destination),

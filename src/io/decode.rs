@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::api::names;
 use crate::core::lenient::{Field, Listed, Misfit, Shaped};
-use crate::core::records::{ConditionTold, Mark, Namespace, Place, Seen, Sync, Told, Version};
+use crate::core::records::{ConditionTold, Mark, Namespace, Others, Place, Seconds, Seen, Sync, Told, Version};
 use crate::core::shard::Uid;
 use crate::core::spec::RawSpec;
 use crate::core::status::{CONDITIONS, ConditionText, Text};
@@ -233,7 +233,7 @@ impl FromRaw for (Place, Seen) {
             seed_adopted: mark.is_none()
                 && annotations.get(names::ANNOTATION_HASH).is_some()
                 && annotations.get(names::ANNOTATION_SYNC).is_none(),
-            mark: mark.map(Box::new),
+            mark,
         };
         (Place::new(&*metadata.namespace, &*metadata.name), seen)
     }
@@ -269,24 +269,31 @@ impl FromRaw for Sync {
         let mut finalizers = metadata.finalizers.items().unwrap_or_default();
         let all = finalizers.len();
         finalizers.retain(|finalizer| finalizer.text() != Some(names::FINALIZER));
-        let others: Box<[Box<str>]> = finalizers.iter().filter_map(Field::text).map(Box::from).collect();
+        let ours = finalizers.len() < all;
+        // A status that makes no sense is one that says nothing: it is written anew.
+        let (told, conditions) = told(status).unwrap_or_default();
+        let finalizers: Vec<String> = finalizers.iter().filter_map(Field::text).map(str::to_owned).collect();
+        let some = !finalizers.is_empty() || !conditions.is_empty();
         Self {
             key: Place::new(&*metadata.namespace, &*metadata.name),
             version,
             generation: metadata.generation,
-            created: time(&metadata.creation_timestamp).map_or(0, Timestamp::as_second),
+            created: time(&metadata.creation_timestamp).and_then(seconds).unwrap_or(0),
             deleting: metadata.deletion_timestamp.is_some(),
-            finalizer: finalizers.len() < all,
-            other_finalizers: (!others.is_empty()).then_some(others),
+            finalizer: ours,
+            others: some.then(|| Box::new(Others { finalizers, conditions })),
             spec: spec::read(spec),
-            // A status that makes no sense is one that says nothing: it is written anew.
-            status: told(status).unwrap_or_default(),
+            status: told,
         }
     }
 }
 
 fn time(field: &Field<'_>) -> Result<Timestamp, Misfit> {
     field.text().and_then(|time| time.parse().ok()).ok_or(Misfit)
+}
+
+fn seconds(time: Timestamp) -> Result<Seconds, Misfit> {
+    time.as_second().try_into().map_err(|_| Misfit)
 }
 
 /// A status as it stands there.
@@ -349,9 +356,9 @@ struct RawCondition<'a> {
     observed_generation: Field<'a>,
 }
 
-/// What is kept of a status.
-fn told(status: Shaped<RawStatus<'_>>) -> Result<Told, Misfit> {
-    let Some(status) = status.object()? else { return Ok(Told::default()) };
+/// What is kept of a status, and the conditions in it that are not ours.
+fn told(status: Shaped<RawStatus<'_>>) -> Result<(Told, Vec<Condition>), Misfit> {
+    let Some(status) = status.object()? else { return Ok(Default::default()) };
     let version = |version: Shaped<RawVersion<'_>>| version.object()?.map_or(Ok(None), RawVersion::version);
     let retries = status.retry_count.number()?.unwrap_or(0);
     let mut text = Text {
@@ -365,7 +372,7 @@ fn told(status: Shaped<RawStatus<'_>>) -> Result<Told, Misfit> {
         copy: version(status.copy)?,
         conditions: [const { None }; 4],
     };
-    let (mut told, mut foreign, mut twice) = ([None; 4], Vec::new(), false);
+    let (mut ours, mut foreign, mut twice) = ([None; 4], Vec::new(), false);
     for condition in status.conditions.items()? {
         let condition = condition.object()?.ok_or(Misfit)?;
         let (kind, turned) = (condition.kind.into_text()?, time(&condition.last_transition_time)?);
@@ -378,7 +385,7 @@ fn told(status: Shaped<RawStatus<'_>>) -> Result<Told, Misfit> {
         match CONDITIONS.iter().position(|ours| *ours == kind) {
             Some(at) if text.conditions[at].is_some() => twice = true,
             Some(at) => {
-                told[at] = Some(ConditionTold { is_true: says.status == "True", since: turned.as_second() });
+                ours[at] = Some(ConditionTold { is_true: says.status == "True", since: seconds(turned)? });
                 text.conditions[at] = Some(says);
             }
             None => foreign.push(Condition {
@@ -396,9 +403,9 @@ fn told(status: Shaped<RawStatus<'_>>) -> Result<Told, Misfit> {
     }
     let last_sync = match status.last_sync_time {
         Field::Absent => None,
-        last => Some(time(&last)?.as_second()),
+        last => Some(seconds(time(&last)?)?),
     };
-    Ok(Told {
+    let told = Told {
         observed_generation: text.observed_generation,
         source: text.source,
         copy: text.copy,
@@ -406,10 +413,10 @@ fn told(status: Shaped<RawStatus<'_>>) -> Result<Told, Misfit> {
         destination_exists: text.destination_exists,
         retry_count: text.retry_count,
         last_sync,
-        conditions: told,
-        foreign_conditions: foreign.into(),
+        conditions: ours,
         digest: text.digest(),
-    })
+    };
+    Ok((told, foreign))
 }
 
 #[cfg(test)]
@@ -436,7 +443,7 @@ mod tests {
             assert!(sync.spec.is_err());
             assert_eq!((sync.status.copy, sync.status.observed_generation), (None, None));
             assert!(sync.finalizer);
-            assert_eq!(sync.other_finalizers.as_deref(), Some(&["x/y".into()][..]));
+            assert_eq!(sync.others.map(|others| others.finalizers), Some(vec!["x/y".to_owned()]));
             assert_eq!((sync.version.rv, sync.created), (7, 1_737_628_245));
         }
         assert!(sync(json!({"metadata": metadata})).spec.is_err());
@@ -454,9 +461,9 @@ mod tests {
         ];
         for verdict in verdicts {
             let text = text(&verdict, &before, true, true);
-            let status = object(&text, &before.status, 5);
+            let status = object(&text, &before, 5);
             let read = serde_json::to_string(&status).unwrap();
-            let read = told(serde_json::from_str(&read).unwrap()).unwrap();
+            let (read, _) = told(serde_json::from_str(&read).unwrap()).unwrap();
             assert_eq!(read.digest, text.digest(), "{verdict:?}");
         }
     }

@@ -114,7 +114,8 @@ impl Writer {
     /// # Errors
     /// `Conflict` when the sync is another version by now.
     pub async fn finalizer(&self, shard: Shard, sync: &Sync, present: bool) -> Result<Option<Sync>, Refusal> {
-        let mut finalizers: Vec<&str> = sync.other_finalizers.iter().flatten().map(|name| &**name).collect();
+        let others = sync.others.iter().flat_map(|others| &others.finalizers);
+        let mut finalizers: Vec<&str> = others.map(String::as_str).collect();
         if present {
             finalizers.push(FINALIZER);
         }

@@ -1,7 +1,5 @@
 //! Each name once: a namespace that ten thousand records mention takes its bytes one time.
 
-use std::sync::Arc;
-
 use ahash::RandomState;
 use dashmap::DashSet;
 
@@ -40,6 +38,6 @@ impl Names {
 
     /// Lets go of names that nobody mentions any more.
     pub(super) fn tidy(&self) {
-        self.pool.retain(|name| Arc::strong_count(name) > 1);
+        self.pool.retain(|name| Name::strong_count(name) > Some(1));
     }
 }

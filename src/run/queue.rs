@@ -124,7 +124,8 @@ impl Default for State {
 
 struct Item {
     place: Where,
-    memo: Memo,
+    /// `None`: nothing is remembered.
+    memo: Option<Box<Memo>>,
     fanout: Option<Arc<Fanout>>,
     since: Instant,
 }
@@ -223,9 +224,10 @@ impl Queue {
         receiver
     }
 
-    /// Sets the gauges. To be called now and then.
+    /// Sets the gauges, and gives back the room that a burst took. To be called now and then.
     pub fn measure(&self) {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.shrink();
         let oldest = |since: Option<Instant>| since.map_or(0.0, |since| since.elapsed().as_secs_f64());
         let first = state.turns.front().and_then(|source| state.sources.get(source)).and_then(VecDeque::front);
         let first = first.and_then(|uid| state.items.get(uid)).map(|item| item.since);
@@ -240,11 +242,24 @@ impl Queue {
 }
 
 impl State {
+    fn shrink(&mut self) {
+        let room = |used: usize, capacity: usize| (capacity > 4 * used.max(1 << 8)).then_some(2 * used);
+        if let Some(room) = room(self.items.len(), self.items.capacity()) {
+            self.items.shrink_to(room);
+        }
+        if let Some(room) = room(self.paperwork.len(), self.paperwork.capacity()) {
+            self.paperwork.shrink_to(room);
+        }
+        if let Some(room) = room(self.waits.len(), self.waits.capacity()) {
+            self.waits.shrink_to(room);
+        }
+    }
+
     /// True when there is one more to pop.
     fn push(&mut self, uid: Uid, source: Option<Place>, cause: &Cause) -> bool {
         let item = self.items.entry(uid).or_insert_with(|| Item {
             place: Where::Idle,
-            memo: Memo::default(),
+            memo: None,
             fanout: None,
             since: Instant::now(),
         });
@@ -335,7 +350,12 @@ impl State {
         metrics::histogram!(i::WORKQUEUE_QUEUE_DURATION_SECONDS, "name" => "configmapsync")
             .record(item.since.elapsed().as_secs_f64());
         self.at_work[Shard::of(uid).index()] += 1;
-        Some(Job { uid, lane, memo: std::mem::take(&mut item.memo), fanout: item.fanout.take() })
+        Some(Job {
+            uid,
+            lane,
+            memo: item.memo.take().map_or_else(Memo::default, |memo| *memo),
+            fanout: item.fanout.take(),
+        })
     }
 
     fn done(&mut self, uid: Uid, memo: Memo, outcome: Outcome, source: Option<Place>, fanout: Option<Arc<Fanout>>) {
@@ -355,11 +375,12 @@ impl State {
             self.drained(shard);
             return;
         }
-        item.memo = memo;
+        let forgettable = memo.is_empty();
+        item.memo = Some(Box::new(memo));
         item.fanout = fanout.or(item.fanout.take());
         match outcome {
             _ if again && !matches!(outcome, Outcome::Retry(_)) => self.enqueue(uid, source),
-            Outcome::Rest(None) if item.memo.is_empty() => {
+            Outcome::Rest(None) if forgettable => {
                 self.items.remove(&uid);
             }
             Outcome::Rest(None) => item.place = Where::Idle,

@@ -175,7 +175,7 @@ impl Work<'_> {
     }
 
     async fn report(&mut self, sync: &Sync, verdict: &Verdict, text: &Text<'_>) -> Result<(), Refusal> {
-        let object = status::object(text, &sync.status, now_seconds());
+        let object = status::object(text, sync, now_seconds());
         let answered = self.tools.writer.status(self.shard, sync, &object).await?;
         self.memo.sync = Some(Arc::new(answered));
         self.memo.conflicts = 0;
@@ -235,6 +235,6 @@ fn body(
     adopted: bool,
     standing: Option<&Map<String, Value>>,
 ) -> Vec<u8> {
-    let now = jiff::Timestamp::from_second(now_seconds()).unwrap_or_default().to_string();
+    let now = jiff::Timestamp::from_second(now_seconds().into()).unwrap_or_default().to_string();
     content::copy(source, &Target { sync, place, namespace, over, adopted, standing, now: &now })
 }

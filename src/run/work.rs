@@ -15,7 +15,7 @@ use super::world::{Leftover, World};
 use crate::core::backoff::{self, Failure};
 use crate::core::facts::Home;
 use crate::core::plan::{self, Step};
-use crate::core::records::{Place, Sync};
+use crate::core::records::{Place, Seconds, Sync};
 use crate::core::shard::{Shard, Uid};
 use crate::core::status::{self, Failed, Verdict};
 use crate::io::chance;
@@ -247,7 +247,7 @@ impl Work<'_> {
             let verdict = Verdict::Failed(Failed { reason, message, attempt });
             let text = plan::text(&view.facts(&self.memo, &self.local), &verdict);
             if text.digest() != sync.status.digest {
-                let object = status::object(&text, &sync.status, now_seconds());
+                let object = status::object(&text, sync, now_seconds());
                 if let Ok(answered) = self.tools.writer.status(self.shard, sync, &object).await {
                     self.memo.sync = Some(Arc::new(answered));
                 }
@@ -334,6 +334,6 @@ fn describe(sync: &Sync, during: &Step) -> (String, &'static str, Failure) {
 }
 
 /// Now, in seconds since 1970. For people only: nothing is decided by it.
-pub(super) fn now_seconds() -> i64 {
-    jiff::Timestamp::now().as_second()
+pub(super) fn now_seconds() -> Seconds {
+    jiff::Timestamp::now().as_second().try_into().unwrap_or(Seconds::MAX)
 }

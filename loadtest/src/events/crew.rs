@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use clap::ValueEnum as _;
 use testbed::Cluster;
 use testbed::process::{self, Child, Command};
 
@@ -27,8 +28,13 @@ pub(super) enum Crew {
 }
 
 impl Crew {
-    pub(super) const ALL: [Self; 4] =
-        [Self::Nobody, Self::Bare(Listener::Raw), Self::Bare(Listener::Metadata), Self::Replicas];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Nobody,
+        Self::Bare(Listener::Raw),
+        Self::Bare(Listener::Sharded),
+        Self::Bare(Listener::Metadata),
+        Self::Replicas,
+    ];
 }
 
 impl fmt::Display for Crew {
@@ -36,6 +42,7 @@ impl fmt::Display for Crew {
         f.write_str(match self {
             Self::Nobody => "nobody",
             Self::Bare(Listener::Raw) => "raw reads",
+            Self::Bare(Listener::Sharded) => "raw reads of a share",
             Self::Bare(Listener::Metadata) => "metadata watches",
             Self::Replicas => "idle replicas",
         })
@@ -53,12 +60,16 @@ impl Listening {
         match crew {
             Crew::Nobody => {}
             Crew::Bare(listener) => {
-                let word = if listener == Listener::Raw { "raw" } else { "metadata" };
-                let command = Command::new(std::env::current_exe()?)
-                    .args(["--listen", word])
-                    .env("KUBECONFIG", cluster.kubeconfig())
-                    .log(fleet.logs().join("listener.log"));
-                bare = (0..count).map(|_| process::spawn(&command)).collect::<anyhow::Result<_>>()?;
+                let word = listener.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+                let spawn = |number: usize| {
+                    let (number, count) = (number.to_string(), count.to_string());
+                    let command = Command::new(std::env::current_exe()?)
+                        .args(["--listen", &word, "--number", &number, "--listeners", &count])
+                        .env("KUBECONFIG", cluster.kubeconfig())
+                        .log(fleet.logs().join("listener.log"));
+                    process::spawn(&command)
+                };
+                bare = (0..count).map(spawn).collect::<anyhow::Result<_>>()?;
             }
             Crew::Replicas => {
                 fleet.start(count)?;

@@ -60,6 +60,9 @@ struct Arguments {
     /// Only listens, to the cluster that KUBECONFIG names: what a crew of bare watches is made of
     #[arg(long, hide = true)]
     listen: Option<Listener>,
+    /// Which of the listeners it is, from 0
+    #[arg(long, hide = true, default_value_t = 0)]
+    number: u8,
 }
 
 /// What came of the writes of one kind while one crew listened.
@@ -98,7 +101,7 @@ pub fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(listener) = arguments.listen {
-        return listener::listen(listener).await;
+        return listener::listen(listener, (arguments.number, arguments.listeners)).await;
     }
     let screen = Screen::new();
     let mut report = Report { surroundings: Surroundings::look(), turns: Vec::new() };

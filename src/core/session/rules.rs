@@ -8,7 +8,7 @@ use crate::core::shard::{Shard, Uid};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn uid(n: u64) -> Uid {
-    Uid::parse(&format!("00000000-0000-0000-0000-{n:012x}")).unwrap()
+    Uid::parse(&format!("00000000-0000-0000-8000-{n:012x}")).unwrap()
 }
 
 fn session(name: &str, version: u64, renewal: u64, phase: Phase, lease: u64) -> SessionRecord {

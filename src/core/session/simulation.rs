@@ -48,7 +48,7 @@ struct Store {
 
 impl Store {
     fn uid(n: u64) -> Uid {
-        Uid::parse(&format!("00000000-0000-0000-0000-{n:012x}")).unwrap()
+        Uid::parse(&format!("00000000-0000-0000-8000-{n:012x}")).unwrap()
     }
 
     fn write(&mut self, mut record: Record, create: bool) -> (Uid, u64) {

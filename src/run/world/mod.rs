@@ -2,6 +2,7 @@
 //! everyone. Each change answers with the syncs that have reason to look again.
 
 mod questions;
+mod syncs;
 #[cfg(test)]
 mod tests;
 
@@ -10,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::{AHashSet, RandomState};
 use dashmap::DashMap;
+use smallvec::SmallVec;
 
+use self::syncs::Syncs;
 use super::departed::Departed;
 use super::names::Names;
 use super::passed::{GONE, Passed};
@@ -18,20 +21,20 @@ use crate::core::records::{Name, Namespace, Place, Seen, Sync};
 use crate::core::shard::Uid;
 
 type Map<K, V> = DashMap<K, V, RandomState>;
+/// Mostly one.
+type Uids = SmallVec<[Uid; 1]>;
 
 /// What a replica knows.
 #[derive(Default)]
 pub struct World {
     /// Every sync.
-    syncs: Map<Uid, Arc<Sync>>,
-    /// The UID that goes by a name now.
-    keys: Map<Place, Uid>,
+    syncs: Syncs,
     /// The index that a fan-out needs: from a source to the syncs that copy it.
     sources: Map<Place, Dependants>,
     /// From a place to the syncs that want their copy there.
-    destinations: Map<Place, Vec<Uid>>,
+    destinations: Map<Place, Uids>,
     /// From a namespace to the syncs that want their copy in it.
-    homes: Map<Name, Vec<Uid>>,
+    homes: Map<Name, Uids>,
     /// ConfigMaps that are a source or a destination of some sync, or carry our marks.
     configmaps: Map<Place, Arc<Seen>>,
     /// Every namespace.
@@ -94,14 +97,13 @@ impl World {
     /// A sync came or changed. Adds to `woken` everyone else whose case depends on it.
     pub fn sync_applied(&self, mut sync: Sync, woken: &mut Vec<Uid>) -> Change {
         let uid = sync.uid();
-        let before = self.syncs.get(&uid).map(|entry| entry.value().clone());
+        let before = self.syncs.get(uid);
         if before.as_ref().is_some_and(|before| before.version.rv >= sync.version.rv) {
             return Change::Nothing;
         }
         self.names.intern_sync(&mut sync);
-        let predecessor = self.keys.insert(sync.key.clone(), uid).filter(|other| *other != uid);
-        if let Some(other) = predecessor {
-            self.forget(other, woken); // deleted and created again: the stream left out the end of the first
+        if let Some(other) = self.syncs.named(&sync.key).filter(|other| other.uid() != uid) {
+            self.forget(other.uid(), woken); // deleted and created again: the stream left out the end of the first
         }
         let same_wish = before.as_ref().is_some_and(|before| before.spec == sync.spec);
         let change = match &before {
@@ -116,7 +118,7 @@ impl World {
             self.strand(&before, false);
             self.neighbours(&before, woken);
         }
-        self.syncs.insert(uid, sync.clone());
+        self.syncs.put(&sync);
         if !same_wish {
             self.index(&sync);
             self.neighbours(&sync, woken);
@@ -131,8 +133,8 @@ impl World {
 
     /// A list of all syncs is complete: those that are not in it are gone.
     pub fn syncs_listed(&self, listed: &AHashSet<Uid>, woken: &mut Vec<Uid>) {
-        let known = self.syncs.iter().map(|entry| *entry.key());
-        let mut gone: Vec<Uid> = known.filter(|uid| !listed.contains(uid)).collect();
+        let mut gone: Vec<Uid> = self.syncs.uids();
+        gone.retain(|uid| !listed.contains(uid));
         gone.sort_unstable();
         for uid in gone {
             self.forget(uid, woken);
@@ -140,9 +142,8 @@ impl World {
     }
 
     fn forget(&self, uid: Uid, woken: &mut Vec<Uid>) {
-        let Some((_, sync)) = self.syncs.remove(&uid) else { return };
+        let Some(sync) = self.syncs.remove(uid) else { return };
         self.departed.remember(uid, sync.orphan());
-        self.keys.remove_if(&sync.key, |_, current| *current == uid);
         self.unindex(&sync);
         self.strand(&sync, true);
         self.neighbours(&sync, woken);
@@ -203,7 +204,7 @@ impl World {
             let dependants = self.sources.get(&place).map(|source| source.uids.clone()).unwrap_or_default();
             for uid in dependants {
                 if seen.insert(uid)
-                    && let Some(next) = self.syncs.get(&uid).and_then(|sync| sync.destination().cloned())
+                    && let Some(next) = self.syncs.get(uid).and_then(|sync| sync.destination().cloned())
                 {
                     downstream.push(next);
                 }
@@ -275,9 +276,9 @@ impl World {
             self.unmark(&place, before, others);
         }
         if let Some(uid) = marked
-            && self.syncs.get(&uid).is_none_or(|sync| sync.destination() != Some(&place))
+            && self.syncs.get(uid).is_none_or(|sync| sync.destination() != Some(&place))
         {
-            let departed = self.departed.recall(uid).filter(|_| !self.syncs.contains_key(&uid));
+            let departed = self.departed.recall(uid).filter(|_| !self.syncs.contains(uid));
             let (saw_go, orphan) = (departed.is_some(), departed.unwrap_or(false));
             self.add_leftover(uid, Leftover { place: place.clone(), saw_go, orphan });
             others.push(uid);
@@ -389,9 +390,10 @@ impl World {
     }
 }
 
-fn take_out<K: Eq + std::hash::Hash>(map: &Map<K, Vec<Uid>>, key: &K, uid: Uid) {
+fn take_out<K: Eq + std::hash::Hash>(map: &Map<K, Uids>, key: &K, uid: Uid) {
     if let Some(mut uids) = map.get_mut(key) {
         uids.retain(|other| *other != uid);
+        uids.shrink_to_fit();
     }
     map.remove_if(key, |_, uids| uids.is_empty());
 }

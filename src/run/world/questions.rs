@@ -12,13 +12,12 @@ use crate::run::passed::GONE;
 impl World {
     /// A sync.
     pub fn sync(&self, uid: Uid) -> Option<Arc<Sync>> {
-        self.syncs.get(&uid).map(|entry| entry.value().clone())
+        self.syncs.get(uid)
     }
 
     /// The sync that goes by this name.
     pub fn sync_named(&self, key: &Place) -> Option<Arc<Sync>> {
-        let uid = *self.keys.get(key)?;
-        self.sync(uid)
+        self.syncs.named(key)
     }
 
     /// How many syncs there are.
@@ -28,23 +27,21 @@ impl World {
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.syncs.is_empty()
+        self.len() == 0
     }
 
     /// The UIDs of all syncs, and of all copies that stand somewhere without one, in order: what follows from the same
     /// events is the same in every run.
     pub fn uids(&self) -> Vec<Uid> {
-        let mut uids: Vec<Uid> = self.syncs.iter().map(|entry| *entry.key()).collect();
-        uids.extend(self.leftovers.iter().map(|entry| *entry.key()).filter(|uid| !self.syncs.contains_key(uid)));
+        let mut uids = self.syncs.uids();
+        uids.extend(self.leftovers.iter().map(|entry| *entry.key()).filter(|uid| !self.syncs.contains(*uid)));
         uids.sort_unstable();
         uids
     }
 
     /// Calls `visit` with each sync.
-    pub fn each_sync(&self, mut visit: impl FnMut(&Sync)) {
-        for entry in self.syncs.iter() {
-            visit(entry.value());
-        }
+    pub fn each_sync(&self, visit: impl FnMut(&Sync)) {
+        self.syncs.each(visit);
     }
 
     /// What the stream knows of a source that some sync names.
@@ -94,7 +91,7 @@ impl World {
             return self.sync(only);
         }
         let wanting: Vec<Arc<Sync>> = uids.into_iter().filter_map(|uid| self.sync(uid)).collect();
-        let mark = standing.and_then(|seen| seen.mark.as_deref());
+        let mark = standing.and_then(|seen| seen.mark.as_ref());
         let owner = ownership::owner(wanting.iter().map(|sync| &**sync), mark)?.uid();
         wanting.into_iter().find(|sync| sync.uid() == owner)
     }

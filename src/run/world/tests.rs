@@ -24,7 +24,7 @@ fn configmap(world: &World, at: &str, seen: Seen) -> (Vec<u64>, Vec<u64>) {
 }
 
 fn marked(number: u64, rv: u64, by: u64) -> Seen {
-    Seen { mark: Some(Box::new(mark("n/s", Some(by), Some(100)))), ..seen(number, rv) }
+    Seen { mark: Some(mark("n/s", Some(by), Some(100))), ..seen(number, rv) }
 }
 
 #[test]

@@ -83,7 +83,7 @@ pub(super) struct World {
 }
 
 static UIDS: LazyLock<Vec<Uid>> =
-    LazyLock::new(|| (0..256).filter_map(|n| Uid::parse(&format!("00000000-0000-0000-0000-{n:012x}"))).collect());
+    LazyLock::new(|| (0..256).filter_map(|n| Uid::parse(&format!("00000000-0000-0000-8000-{n:012x}"))).collect());
 
 /// One of a few known UIDs.
 pub(super) fn uid(n: usize) -> Uid {

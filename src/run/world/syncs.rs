@@ -1,0 +1,101 @@
+//! Every sync, by its UID and by its name. Each set holds the record alone, which knows by what it is found: that is a
+//! pointer for each, and there are as many as the cluster has syncs.
+
+use std::borrow::Borrow;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use ahash::RandomState;
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+
+use crate::core::records::{Place, Sync};
+use crate::core::shard::Uid;
+
+/// A DashSet could not put a record in the place of its predecessor, which counts as the same.
+type Set<T> = DashMap<T, (), RandomState>;
+
+#[derive(Default)]
+pub(super) struct Syncs {
+    by_uid: Set<ByUid>,
+    by_name: Set<ByName>,
+}
+
+macro_rules! found_by {
+    ($name:ident, $key:ty, $of:expr) => {
+        struct $name(Arc<Sync>);
+
+        impl Borrow<$key> for $name {
+            fn borrow(&self) -> &$key {
+                let of: fn(&Sync) -> &$key = $of;
+                of(&self.0)
+            }
+        }
+
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                Borrow::<$key>::borrow(self).hash(state);
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                Borrow::<$key>::borrow(self) == Borrow::<$key>::borrow(other)
+            }
+        }
+
+        impl Eq for $name {}
+    };
+}
+found_by!(ByUid, Uid, |sync| &sync.version.uid);
+found_by!(ByName, Place, |sync| &sync.key);
+
+/// Puts it in, and takes out what was found in the same way.
+fn put<T: Eq + Hash>(set: &Set<T>, it: T) -> Option<T> {
+    match set.entry(it) {
+        Entry::Occupied(entry) => Some(entry.replace_entry(()).0),
+        Entry::Vacant(entry) => {
+            entry.insert(());
+            None
+        }
+    }
+}
+
+impl Syncs {
+    pub(super) fn get(&self, uid: Uid) -> Option<Arc<Sync>> {
+        self.by_uid.get(&uid).map(|entry| entry.key().0.clone())
+    }
+
+    pub(super) fn named(&self, name: &Place) -> Option<Arc<Sync>> {
+        self.by_name.get(name).map(|entry| entry.key().0.clone())
+    }
+
+    pub(super) fn contains(&self, uid: Uid) -> bool {
+        self.by_uid.contains_key(&uid)
+    }
+
+    pub(super) fn put(&self, sync: &Arc<Sync>) {
+        put(&self.by_uid, ByUid(sync.clone()));
+        put(&self.by_name, ByName(sync.clone()));
+    }
+
+    pub(super) fn remove(&self, uid: Uid) -> Option<Arc<Sync>> {
+        let (ByUid(sync), ()) = self.by_uid.remove(&uid)?;
+        self.by_name.remove_if(&sync.key, |ByName(named), ()| named.uid() == uid);
+        Some(sync)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_uid.len()
+    }
+
+    pub(super) fn each(&self, mut visit: impl FnMut(&Sync)) {
+        for entry in self.by_uid.iter() {
+            visit(&entry.key().0);
+        }
+    }
+
+    pub(super) fn uids(&self) -> Vec<Uid> {
+        self.by_uid.iter().map(|entry| entry.key().0.uid()).collect()
+    }
+}

@@ -1,0 +1,104 @@
+//! What a replica's memory costs for each sync of the cluster: the records that it keeps, counted by the allocator.
+
+use configmapsync_operator::api::names;
+use configmapsync_operator::core::records::{Namespace, Place};
+use configmapsync_operator::core::shard::Uid;
+use configmapsync_operator::io::decode::{ConfigMapObject, SyncObject};
+use configmapsync_operator::run::world::World;
+use serde_json::{Value, json};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
+
+const SYNCS: u64 = 20_000;
+/// A hundred copies of each source, twenty in each namespace.
+const SOURCES: u64 = SYNCS / 100;
+const NAMESPACES: u64 = SYNCS / 20;
+
+/// Bytes in use since `region` began, for each sync.
+fn bytes_a_sync(region: &Region<'_, std::alloc::System>) -> u64 {
+    let stats = region.change();
+    (stats.bytes_allocated as u64 - stats.bytes_deallocated as u64) / SYNCS
+}
+
+fn uid(kind: u64, number: u64) -> String {
+    // Scattered, as UIDs are.
+    let scattered = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    format!("{:08x}-{:04x}-4{kind:03x}-8000-{number:012x}", scattered >> 32, (scattered >> 16) & 0xffff)
+}
+
+fn namespace(number: u64) -> String {
+    format!("team-{:05}", number % NAMESPACES)
+}
+
+/// The number of a sync's source: another one for each sync of a namespace.
+fn source(number: u64) -> u64 {
+    (number / NAMESPACES * (SOURCES / 20) + number % (SOURCES / 20)) % SOURCES
+}
+
+fn name(number: u64) -> String {
+    format!("settings-{:06}", source(number))
+}
+
+/// A sync in order, as the API server tells it.
+fn sync(number: u64) -> Value {
+    let condition = |kind: &str| {
+        json!({"type": kind, "status": "True", "reason": "SyncSucceeded", "message": "ConfigMap synced successfully",
+            "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1})
+    };
+    json!({
+        "metadata": {"namespace": "platform", "name": format!("sync-{number:06}"), "uid": uid(1, number),
+            "resourceVersion": (1_000_000 + number).to_string(), "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z",
+            "finalizers": [names::FINALIZER]},
+        "spec": {"sourceNamespace": "platform", "configMapName": name(number), "destinationNamespace": namespace(number)},
+        "status": {"syncStatus": "Success", "message": "ConfigMap synced successfully", "sourceExists": true,
+            "destinationExists": true, "retryCount": 0, "observedGeneration": 1, "lastSyncTime": "2026-01-01T00:00:00Z",
+            "source": {"uid": uid(3, source(number)), "resourceVersion": "1000"},
+            "copy": {"uid": uid(2, number), "resourceVersion": (1_000_000 + number).to_string()},
+            "conditions": [condition("Synced"), condition("SourceAvailable"), condition("Ready")]},
+    })
+}
+
+/// Its copy.
+fn copy(number: u64) -> Value {
+    let written_by = format!("platform/sync-{number:06}/{}", uid(1, number));
+    let from = format!("platform/{}/{}/1000", name(number), uid(3, source(number)));
+    let at = format!("{}/{}", uid(4, number % NAMESPACES), name(number));
+    json!({
+        "metadata": {"namespace": namespace(number), "name": name(number), "uid": uid(2, number),
+            "resourceVersion": (1_000_000 + number).to_string(),
+            "labels": {names::LABEL_MANAGED_BY: names::MANAGED_BY},
+            "annotations": {names::ANNOTATION_SYNC: written_by, names::ANNOTATION_SOURCE: from, names::ANNOTATION_AT: at}},
+    })
+}
+
+#[test]
+fn a_sync_costs_half_a_kilobyte() {
+    let world = World::default();
+    let (mut sources, mut others) = (Vec::new(), Vec::new());
+    let region = Region::new(ALLOCATOR);
+    for number in 0..NAMESPACES {
+        let uid = Uid::parse(&uid(4, number)).unwrap();
+        world.namespace_applied(&namespace(number), Namespace { uid, terminating: false }, &mut others);
+    }
+    for number in 0..SYNCS {
+        let object: SyncObject = serde_json::from_str(&sync(number).to_string()).unwrap();
+        world.sync_applied(object.record.unwrap(), &mut others);
+        others.clear();
+    }
+    println!("{} bytes a sync, without its copy", bytes_a_sync(&region));
+    for number in 0..SYNCS {
+        let object: ConfigMapObject = serde_json::from_str(&copy(number).to_string()).unwrap();
+        let (place, seen) = object.record.unwrap();
+        assert!(seen.mark.is_some(), "the marks are read");
+        world.configmap_applied(place, seen, &mut sources, &mut others);
+        others.clear();
+    }
+    (sources, others) = Default::default();
+    let bytes = bytes_a_sync(&region);
+    println!("{bytes} bytes a sync and its copy, {} and {}", sources.len(), others.len());
+    assert_eq!(world.len() as u64, SYNCS);
+    assert!(world.owner(&Place::new(namespace(7), name(7))).is_some());
+    assert!(bytes <= 600, "{bytes} bytes a sync and its copy");
+}
