@@ -1,10 +1,17 @@
-//! The clock by which leases are judged. Never the wall clock.
+//! The clock by which leases are judged, which is never the wall clock; and the wall clock, which people read.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
+
+thread_local! {
+    static WALL: Cell<Option<Timestamp>> = const { Cell::new(None) };
+}
 
 /// A monotonic clock. Its epoch is of no meaning; two clocks of different processes must not be compared.
 #[derive(Clone, Debug)]
@@ -13,7 +20,7 @@ pub enum Clock {
     /// was shut, or in a virtual machine that was frozen, would believe its gate still open.
     Boot,
     /// Tokio's clock, which tests pause.
-    Tokio(tokio::time::Instant),
+    Tokio(Instant),
     /// Nanoseconds that a test sets by hand.
     Manual(Arc<AtomicU64>),
 }
@@ -32,6 +39,16 @@ impl Clock {
     }
 }
 
+/// What the wall clock shows. Nothing is decided by it.
+pub fn wall() -> Timestamp {
+    WALL.get().unwrap_or_else(Timestamp::now)
+}
+
+/// From now on, the wall clock of this thread stands at `time`. For a simulation.
+pub fn set_wall(time: Timestamp) {
+    WALL.set(Some(time));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,7 +62,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn tokio_s_clock_follows_paused_time() {
-        let clock = Clock::Tokio(tokio::time::Instant::now());
+        let clock = Clock::Tokio(Instant::now());
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(clock.now(), Duration::from_secs(60));
     }

@@ -121,7 +121,7 @@ impl EventSender {
     /// The recorder names an Event after its object, and a name has at most 253 characters. For a longer one the Event
     /// goes by the `start` of it; such Events are not counted up.
     async fn publish_long(&self, event: &Event, about: &ObjectReference, start: &str) -> Result<(), kube::Error> {
-        let now = jiff::Timestamp::now();
+        let now = super::clock::wall();
         let namespace = about.namespace.clone().unwrap_or_default();
         let object = k8s_openapi::api::events::v1::Event {
             metadata: ObjectMeta {

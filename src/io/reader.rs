@@ -116,7 +116,7 @@ impl Reader {
             return Ok(None);
         }
         let created = crd.metadata.creation_timestamp.map(|time| time.0.as_second());
-        let age = jiff::Timestamp::now().as_second().saturating_sub(created.unwrap_or(i64::MAX));
+        let age = super::clock::wall().as_second().saturating_sub(created.unwrap_or(i64::MAX));
         Ok(Some(Duration::from_secs(u64::try_from(age).unwrap_or(0))))
     }
 

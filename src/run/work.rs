@@ -335,5 +335,5 @@ fn describe(sync: &Sync, during: &Step) -> (String, &'static str, Failure) {
 
 /// Now, in seconds since 1970. For people only: nothing is decided by it.
 pub(super) fn now_seconds() -> Seconds {
-    jiff::Timestamp::now().as_second().try_into().unwrap_or(Seconds::MAX)
+    crate::io::clock::wall().as_second().try_into().unwrap_or(Seconds::MAX)
 }

@@ -11,7 +11,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use bytes::Bytes;
-use configmapsync_operator::io::chance;
+use configmapsync_operator::io::{chance, clock};
 use http::Method;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -182,6 +182,7 @@ impl Sim {
 
     fn window(&mut self) {
         self.server.now = self.now;
+        clock::set_wall(self.server.wall());
         let next = self.now + WINDOW;
         while let Some(entry) = self.agenda.first_entry().filter(|entry| entry.key().0 < next) {
             let item = entry.remove();

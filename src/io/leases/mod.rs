@@ -87,7 +87,7 @@ impl Leases {
     }
 
     async fn write(&self, request: &Request) -> Result<DynamicObject, kube::Error> {
-        let lease = format::lease(request, self.timing.lease, jiff::Timestamp::now());
+        let lease = format::lease(request, self.timing.lease, super::clock::wall());
         let body = serde_json::to_vec(&lease).map_err(kube::Error::SerdeError)?;
         let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.to_owned()) };
         let requests = kube::core::Request::new(self.api.resource_url());

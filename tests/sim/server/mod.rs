@@ -149,16 +149,17 @@ impl Server {
         let object = self.objects.get(&key).ok_or_else(|| Answer::not_found(&key))?;
         let mut object = (**object).clone();
         if key.name == FLEET_LEADER {
-            object["spec"]["renewTime"] = json!(self.as_the_wall_clock_has_it());
+            object["spec"]["renewTime"] = json!(self.as_the_wall_clock_has_it(&object));
         }
         Ok(Answer::ok(object))
     }
 
-    /// The crate that elects the fleet leader knows no clock but the wall's, which does not follow the play. So the time
-    /// in that Lease is moved at the door: it is as long ago as the last write is in the play.
-    fn as_the_wall_clock_has_it(&self) -> String {
-        let ago = self.now.saturating_sub(self.leader_written);
-        format!("{:.6}", jiff::Timestamp::now() - jiff::SignedDuration::try_from(ago).unwrap())
+    /// The crate that elects the fleet leader knows no clock but the machine's, which does not follow the play. So the time
+    /// in that Lease is moved at the door: to just now, or to long ago if in the play it has run out.
+    fn as_the_wall_clock_has_it(&self, lease: &Value) -> String {
+        let duration = Duration::from_secs(lease["spec"]["leaseDurationSeconds"].as_u64().unwrap_or(0));
+        let ran_out = self.now.saturating_sub(self.leader_written) >= duration;
+        format!("{:.6}", jiff::Timestamp::now() - if ran_out { duration * 10 } else { Duration::ZERO })
     }
 
     fn list(&mut self, target: &Target) -> Result<Answer, Answer> {
@@ -252,9 +253,13 @@ impl Server {
         }
     }
 
+    /// The time by the calendar.
+    pub fn wall(&self) -> jiff::Timestamp {
+        jiff::Timestamp::from_second(EPOCH).unwrap() + jiff::SignedDuration::try_from(self.now).unwrap()
+    }
+
     fn time(&self) -> String {
-        let seconds = i64::try_from(self.now.as_secs()).unwrap();
-        jiff::Timestamp::from_second(EPOCH + seconds).unwrap().to_string()
+        jiff::Timestamp::from_second(self.wall().as_second()).unwrap().to_string()
     }
 
     fn uid(&mut self) -> String {
