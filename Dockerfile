@@ -27,6 +27,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 
 FROM scratch
 COPY --from=build /image/ /
+# Otherwise each thread has a heap of its own: a third more memory for the same records.
+ENV MALLOC_ARENA_MAX=1
 USER 65532:65532
 EXPOSE 8080 8081
 ENTRYPOINT ["/configmapsync-operator"]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
+use testbed::image::operator::ENVIRONMENT;
 use testbed::process::{self, Child, Command, Signal};
 
 use super::limits::ControlGroups;
@@ -67,6 +68,7 @@ impl Replica {
             .env_remove("POD_NAME")
             .env_remove("POD_NAMESPACE")
             .log(&log);
+        let command = ENVIRONMENT.iter().fold(command, |command, (name, value)| command.env(name, value));
         let command = environment.iter().fold(command, |command, (name, value)| command.env(name, value));
         let child = process::spawn(&command)?;
         Ok(Self { name: name.to_owned(), child, probes, metrics, log, _groups: groups })

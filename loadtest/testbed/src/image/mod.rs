@@ -25,6 +25,8 @@ pub struct Image {
     /// `UID:GID`, or the superuser if empty.
     user: String,
     ports: Vec<u16>,
+    /// Names and values.
+    environment: Vec<(&'static str, &'static str)>,
 }
 
 impl Image {
@@ -49,6 +51,7 @@ impl Image {
             links: Vec::new(),
             user: String::new(),
             ports: Vec::new(),
+            environment: Vec::new(),
         })
     }
 
@@ -113,6 +116,9 @@ impl Image {
         let mut config = json!({"User": self.user, "Entrypoint": [format!("/{}", self.program.0)], "WorkingDir": "/"});
         if !self.ports.is_empty() {
             config["ExposedPorts"] = self.ports.iter().map(|port| (format!("{port}/tcp"), json!({}))).collect();
+        }
+        if !self.environment.is_empty() {
+            config["Env"] = self.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
         }
         json!({
             "architecture": self.architecture,
