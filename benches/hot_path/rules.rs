@@ -57,9 +57,9 @@ pub fn assignment(c: &mut Criterion) {
 
 /// What a replica knows of this status when it comes back.
 fn read_back(sync: &Sync, text: &status::Text<'_>) -> Told {
-    let metadata = json!({"name": sync.key.name, "namespace": sync.key.namespace, "uid": sync.uid().to_string(),
+    let metadata = json!({"name": sync.key.name.as_str(), "namespace": sync.key.namespace.as_str(), "uid": sync.uid().to_string(),
         "resourceVersion": "2"});
-    let object = json!({"metadata": metadata, "status": status::object(text, &sync.status, 0)}).to_string();
+    let object = json!({"metadata": metadata, "status": status::object(text, sync, 0)}).to_string();
     let read = serde_json::from_str::<SyncObject>(&object).ok().and_then(|object| object.record);
     read.map(|sync| sync.status).unwrap_or_default()
 }

@@ -109,7 +109,7 @@ impl Follower {
                     }
                 }
             }
-            self.wake(&woken, &Cause { fanout: None, urgent: true });
+            self.wake(&woken, &Cause { urgent: true, ..Cause::default() });
         })
         .await;
     }
@@ -123,10 +123,11 @@ impl Follower {
             tracing::warn!(namespace, name, shard, cause = %unusable.why, "a ConfigMapSync makes no sense; it is skipped until it is mended");
             metrics::counter!(instruments::UNPARSABLE_OBJECTS_TOTAL, "resource" => "configmapsyncs").increment(1);
         }
+        let told = Some(sync.version);
         match self.world.sync_applied(sync, woken) {
             Change::Nothing => {}
-            Change::Status => self.wake(&[uid], &Cause::default()),
-            Change::Wanted => woken.push(uid),
+            Change::Status => self.wake(&[uid], &Cause { told, ..Cause::default() }),
+            Change::Wanted => self.wake(&[uid], &Cause { told, urgent: true, ..Cause::default() }),
         }
     }
 
@@ -141,6 +142,7 @@ impl Follower {
         each("configmaps", stream, &progress, |event| {
             sources.clear();
             others.clear();
+            let mut told = None;
             match event {
                 Event::Init => {
                     listed = AHashSet::new();
@@ -150,6 +152,7 @@ impl Follower {
                     let Some((place, seen)) = parsed("configmaps", object) else { return };
                     listed.insert(seen.version.uid);
                     if self.news(&place, seen.version.rv) {
+                        told = Some(seen.version);
                         self.world.configmap_applied(place, seen, &mut sources, &mut others);
                     }
                 }
@@ -158,6 +161,7 @@ impl Follower {
                 }
                 Event::Apply(object) => {
                     if let Some((place, seen)) = parsed("configmaps", object) {
+                        told = Some(seen.version);
                         self.world.configmap_applied(place, seen, &mut sources, &mut others);
                     }
                 }
@@ -169,9 +173,9 @@ impl Follower {
             }
             if !sources.is_empty() {
                 let fanout = Some(Arc::new(Fanout::start()));
-                self.wake(&sources, &Cause { fanout, urgent: true });
+                self.wake(&sources, &Cause { fanout, urgent: true, told: None });
             }
-            self.wake(&others, &Cause { fanout: None, urgent: true });
+            self.wake(&others, &Cause { urgent: true, told, ..Cause::default() });
         })
         .await;
     }
@@ -209,7 +213,7 @@ impl Follower {
                     }
                 }
             }
-            self.wake(&woken, &Cause { fanout: None, urgent: true });
+            self.wake(&woken, &Cause { urgent: true, ..Cause::default() });
         })
         .await;
     }

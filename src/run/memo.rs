@@ -38,12 +38,19 @@ pub struct Memo {
     pub recheck_at: Option<Instant>,
     /// Since when a copy without a sync has been waiting to be swept.
     pub sweep_since: Option<Instant>,
-    /// When the copy was last repaired.
-    pub repairs: VecDeque<Instant>,
-    /// How often repairs had to be held back.
-    pub held_back: u32,
-    /// Until when repairs are held back, and for whom.
-    pub contested: Option<(Instant, String)>,
+    /// How the copy was repaired lately; mostly not at all.
+    pub repairs: Option<Box<Repairs>>,
+}
+
+/// Repairs of a copy.
+#[derive(Debug, Default)]
+pub struct Repairs {
+    /// When the last ones were.
+    at: VecDeque<Instant>,
+    /// How often they had to be held back.
+    held_back: u32,
+    /// Until when they are held back, and for whom.
+    contested: Option<(Instant, String)>,
 }
 
 impl Memo {
@@ -61,7 +68,16 @@ impl Memo {
         self.copy.take_if(|(_, seen)| seen.version.rv <= told);
         // While nothing stands there, that we removed it is still worth knowing: it need not be looked for.
         self.gone.take_if(|(place, uid)| world.configmap(place).is_some_and(|seen| seen.version.uid != *uid));
-        self.repairs.retain(|at| at.elapsed() < CONTESTED_WITHIN);
+        if let Some(repairs) = &mut self.repairs {
+            repairs.at.retain(|at| at.elapsed() < CONTESTED_WITHIN);
+        }
+    }
+
+    /// A stream tells of this version. Whether that is no news, since an answer to a write of ours has told it already:
+    /// then the answer need not be remembered any longer.
+    pub fn is_echo(&mut self, told: Version) -> bool {
+        let echo = self.sync.take_if(|sync| sync.version == told).is_some();
+        self.copy.take_if(|(_, seen)| seen.version == told).is_some() || echo
     }
 
     /// The sync is gone: nothing that was known of it counts any more.
@@ -76,8 +92,7 @@ impl Memo {
             && self.gone.is_none()
             && self.verified.is_none()
             && self.failures == 0
-            && self.repairs.is_empty()
-            && self.contested.is_none()
+            && self.repairs.as_ref().is_none_or(|repairs| repairs.at.is_empty() && repairs.contested.is_none())
             && self.missing_since.is_none()
             && self.sweep_since.is_none()
     }
@@ -85,14 +100,15 @@ impl Memo {
     /// A copy was repaired. When that happens too often, repairs are held back for a while, longer each time.
     pub fn repaired(&mut self, manager: Option<&str>) {
         let now = Instant::now();
-        self.repairs.push_back(now);
-        self.repairs.retain(|at| at.elapsed() < CONTESTED_WITHIN);
-        if self.repairs.len() >= CONTESTED_AFTER {
-            let wait = crate::core::backoff::contested(self.held_back);
-            self.held_back += 1;
-            self.contested = Some((now + wait, manager.unwrap_or("somebody").to_owned()));
-        } else if self.repairs.len() == 1 {
-            self.held_back = 0;
+        let repairs = self.repairs.get_or_insert_default();
+        repairs.at.push_back(now);
+        repairs.at.retain(|at| at.elapsed() < CONTESTED_WITHIN);
+        if repairs.at.len() >= CONTESTED_AFTER {
+            let wait = crate::core::backoff::contested(repairs.held_back);
+            repairs.held_back += 1;
+            repairs.contested = Some((now + wait, manager.unwrap_or("somebody").to_owned()));
+        } else if repairs.at.len() == 1 {
+            repairs.held_back = 0;
         }
     }
 
@@ -103,7 +119,7 @@ impl Memo {
 
     /// For how long repairs are held back, and for whom.
     pub fn held_back(&self) -> Option<(Duration, &str)> {
-        let (until, manager) = self.contested.as_ref()?;
+        let (until, manager) = self.repairs.as_ref()?.contested.as_ref()?;
         let left = until.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some((left, manager.as_str()))
     }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::fanout::Fanout;
 use super::memo::Memo;
-use crate::core::records::Place;
+use crate::core::records::{Place, Version};
 use crate::core::shard::{SHARDS, Shard, Uid};
 use crate::io::instruments as i;
 
@@ -48,6 +48,8 @@ pub struct Cause {
     /// Whether it ends a wait after a failure: what the key waits for may have come. (A status that came back is no
     /// such reason.)
     pub urgent: bool,
+    /// The version that a stream told, if that is why.
+    pub told: Option<Version>,
 }
 
 /// What became of a key's work.
@@ -266,7 +268,15 @@ impl State {
         if item.fanout.is_none() {
             item.fanout.clone_from(&cause.fanout);
         }
+        let echo = item.memo.as_mut().zip(cause.told).is_some_and(|(memo, told)| memo.is_echo(told));
+        let forgettable = item.memo.as_ref().is_some_and(|memo| memo.is_empty());
         match item.place {
+            // It was looked at with the answer that told the same.
+            Where::Waiting(Lane::Paperwork) if echo => false,
+            Where::Idle if echo && forgettable => {
+                self.items.remove(&uid);
+                false
+            }
             Where::Waiting(Lane::Data) => false,
             Where::AtWork { urgent, .. } => {
                 item.place = Where::AtWork { again: true, urgent: urgent || cause.urgent };
@@ -432,7 +442,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::testing::{place, uid};
+    use crate::core::testing::{place, seen, uid, version};
 
     fn open_queue() -> Queue {
         let queue = Queue::default();
@@ -440,8 +450,16 @@ mod tests {
         queue
     }
 
+    impl Queue {
+        /// Keys in the lane for data, and keys in all.
+        fn counts(&self) -> (usize, usize) {
+            let state = self.lock();
+            (state.data, state.items.len())
+        }
+    }
+
     fn push(queue: &Queue, number: u64, source: &str) {
-        queue.push(uid(number), Some(place(source)), &Cause { fanout: None, urgent: true });
+        queue.push(uid(number), Some(place(source)), &Cause { urgent: true, ..Cause::default() });
     }
 
     /// The next key, if there is one now.
@@ -451,6 +469,25 @@ mod tests {
 
     fn done(queue: &Queue, job: Job, outcome: Outcome) {
         queue.done(job.uid, job.memo, outcome, None, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_answer_told_is_no_news_when_a_stream_tells_it() {
+        let queue = open_queue();
+        let told =
+            |rv| queue.push(uid(1), Some(place("a/x")), &Cause { told: Some(version(7, rv)), ..Cause::default() });
+        for (outcome, left) in [(Outcome::Paperwork, 1), (Outcome::Rest(None), 0)] {
+            let written = |rv| Memo { copy: Some((place("b/x"), Arc::new(seen(7, rv)))), ..Memo::default() };
+            push(&queue, 1, "a/x");
+            let job = pop(&queue).await.unwrap();
+            queue.done(job.uid, written(30), outcome, None, None);
+            told(30);
+            assert_eq!(queue.counts(), (0, left), "it is not looked at again");
+            told(31);
+            let job = pop(&queue).await.expect("somebody else has written");
+            assert!(job.memo.is_empty());
+            queue.done(job.uid, job.memo, Outcome::Rest(None), None, None);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -387,7 +387,7 @@ async fn serve_tenures(
                 for uids in follower.world.uids().chunks(1_000) {
                     let of_these = uids.iter().copied().filter(|uid: &Uid| opened.contains(&Shard::of(*uid)));
                     let at_work: Vec<Uid> = of_these.filter(|uid| !is_at_rest(&follower.world, *uid)).collect();
-                    follower.wake(&at_work, &Cause { fanout: None, urgent: true });
+                    follower.wake(&at_work, &Cause { urgent: true, ..Cause::default() });
                     tokio::task::yield_now().await;
                 }
             }
