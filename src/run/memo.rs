@@ -73,11 +73,13 @@ impl Memo {
         }
     }
 
-    /// A stream tells of this version. Whether that is no news, since an answer to a write of ours has told it already:
-    /// then the answer need not be remembered any longer.
+    /// A stream tells of this version. Whether that is no news, since an answer to a write of ours has told it already, or
+    /// a later one: an answer that the stream has caught up with need not be remembered any longer.
     pub fn is_echo(&mut self, told: Version) -> bool {
-        let echo = self.sync.take_if(|sync| sync.version == told).is_some();
-        self.copy.take_if(|(_, seen)| seen.version == told).is_some() || echo
+        let known = [self.sync.as_ref().map(|sync| sync.version), self.copy.as_ref().map(|(_, seen)| seen.version)];
+        self.sync.take_if(|sync| sync.version == told);
+        self.copy.take_if(|(_, seen)| seen.version == told);
+        known.iter().flatten().any(|known| known.uid == told.uid && known.rv >= told.rv)
     }
 
     /// The sync is gone: nothing that was known of it counts any more.
