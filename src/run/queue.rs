@@ -26,7 +26,7 @@ const DATA_FLOWS: Duration = Duration::from_millis(250);
 /// While copies flow, paperwork starts that far apart: one replica's, or in turn that of several.
 const PAPERWORK_PACE: Duration = Duration::from_millis(100);
 /// Paperwork that has waited for this long gets one turn in so many.
-const PAPERWORK_PATIENCE: Duration = Duration::from_secs(10);
+const PAPERWORK_PATIENCE: Duration = Duration::from_secs(30);
 const PAPERWORK_TURNS: u8 = 8;
 
 /// What failed while something urgent happened to it is tried again after this time.

@@ -18,8 +18,6 @@ use super::set::HOME;
 
 /// How often it asks.
 const EVERY: Duration = Duration::from_millis(25);
-/// Kubernetes keeps one of this name in each namespace.
-const CONFIG_MAP: &str = "kube-root-ca.crt";
 const NAME: &str = "bystander";
 
 /// It asks until it is dropped.
@@ -29,7 +27,7 @@ pub(super) struct Bystander {
 }
 
 impl Bystander {
-    /// Makes its account, and has it ask. The namespace of sources has to be there.
+    /// Makes its account and its ConfigMap, and has it ask. The namespace of sources has to be there.
     pub(super) async fn start(cluster: &Cluster, admin: &Client) -> anyhow::Result<Self> {
         let account = json!({"metadata": {"name": NAME, "namespace": HOME}});
         let binding = json!({
@@ -37,6 +35,10 @@ impl Bystander {
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
             "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": HOME}],
         });
+        let config_map = json!({"metadata": {"name": NAME, "namespace": HOME}});
+        Api::<ConfigMap>::namespaced(admin.clone(), HOME)
+            .create(&PostParams::default(), &serde_json::from_value(config_map)?)
+            .await?;
         let (account, binding) = (serde_json::from_value(account)?, serde_json::from_value(binding)?);
         Api::<ServiceAccount>::namespaced(admin.clone(), HOME).create(&PostParams::default(), &account).await?;
         Api::<RoleBinding>::namespaced(admin.clone(), HOME).create(&PostParams::default(), &binding).await?;
@@ -44,7 +46,7 @@ impl Bystander {
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         let api = Api::<ConfigMap>::namespaced(Client::try_from(config)?, HOME);
         let deadline = Instant::now() + Duration::from_secs(30);
-        while let Err(error) = api.get_metadata(CONFIG_MAP).await {
+        while let Err(error) = api.get_metadata(NAME).await {
             if Instant::now() > deadline {
                 return Err(error).context("a bystander cannot read what it is there for");
             }
@@ -56,7 +58,7 @@ impl Bystander {
             async move {
                 loop {
                     let begun = Instant::now();
-                    if api.get_metadata(CONFIG_MAP).await.is_ok() {
+                    if api.get_metadata(NAME).await.is_ok() {
                         asked.lock().unwrap_or_else(PoisonError::into_inner).push((begun, begun.elapsed()));
                     }
                     tokio::time::sleep(EVERY).await;
