@@ -39,7 +39,7 @@ impl Clock {
     }
 }
 
-/// What the wall clock shows. Nothing is decided by it.
+/// What the wall clock shows. No lease is judged by it.
 pub fn wall() -> Timestamp {
     WALL.get().unwrap_or_else(Timestamp::now)
 }

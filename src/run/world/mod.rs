@@ -393,7 +393,6 @@ impl World {
 fn take_out<K: Eq + std::hash::Hash>(map: &Map<K, Uids>, key: &K, uid: Uid) {
     if let Some(mut uids) = map.get_mut(key) {
         uids.retain(|other| *other != uid);
-        uids.shrink_to_fit();
     }
     map.remove_if(key, |_, uids| uids.is_empty());
 }

@@ -50,14 +50,11 @@ macro_rules! found_by {
 found_by!(ByUid, Uid, |sync| &sync.version.uid);
 found_by!(ByName, Place, |sync| &sync.key);
 
-/// Puts it in, and takes out what was found in the same way.
-fn put<T: Eq + Hash>(set: &Set<T>, it: T) -> Option<T> {
+/// Puts it in, in the place of what was found in the same way.
+fn put<T: Eq + Hash>(set: &Set<T>, it: T) {
     match set.entry(it) {
-        Entry::Occupied(entry) => Some(entry.replace_entry(()).0),
-        Entry::Vacant(entry) => {
-            entry.insert(());
-            None
-        }
+        Entry::Occupied(entry) => drop(entry.replace_entry(())),
+        Entry::Vacant(entry) => drop(entry.insert(())),
     }
 }
 
