@@ -56,14 +56,8 @@ pub struct Repairs {
 impl Memo {
     /// Drops what the streams have told by now, and what they have overtaken.
     pub fn catch_up(&mut self, world: &World, uid: Uid) {
-        // Taking off the last finalizer leaves the version as it was: only the end of the sync is news then.
         let told = world.sync(uid);
-        self.sync.take_if(|sync| {
-            told.as_ref().is_none_or(|told| {
-                told.version.rv > sync.version.rv
-                    || (told.version.rv == sync.version.rv && told.finalizer == sync.finalizer)
-            })
-        });
+        self.sync.take_if(|sync| told.as_ref().is_none_or(|told| is_told(sync, told.version)));
         let told = world.configmaps_rv();
         self.copy.take_if(|(_, seen)| seen.version.rv <= told);
         // While nothing stands there, that we removed it is still worth knowing: it need not be looked for.
@@ -73,13 +67,13 @@ impl Memo {
         }
     }
 
-    /// A stream tells of this version. Whether that is no news, since an answer to a write of ours has told it already, or
-    /// a later one: an answer that the stream has caught up with need not be remembered any longer.
-    pub fn is_echo(&mut self, told: Version) -> bool {
+    /// A stream tells this version: drops the answer that told the same or less. Returns whether it is news, and not what
+    /// an answer to a write of ours told before, or has overtaken.
+    pub fn hear(&mut self, told: Version) -> bool {
         let known = [self.sync.as_ref().map(|sync| sync.version), self.copy.as_ref().map(|(_, seen)| seen.version)];
-        self.sync.take_if(|sync| sync.version == told);
-        self.copy.take_if(|(_, seen)| seen.version == told);
-        known.iter().flatten().any(|known| known.uid == told.uid && known.rv >= told.rv)
+        self.sync.take_if(|sync| sync.version.uid == told.uid && is_told(sync, told));
+        self.copy.take_if(|(_, seen)| seen.version.uid == told.uid && seen.version.rv <= told.rv);
+        !known.iter().flatten().any(|known| known.uid == told.uid && known.rv >= told.rv)
     }
 
     /// The sync is gone: nothing that was known of it counts any more.
@@ -124,5 +118,48 @@ impl Memo {
         let (until, manager) = self.repairs.as_ref()?.contested.as_ref()?;
         let left = until.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some((left, manager.as_str()))
+    }
+}
+
+/// Whether a stream that has told this version of a sync has told what the answer did. The answer that took the last
+/// finalizer off a sync has the version from before it: only the end of the sync tells that.
+fn is_told(answer: &Sync, told: Version) -> bool {
+    let ends = answer.deleting && !answer.finalizer;
+    told.rv > answer.version.rv || (told.rv == answer.version.rv && !ends)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::{place, seen, sync, version};
+
+    fn remembering(deleting: bool, finalizer: bool) -> Memo {
+        let answer = Sync { deleting, finalizer, version: version(1, 30), ..sync("a/x", 1, "a/s", "b/c") };
+        Memo { sync: Some(Arc::new(answer)), ..Memo::default() }
+    }
+
+    #[test]
+    fn an_answer_is_forgotten_when_a_stream_tells_the_same_or_more() {
+        for (told, news, left) in [(29, false, true), (30, false, false), (31, true, false)] {
+            let mut memo = remembering(false, true);
+            assert_eq!((memo.hear(version(1, told)), memo.sync.is_some()), (news, left), "{told}");
+            let mut memo = Memo { copy: Some((place("b/c"), Arc::new(seen(7, 30)))), ..Memo::default() };
+            assert_eq!((memo.hear(version(7, told)), memo.copy.is_some()), (news, left), "{told}");
+            let mut memo = remembering(false, true);
+            assert!(memo.hear(version(2, told)) && memo.sync.is_some(), "somebody else's version");
+        }
+    }
+
+    #[test]
+    fn that_the_last_finalizer_went_is_told_by_the_end_of_the_sync_alone() {
+        let mut memo = remembering(true, false);
+        assert!(!memo.hear(version(1, 30)), "it is as it was before the answer");
+        assert!(memo.sync.is_some(), "the finalizer would come back");
+        assert!(memo.hear(version(1, 31)), "another finalizer went");
+        assert!(memo.sync.is_none());
+        let world = World::default();
+        let mut memo = remembering(true, false);
+        memo.catch_up(&world, memo.sync.as_ref().unwrap().uid());
+        assert!(memo.sync.is_none(), "the sync has gone");
     }
 }

@@ -272,7 +272,7 @@ impl State {
         if item.fanout.is_none() {
             item.fanout.clone_from(&cause.fanout);
         }
-        let echo = item.memo.as_mut().zip(cause.told).is_some_and(|(memo, told)| memo.is_echo(told));
+        let echo = item.memo.as_mut().zip(cause.told).is_some_and(|(memo, told)| !memo.hear(told));
         let forgettable = item.memo.as_ref().is_some_and(|memo| memo.is_empty());
         match item.place {
             // It was looked at with the answer that told the same.
@@ -385,7 +385,7 @@ impl State {
             _ => (false, false),
         };
         for (told, its_urgent) in self.heard.remove(&uid).unwrap_or_default() {
-            if !memo.is_echo(told) {
+            if memo.hear(told) {
                 (again, urgent) = (true, urgent || its_urgent);
             }
         }

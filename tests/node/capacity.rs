@@ -183,7 +183,7 @@ async fn values(client: &Client, metric: &str) -> Vec<f64> {
 #[tokio::test]
 async fn thousands_of_syncs_are_served_within_the_shipped_limit_of_memory() {
     let test = "thousands_of_syncs_are_served_within_the_shipped_limit_of_memory";
-    let syncs: usize = std::env::var("NODE_SYNCS").map_or(6_000, |text| text.parse().expect("NODE_SYNCS is a number"));
+    let syncs: usize = std::env::var("NODE_SYNCS").map_or(3_000, |text| text.parse().expect("NODE_SYNCS is a number"));
     let Some(installed) = Installed::alone(test).await else { return };
     installed.pods.until(SHIPPED).await;
     until_even(&installed, SHIPPED).await;

@@ -2,7 +2,8 @@
 //! pass. Everything that chance decides follows from the seed.
 //!
 //! Time passes in windows. What was due in a window is done at its beginning; then each replica runs through it, alone.
-//! No message is faster than a window, so that nothing which a replica does in it could have reached another.
+//! No message is faster than a window, so that nothing which a replica does in it could have reached another. While
+//! nothing is on its way the windows are longer, and so are the messages that are sent in them.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ use crate::wire::{self, Lines, Reply, Sent};
 
 /// A window.
 pub const WINDOW: Duration = Duration::from_millis(5);
+/// While nothing is under way, as many windows are passed at once: no more than a usual message takes.
+const QUIET: u128 = 5;
 /// How often the server tells a silent watch how far it is.
 const BOOKMARK: Duration = Duration::from_secs(60);
 /// How often the namespace controller looks.
@@ -164,7 +167,7 @@ impl Sim {
     pub fn run_for(&mut self, time: Duration) {
         let until = self.now + time;
         while self.now < until {
-            self.window();
+            self.window(until);
         }
     }
 
@@ -180,10 +183,13 @@ impl Sim {
         Some(self.now - begun)
     }
 
-    fn window(&mut self) {
+    /// The next window. What is sent in it arrives after its end.
+    fn window(&mut self, until: Duration) {
         self.server.now = self.now;
         clock::set_wall(self.server.wall());
-        let next = self.now + WINDOW;
+        let due = self.agenda.first_key_value().map_or(until, |((when, _), _)| until.min(*when));
+        let windows = (due.saturating_sub(self.now).as_micros() / WINDOW.as_micros()).clamp(1, QUIET);
+        let next = self.now + WINDOW * u32::try_from(windows).unwrap();
         while let Some(entry) = self.agenda.first_entry().filter(|entry| entry.key().0 < next) {
             let item = entry.remove();
             self.perform(item);

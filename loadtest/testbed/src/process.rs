@@ -23,7 +23,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, kill_process_group};
+use rustix::process::{Pid, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 /// Marks every process that belongs to us, in its environment.
 const OWNER: &str = "TESTBED_OWNER";
@@ -232,7 +232,8 @@ impl Child {
         &self.name
     }
 
-    /// Sends a signal to the child and to whatever it started; nothing happens when it has ended.
+    /// Sends a signal to the child and to whatever it started; nothing happens when it has ended. After
+    /// [`Signal::Stop`] every thread of the child stands: on busy cores one may run on for a while, and answer.
     ///
     /// # Errors
     /// When the system refuses, which it does not for children of one's own.
@@ -242,7 +243,12 @@ impl Child {
             return Ok(());
         }
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(kill_process_group(pid, signal.into())?)
+        kill_process_group(pid, signal.into())?;
+        if signal == Signal::Stop {
+            let stands = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            waitid(WaitId::Pid(pid), stands)?;
+        }
+        Ok(())
     }
 
     /// Ends it at once and waits until it is gone, so that its ports are free again.

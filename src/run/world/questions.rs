@@ -15,11 +15,6 @@ impl World {
         self.syncs.get(uid)
     }
 
-    /// The sync that goes by this name.
-    pub fn sync_named(&self, key: &Place) -> Option<Arc<Sync>> {
-        self.syncs.named(key)
-    }
-
     /// How many syncs there are.
     pub fn len(&self) -> usize {
         self.syncs.len()

@@ -123,7 +123,7 @@ fn a_list_without_them_ends_syncs_that_the_stream_left_out() {
     let again = Sync { version: version(9, 40), ..sync("n/b", 9, "src/x", "two/x") };
     apply(&world, again);
     assert!(world.sync(uid(2)).is_none(), "one name, one sync");
-    assert_eq!(world.sync_named(&place("n/b")).map(|sync| sync.uid()), Some(uid(9)));
+    assert_eq!(world.syncs.named(&place("n/b")).map(|sync| sync.uid()), Some(uid(9)));
 }
 
 #[test]
