@@ -273,7 +273,7 @@ impl Model {
         let space = state.spaces.get(&spec.destination.namespace);
         let seen = copy.map(|map| &map.read.seen);
         let (verdict, text) = state.said.get(&sync.uid()).expect("nothing was said");
-        assert_eq!(text.observed_generation, Some(sync.generation));
+        assert_eq!(text.observed_generation, Some(sync.generation.into()));
         assert_eq!(text.digest(), sync.status.digest);
         let wants = |other: &&Rc<Sync>| !other.deleting && other.destination() == Some(&spec.destination);
         match verdict {

@@ -15,6 +15,14 @@ pub type Name = arcstr::ArcStr;
 /// Seconds since 1970, until 2106.
 pub type Seconds = u32;
 
+/// A metadata.generation, or an observedGeneration; 0 where there is none.
+pub fn generation(number: Option<i64>) -> u32 {
+    number.and_then(|number| number.try_into().ok()).unwrap_or(0)
+}
+
+/// A record, shared by all who look at it: a pointer and one counter.
+pub type Shared<T> = triomphe::Arc<T>;
+
 /// Where a namespaced object stands.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
@@ -59,8 +67,8 @@ pub struct Sync {
     pub key: Place,
     /// metadata.uid and metadata.resourceVersion.
     pub version: Version,
-    /// metadata.generation.
-    pub generation: i64,
+    /// metadata.generation: a change of the spec adds one.
+    pub generation: u32,
     /// metadata.creationTimestamp.
     pub created: Seconds,
     /// Whether it has a deletionTimestamp.
@@ -84,6 +92,11 @@ impl Sync {
     /// Where the copy is to stand; `None` while the spec makes no sense.
     pub fn destination(&self) -> Option<&Place> {
         self.spec.as_ref().ok().map(|spec| &spec.destination)
+    }
+
+    /// Whether its status tells of the spec as it is now.
+    pub fn is_observed(&self) -> bool {
+        self.status.observed_generation == self.generation
     }
 
     /// Whether the copy outlives the sync.
@@ -133,8 +146,8 @@ pub struct Unusable {
 /// What a sync's status said when it was last seen.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Told {
-    /// status.observedGeneration.
-    pub observed_generation: Option<i64>,
+    /// status.observedGeneration; 0 where it does not say.
+    pub observed_generation: u32,
     /// status.source.
     pub source: Option<Version>,
     /// status.copy.
@@ -153,7 +166,8 @@ pub struct Told {
     pub digest: u64,
 }
 
-/// What is kept of a condition: enough to know when it turned.
+/// What is kept of a condition: enough to know when it turned. Packed, since there are four for each sync.
+#[repr(Rust, packed)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConditionTold {
     /// Whether its status was `True`.

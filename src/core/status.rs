@@ -6,7 +6,7 @@ use std::hash::Hash;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use super::records::{ConditionTold, Place, Seconds, Sync, Version};
+use super::records::{Place, Seconds, Sync, Version};
 use crate::api::configmapsync::{ConfigMapSyncStatus, ObjectVersion};
 
 /// The condition types that we write, in the order in which they stand in a status.
@@ -168,7 +168,7 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
         source_exists,
         destination_exists,
         retry_count: 0,
-        observed_generation: Some(sync.generation),
+        observed_generation: Some(sync.generation.into()),
         source: told.source,
         copy: told.copy,
         conditions: [None, None, None, None],
@@ -262,7 +262,7 @@ pub fn object(text: &Text<'_>, sync: &Sync, now: Seconds) -> ConfigMapSyncStatus
         CONDITIONS.iter().zip(&text.conditions).zip(&told.conditions).filter_map(|((kind, now_is), was)| {
             let now_is = now_is.as_ref()?;
             let since = match was {
-                Some(ConditionTold { is_true, since }) if *is_true == (now_is.status == "True") => *since,
+                Some(was) if was.is_true == (now_is.status == "True") => was.since,
                 _ => now,
             };
             Some(Condition {
@@ -291,7 +291,7 @@ pub fn object(text: &Text<'_>, sync: &Sync, now: Seconds) -> ConfigMapSyncStatus
 
 #[cfg(test)]
 mod tests {
-    use super::super::records::Others;
+    use super::super::records::{ConditionTold, Others};
     use super::super::testing::*;
     use super::*;
 

@@ -1,6 +1,6 @@
 //! Records for unit tests.
 
-use super::records::{Mark, Place, Seen, Spec, Sync, Told, Version};
+use super::records::{Mark, Place, Seen, Spec, Sync, Told, Version, generation};
 use super::shard::Uid;
 use super::status::Text;
 
@@ -57,7 +57,7 @@ pub(crate) fn mark(sync: &str, number: Option<u64>, at: Option<u64>) -> Mark {
 /// What a status that says `text` is kept as.
 pub(crate) fn told(text: &Text<'_>) -> Told {
     Told {
-        observed_generation: text.observed_generation,
+        observed_generation: generation(text.observed_generation),
         source: text.source,
         copy: text.copy,
         source_exists: text.source_exists,

@@ -13,7 +13,9 @@ use serde::{Deserialize, Deserializer};
 
 use crate::api::names;
 use crate::core::lenient::{Field, Listed, Misfit, Shaped};
-use crate::core::records::{ConditionTold, Mark, Namespace, Others, Place, Seconds, Seen, Sync, Told, Version};
+use crate::core::records::{
+    ConditionTold, Mark, Namespace, Others, Place, Seconds, Seen, Sync, Told, Version, generation,
+};
 use crate::core::shard::Uid;
 use crate::core::spec::RawSpec;
 use crate::core::status::{CONDITIONS, ConditionText, Text};
@@ -277,7 +279,7 @@ impl FromRaw for Sync {
         Self {
             key: Place::new(&*metadata.namespace, &*metadata.name),
             version,
-            generation: metadata.generation,
+            generation: generation(Some(metadata.generation)),
             created: time(&metadata.creation_timestamp).and_then(seconds).unwrap_or(0),
             deleting: metadata.deletion_timestamp.is_some(),
             finalizer: ours,
@@ -406,7 +408,7 @@ fn told(status: Shaped<RawStatus<'_>>) -> Result<(Told, Vec<Condition>), Misfit>
         last => Some(seconds(time(&last)?)?),
     };
     let told = Told {
-        observed_generation: text.observed_generation,
+        observed_generation: generation(text.observed_generation),
         source: text.source,
         copy: text.copy,
         source_exists: text.source_exists,
@@ -441,7 +443,7 @@ mod tests {
         ] {
             let sync = sync(json!({"metadata": metadata, "spec": spec, "status": status}));
             assert!(sync.spec.is_err());
-            assert_eq!((sync.status.copy, sync.status.observed_generation), (None, None));
+            assert_eq!((sync.status.copy, sync.status.observed_generation), (None, 0));
             assert!(sync.finalizer);
             assert_eq!(sync.others.map(|others| others.finalizers), Some(vec!["x/y".to_owned()]));
             assert_eq!((sync.version.rv, sync.created), (7, 1_737_628_245));

@@ -2,13 +2,12 @@
 //! and how often it failed. All of it may be lost at any moment, at the price of a read.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::world::World;
-use crate::core::records::{Place, Seen, Sync, Version};
+use crate::core::records::{Place, Seen, Shared, Sync, Version};
 use crate::core::shard::Uid;
 
 /// More repairs of a copy than this within [`CONTESTED_WITHIN`]: somebody else keeps changing it.
@@ -19,9 +18,9 @@ const CONTESTED_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct Memo {
     /// The sync, as an answer to a write of ours told it.
-    pub sync: Option<Arc<Sync>>,
+    pub sync: Option<Shared<Sync>>,
     /// The copy, as an answer to a write of ours told it, and where it stands.
-    pub copy: Option<(Place, Arc<Seen>)>,
+    pub copy: Option<(Place, Shared<Seen>)>,
     /// A copy that we removed, and where it stood, though the stream may still show it.
     pub gone: Option<(Place, Uid)>,
     /// The copy with the second version holds the content of the source with the first.
@@ -135,7 +134,7 @@ mod tests {
 
     fn remembering(deleting: bool, finalizer: bool) -> Memo {
         let answer = Sync { deleting, finalizer, version: version(1, 30), ..sync("a/x", 1, "a/s", "b/c") };
-        Memo { sync: Some(Arc::new(answer)), ..Memo::default() }
+        Memo { sync: Some(Shared::new(answer)), ..Memo::default() }
     }
 
     #[test]
@@ -143,7 +142,7 @@ mod tests {
         for (told, news, left) in [(29, false, true), (30, false, false), (31, true, false)] {
             let mut memo = remembering(false, true);
             assert_eq!((memo.hear(version(1, told)), memo.sync.is_some()), (news, left), "{told}");
-            let mut memo = Memo { copy: Some((place("b/c"), Arc::new(seen(7, 30)))), ..Memo::default() };
+            let mut memo = Memo { copy: Some((place("b/c"), Shared::new(seen(7, 30)))), ..Memo::default() };
             assert_eq!((memo.hear(version(7, told)), memo.copy.is_some()), (news, left), "{told}");
             let mut memo = remembering(false, true);
             assert!(memo.hear(version(2, told)) && memo.sync.is_some(), "somebody else's version");

@@ -455,6 +455,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::records::Shared;
     use crate::core::testing::{place, seen, uid, version};
 
     fn open_queue() -> Queue {
@@ -490,7 +491,7 @@ mod tests {
         let told =
             |rv| queue.push(uid(1), Some(place("a/x")), &Cause { told: Some(version(7, rv)), ..Cause::default() });
         for (outcome, left) in [(Outcome::Paperwork, 1), (Outcome::Rest(None), 0)] {
-            let written = |rv| Memo { copy: Some((place("b/x"), Arc::new(seen(7, rv)))), ..Memo::default() };
+            let written = |rv| Memo { copy: Some((place("b/x"), Shared::new(seen(7, rv)))), ..Memo::default() };
             push(&queue, 1, "a/x");
             let job = pop(&queue).await.unwrap();
             queue.done(job.uid, written(30), outcome, None, None);

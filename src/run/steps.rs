@@ -1,7 +1,5 @@
 //! Carrying out one step, and learning from the answer.
 
-use std::sync::Arc;
-
 use serde_json::{Map, Value};
 
 use super::sources::Found;
@@ -10,7 +8,7 @@ use super::work::{Refused, Work, now_seconds};
 use crate::core::content::{self, SourceContent, Target};
 use crate::core::facts::Home;
 use crate::core::plan::Step;
-use crate::core::records::{Place, Seen, Sync, Version};
+use crate::core::records::{Place, Seen, Shared, Sync, Version};
 use crate::core::status::{self, Stall, Text, Verdict};
 use crate::io::refusal::Refusal;
 use crate::io::writer::Removed;
@@ -96,7 +94,7 @@ impl Work<'_> {
         self.wrote(sync, place, &source, seen);
         let told = &sync.status;
         // What the status tells of was there, and was written from this very source or a newer one.
-        let told_of = told.observed_generation == Some(sync.generation) && told.destination_exists;
+        let told_of = sync.is_observed() && told.destination_exists;
         let was_there = if over.is_some() { was_ours } else { told_of };
         if was_there && told.source.is_some_and(|told| told.rv >= source.version.rv) {
             self.memo.repaired(manager.as_deref());
@@ -128,7 +126,7 @@ impl Work<'_> {
         self.memo.verified = Some((source.version, seen.version));
         self.memo.gone = None;
         self.memo.conflicts = 0;
-        self.memo.copy = Some((place.clone(), Arc::new(seen)));
+        self.memo.copy = Some((place.clone(), Shared::new(seen)));
         self.local.forget_copy(place);
         self.local.carried = None;
     }
@@ -146,14 +144,14 @@ impl Work<'_> {
                 }
                 Removed::Held(seen) => {
                     self.local.forget_copy(&place);
-                    self.memo.copy = Some((place, Arc::new(*seen)));
+                    self.memo.copy = Some((place, Shared::new(*seen)));
                 }
             },
             Step::Unmark(place) => {
                 let Some(mut read) = self.local.take_copy(&place) else { return Ok(()) };
                 let body = serde_json::to_vec(&content::unmarked(read.object.clone())).unwrap_or_default();
                 read.read.seen = self.tools.writer.replace_copy(self.shard, &place, body).await?;
-                self.memo.copy = Some((place.clone(), Arc::new(read.read.seen.clone())));
+                self.memo.copy = Some((place.clone(), Shared::new(read.read.seen.clone())));
                 self.local.put_copy(place, Some(read));
             }
             Step::ReadCopy(place) => {
@@ -168,8 +166,8 @@ impl Work<'_> {
     async fn finalizer(&mut self, view: &View, present: bool) -> Result<(), Refusal> {
         let answered = self.tools.writer.finalizer(self.shard, &view.sync, present).await?;
         self.memo.sync = match answered {
-            Some(sync) => Some(Arc::new(sync)),
-            None => Some(Arc::new(Sync { finalizer: false, ..(*view.sync).clone() })),
+            Some(sync) => Some(Shared::new(sync)),
+            None => Some(Shared::new(Sync { finalizer: false, ..(*view.sync).clone() })),
         };
         Ok(())
     }
@@ -177,7 +175,7 @@ impl Work<'_> {
     async fn report(&mut self, sync: &Sync, verdict: &Verdict, text: &Text<'_>) -> Result<(), Refusal> {
         let object = status::object(text, sync, now_seconds());
         let answered = self.tools.writer.status(self.shard, sync, &object).await?;
-        self.memo.sync = Some(Arc::new(answered));
+        self.memo.sync = Some(Shared::new(answered));
         self.memo.conflicts = 0;
         if restores(sync, verdict) {
             self.memo.repaired(None);
@@ -206,7 +204,7 @@ impl Work<'_> {
 pub(super) fn restores(sync: &Sync, verdict: &Verdict) -> bool {
     let told = &sync.status;
     matches!(verdict, Verdict::InOrder { source, copy } if told.source == Some(*source) && told.copy == Some(*copy))
-        && told.observed_generation == Some(sync.generation)
+        && sync.is_observed()
         && told.retry_count == 0
 }
 

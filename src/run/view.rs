@@ -1,6 +1,5 @@
 //! The facts for a decision: what the streams told, what our own answers told since, and what was read for it just now.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -12,7 +11,7 @@ use super::world::{Leftover, SourceWord, World};
 use crate::core::backoff;
 use crate::core::facts::{Facts, Home, Source, Spot, Standing};
 use crate::core::plan::{self, Step};
-use crate::core::records::{Name, Place, Seen, Sync};
+use crate::core::records::{Name, Place, Seen, Shared, Sync};
 use crate::core::shard::Uid;
 use crate::io::reader::CopyRead;
 
@@ -72,7 +71,7 @@ impl Local {
 /// A snapshot of what is known about one sync, which [`Facts`] borrow from.
 pub struct View {
     /// The sync, by its newest version known.
-    pub sync: Arc<Sync>,
+    pub sync: Shared<Sync>,
     /// What the stream knows of its source.
     pub word: SourceWord,
     destination: Option<Corner>,
@@ -84,7 +83,7 @@ pub struct View {
 struct Corner {
     place: Place,
     home: Home,
-    seen: Option<Arc<Seen>>,
+    seen: Option<Shared<Seen>>,
     gone: bool,
     wanted_by_another: bool,
 }
@@ -177,7 +176,7 @@ impl View {
             _ => {}
         }
         let told = &self.sync.status;
-        let of_this_spec = told.observed_generation == Some(self.sync.generation);
+        let of_this_spec = self.sync.is_observed();
         match self.word {
             SourceWord::Version(rv) => Source::Seen(rv),
             SourceWord::Gone => Source::Unknown,

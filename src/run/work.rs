@@ -15,7 +15,7 @@ use super::world::{Leftover, World};
 use crate::core::backoff::{self, Failure};
 use crate::core::facts::Home;
 use crate::core::plan::{self, Step};
-use crate::core::records::{Place, Seconds, Sync};
+use crate::core::records::{Place, Seconds, Shared, Sync};
 use crate::core::shard::{Shard, Uid};
 use crate::core::status::{self, Failed, Verdict};
 use crate::io::chance;
@@ -249,7 +249,7 @@ impl Work<'_> {
             if text.digest() != sync.status.digest {
                 let object = status::object(&text, sync, now_seconds());
                 if let Ok(answered) = self.tools.writer.status(self.shard, sync, &object).await {
-                    self.memo.sync = Some(Arc::new(answered));
+                    self.memo.sync = Some(Shared::new(answered));
                 }
             }
         }

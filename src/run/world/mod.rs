@@ -6,7 +6,6 @@ mod syncs;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::{AHashSet, RandomState};
@@ -17,7 +16,7 @@ use self::syncs::Syncs;
 use super::departed::Departed;
 use super::names::Names;
 use super::passed::{GONE, Passed};
-use crate::core::records::{Name, Namespace, Place, Seen, Sync};
+use crate::core::records::{Name, Namespace, Place, Seen, Shared, Sync};
 use crate::core::shard::Uid;
 
 type Map<K, V> = DashMap<K, V, RandomState>;
@@ -36,7 +35,7 @@ pub struct World {
     /// From a namespace to the syncs that want their copy in it.
     homes: Map<Name, Uids>,
     /// ConfigMaps that are a source or a destination of some sync, or carry our marks.
-    configmaps: Map<Place, Arc<Seen>>,
+    configmaps: Map<Place, Shared<Seen>>,
     /// Every namespace.
     namespaces: Map<Name, Namespace>,
     /// Copies that stand where their sync does not want them, by the UID on their mark.
@@ -53,7 +52,7 @@ pub struct World {
 
 #[derive(Default)]
 struct Dependants {
-    uids: Vec<Uid>,
+    uids: Uids,
     /// Whether the stream has told, since the first of them came, whether the source is there.
     heard: bool,
 }
@@ -112,7 +111,7 @@ impl World {
             }
             _ => Change::Wanted,
         };
-        let sync = Arc::new(sync);
+        let sync = Shared::new(sync);
         if let Some(before) = before.filter(|_| !same_wish) {
             self.unindex(&before);
             self.strand(&before, false);
@@ -157,10 +156,10 @@ impl World {
         if source.uids.is_empty() {
             source.heard = self.configmaps.contains_key(&spec.source);
         }
-        source.uids.push(uid);
+        put_in(&mut source.uids, uid);
         drop(source);
-        self.destinations.entry(spec.destination.clone()).or_default().push(uid);
-        self.homes.entry(spec.destination.namespace.clone()).or_default().push(uid);
+        put_in(&mut self.destinations.entry(spec.destination.clone()).or_default(), uid);
+        put_in(&mut self.homes.entry(spec.destination.namespace.clone()).or_default(), uid);
         self.unstrand(uid, &spec.destination);
     }
 
@@ -180,7 +179,7 @@ impl World {
         take_out(&self.destinations, &spec.destination, uid);
         take_out(&self.homes, &spec.destination.namespace, uid);
         for place in [&spec.source, &spec.destination] {
-            let unmarked = |seen: &Arc<Seen>| seen.mark.as_ref().is_none_or(|mark| mark.uid.is_none());
+            let unmarked = |seen: &Shared<Seen>| seen.mark.as_ref().is_none_or(|mark| mark.uid.is_none());
             if !self.concerns_a_sync(place)
                 && let Some((_, seen)) = self.configmaps.remove_if(place, |_, seen| unmarked(seen))
             {
@@ -269,7 +268,7 @@ impl World {
         if let Some(mark) = &mut seen.mark {
             mark.sync = self.names.intern(&mark.sync);
         }
-        let before = self.configmaps.insert(place.clone(), Arc::new(seen));
+        let before = self.configmaps.insert(place.clone(), Shared::new(seen));
         if let Some(before) = &before
             && before.mark.as_ref().and_then(|mark| mark.uid) != marked
         {
@@ -305,7 +304,7 @@ impl World {
 
     /// A list of all ConfigMaps is complete: those that are not in it are gone, and there has been word of every source.
     pub fn configmaps_listed(&self, listed: &AHashSet<Uid>, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
-        let gone = |entry: &dashmap::mapref::multiple::RefMulti<'_, Place, Arc<Seen>>| {
+        let gone = |entry: &dashmap::mapref::multiple::RefMulti<'_, Place, Shared<Seen>>| {
             (!listed.contains(&entry.version.uid)).then(|| (entry.key().clone(), entry.version.rv))
         };
         let mut gone: Vec<(Place, u64)> = self.configmaps.iter().filter_map(|entry| gone(&entry)).collect();
@@ -388,6 +387,14 @@ impl World {
         woken.extend(leftovers.map(|entry| *entry.key()));
         woken[begin..].sort_unstable();
     }
+}
+
+/// A list grows by an eighth: one that doubles is half empty at times, and together they hold every sync.
+fn put_in(uids: &mut Uids, uid: Uid) {
+    if uids.len() == uids.capacity() {
+        uids.reserve_exact(uids.len() / 8 + 1);
+    }
+    uids.push(uid);
 }
 
 fn take_out<K: Eq + std::hash::Hash>(map: &Map<K, Uids>, key: &K, uid: Uid) {

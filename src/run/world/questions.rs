@@ -1,17 +1,16 @@
 //! What a replica's world is asked.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Leftover, SourceWord, World};
-use crate::core::records::{Namespace, Place, Seen, Sync};
+use crate::core::records::{Namespace, Place, Seen, Shared, Sync};
 use crate::core::shard::Uid;
 use crate::core::{cycle, ownership};
 use crate::run::passed::GONE;
 
 impl World {
     /// A sync.
-    pub fn sync(&self, uid: Uid) -> Option<Arc<Sync>> {
+    pub fn sync(&self, uid: Uid) -> Option<Shared<Sync>> {
         self.syncs.get(uid)
     }
 
@@ -55,7 +54,7 @@ impl World {
     }
 
     /// What stands at a place.
-    pub fn configmap(&self, place: &Place) -> Option<Arc<Seen>> {
+    pub fn configmap(&self, place: &Place) -> Option<Shared<Seen>> {
         self.configmaps.get(place).map(|entry| entry.value().clone())
     }
 
@@ -75,17 +74,17 @@ impl World {
     }
 
     /// The sync that owns a place as its destination, by what the stream showed there.
-    pub fn owner(&self, place: &Place) -> Option<Arc<Sync>> {
+    pub fn owner(&self, place: &Place) -> Option<Shared<Sync>> {
         self.owner_of(place, self.configmap(place).as_deref())
     }
 
     /// The sync that owns a place as its destination, by what stands there.
-    pub fn owner_of(&self, place: &Place, standing: Option<&Seen>) -> Option<Arc<Sync>> {
+    pub fn owner_of(&self, place: &Place, standing: Option<&Seen>) -> Option<Shared<Sync>> {
         let uids = self.destinations.get(place).map(|entry| entry.value().clone())?;
         if let [only] = uids[..] {
             return self.sync(only);
         }
-        let wanting: Vec<Arc<Sync>> = uids.into_iter().filter_map(|uid| self.sync(uid)).collect();
+        let wanting: Vec<Shared<Sync>> = uids.into_iter().filter_map(|uid| self.sync(uid)).collect();
         let mark = standing.and_then(|seen| seen.mark.as_ref());
         let owner = ownership::owner(wanting.iter().map(|sync| &**sync), mark)?.uid();
         wanting.into_iter().find(|sync| sync.uid() == owner)

@@ -3,13 +3,12 @@
 
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 
 use ahash::RandomState;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
-use crate::core::records::{Place, Sync};
+use crate::core::records::{Place, Shared, Sync};
 use crate::core::shard::Uid;
 
 /// A DashSet could not put a record in the place of its predecessor, which counts as the same.
@@ -23,7 +22,7 @@ pub(super) struct Syncs {
 
 macro_rules! found_by {
     ($name:ident, $key:ty, $of:expr) => {
-        struct $name(Arc<Sync>);
+        struct $name(Shared<Sync>);
 
         impl Borrow<$key> for $name {
             fn borrow(&self) -> &$key {
@@ -59,11 +58,11 @@ fn put<T: Eq + Hash>(set: &Set<T>, it: T) {
 }
 
 impl Syncs {
-    pub(super) fn get(&self, uid: Uid) -> Option<Arc<Sync>> {
+    pub(super) fn get(&self, uid: Uid) -> Option<Shared<Sync>> {
         self.by_uid.get(&uid).map(|entry| entry.key().0.clone())
     }
 
-    pub(super) fn named(&self, name: &Place) -> Option<Arc<Sync>> {
+    pub(super) fn named(&self, name: &Place) -> Option<Shared<Sync>> {
         self.by_name.get(name).map(|entry| entry.key().0.clone())
     }
 
@@ -71,12 +70,12 @@ impl Syncs {
         self.by_uid.contains_key(&uid)
     }
 
-    pub(super) fn put(&self, sync: &Arc<Sync>) {
+    pub(super) fn put(&self, sync: &Shared<Sync>) {
         put(&self.by_uid, ByUid(sync.clone()));
         put(&self.by_name, ByName(sync.clone()));
     }
 
-    pub(super) fn remove(&self, uid: Uid) -> Option<Arc<Sync>> {
+    pub(super) fn remove(&self, uid: Uid) -> Option<Shared<Sync>> {
         let (ByUid(sync), ()) = self.by_uid.remove(&uid)?;
         self.by_name.remove_if(&sync.key, |ByName(named), ()| named.uid() == uid);
         Some(sync)
