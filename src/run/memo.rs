@@ -22,9 +22,18 @@ pub struct Memo {
     /// The copy, as an answer to a write of ours told it, and where it stands.
     pub copy: Option<(Place, Shared<Seen>)>,
     /// A copy that we removed, and where it stood, though the stream may still show it.
-    pub gone: Option<(Place, Uid)>,
+    pub gone: Option<Box<(Place, Uid)>>,
     /// The copy with the second version holds the content of the source with the first.
     pub verified: Option<(Version, Version)>,
+    /// What went wrong lately; mostly nothing.
+    trouble: Option<Box<Trouble>>,
+    /// How the copy was repaired lately; mostly not at all.
+    repairs: Option<Box<Repairs>>,
+}
+
+/// What went wrong with a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trouble {
     /// How many requests failed in a row.
     pub failures: u32,
     /// How many requests in a row were not answered.
@@ -37,13 +46,11 @@ pub struct Memo {
     pub recheck_at: Option<Instant>,
     /// Since when a copy without a sync has been waiting to be swept.
     pub sweep_since: Option<Instant>,
-    /// How the copy was repaired lately; mostly not at all.
-    pub repairs: Option<Box<Repairs>>,
 }
 
 /// Repairs of a copy.
 #[derive(Debug, Default)]
-pub struct Repairs {
+struct Repairs {
     /// When the last ones were.
     at: VecDeque<Instant>,
     /// How often they had to be held back.
@@ -60,7 +67,7 @@ impl Memo {
         let told = world.configmaps_rv();
         self.copy.take_if(|(_, seen)| seen.version.rv <= told);
         // While nothing stands there, that we removed it is still worth knowing: it need not be looked for.
-        self.gone.take_if(|(place, uid)| world.configmap(place).is_some_and(|seen| seen.version.uid != *uid));
+        self.gone.take_if(|gone| world.configmap(&gone.0).is_some_and(|seen| seen.version.uid != gone.1));
         if let Some(repairs) = &mut self.repairs {
             repairs.at.retain(|at| at.elapsed() < CONTESTED_WITHIN);
         }
@@ -77,19 +84,35 @@ impl Memo {
 
     /// The sync is gone: nothing that was known of it counts any more.
     pub fn let_go(&mut self) {
-        *self = Self { sweep_since: self.sweep_since, failures: self.failures, ..Self::default() };
+        let Trouble { sweep_since, failures, .. } = self.trouble();
+        *self = Self::default();
+        self.change(|trouble| *trouble = Trouble { sweep_since, failures, ..Trouble::default() });
+    }
+
+    /// What went wrong lately.
+    pub fn trouble(&self) -> Trouble {
+        self.trouble.as_deref().copied().unwrap_or_default()
+    }
+
+    /// Changes what went wrong lately. Returns it.
+    pub fn change(&mut self, change: impl FnOnce(&mut Trouble)) -> Trouble {
+        let mut trouble = self.trouble();
+        change(&mut trouble);
+        self.trouble = (trouble != Trouble::default()).then(|| Box::new(trouble));
+        trouble
     }
 
     /// Whether there is nothing in it that is worth keeping while nothing happens.
     pub fn is_empty(&self) -> bool {
+        let trouble = self.trouble();
         self.sync.is_none()
             && self.copy.is_none()
             && self.gone.is_none()
             && self.verified.is_none()
-            && self.failures == 0
+            && trouble.failures == 0
             && self.repairs.as_ref().is_none_or(|repairs| repairs.at.is_empty() && repairs.contested.is_none())
-            && self.missing_since.is_none()
-            && self.sweep_since.is_none()
+            && trouble.missing_since.is_none()
+            && trouble.sweep_since.is_none()
     }
 
     /// A copy was repaired. When that happens too often, repairs are held back for a while, longer each time.
@@ -109,7 +132,7 @@ impl Memo {
 
     /// Whether it is time to ask for a missing source again.
     pub fn recheck_due(&self) -> bool {
-        self.recheck_at.is_some_and(|at| at <= Instant::now())
+        self.trouble().recheck_at.is_some_and(|at| at <= Instant::now())
     }
 
     /// For how long repairs are held back, and for whom.

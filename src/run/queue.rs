@@ -455,13 +455,21 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::records::Shared;
+    use crate::core::records::{Seen, Shared};
     use crate::core::testing::{place, seen, uid, version};
 
     fn open_queue() -> Queue {
         let queue = Queue::default();
         Shard::all().for_each(|shard| queue.open(shard));
         queue
+    }
+
+    impl Memo {
+        fn of_copy(place: Place, seen: Shared<Seen>) -> Self {
+            let mut memo = Self::default();
+            memo.copy = Some((place, seen));
+            memo
+        }
     }
 
     impl Queue {
@@ -491,7 +499,7 @@ mod tests {
         let told =
             |rv| queue.push(uid(1), Some(place("a/x")), &Cause { told: Some(version(7, rv)), ..Cause::default() });
         for (outcome, left) in [(Outcome::Paperwork, 1), (Outcome::Rest(None), 0)] {
-            let written = |rv| Memo { copy: Some((place("b/x"), Shared::new(seen(7, rv)))), ..Memo::default() };
+            let written = |rv| Memo::of_copy(place("b/x"), Shared::new(seen(7, rv)));
             push(&queue, 1, "a/x");
             let job = pop(&queue).await.unwrap();
             queue.done(job.uid, written(30), outcome, None, None);

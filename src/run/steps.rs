@@ -54,10 +54,10 @@ impl Work<'_> {
         let (found, sent) = self.tools.sources.get(&spec.source, wanted).await?;
         match &found {
             Found::Missing => {
-                self.memo.missing_since.get_or_insert(sent);
+                self.memo.change(|trouble| _ = trouble.missing_since.get_or_insert(sent));
             }
             Found::Content(content) => {
-                self.memo.missing_since = None;
+                self.memo.change(|trouble| trouble.missing_since = None);
                 let told = view.sync.status.source.zip(view.sync.status.copy);
                 if let Some((source, copy)) = told
                     && self.tools.sources.held_the_same(&spec.source, source.rv, content)
@@ -125,7 +125,7 @@ impl Work<'_> {
         }
         self.memo.verified = Some((source.version, seen.version));
         self.memo.gone = None;
-        self.memo.conflicts = 0;
+        self.memo.change(|trouble| trouble.conflicts = 0);
         self.memo.copy = Some((place.clone(), Shared::new(seen)));
         self.local.forget_copy(place);
         self.local.carried = None;
@@ -139,7 +139,7 @@ impl Work<'_> {
                     let read = self.local.copy(&place).and_then(Option::as_ref);
                     self.local.carried = read.and_then(|read| read.object["metadata"].as_object().cloned());
                     self.memo.copy.take_if(|(at, _)| *at == place);
-                    self.memo.gone = Some((place.clone(), version.uid));
+                    self.memo.gone = Some(Box::new((place.clone(), version.uid)));
                     self.local.put_copy(place, None);
                 }
                 Removed::Held(seen) => {
@@ -176,14 +176,14 @@ impl Work<'_> {
         let object = status::object(text, sync, now_seconds());
         let answered = self.tools.writer.status(self.shard, sync, &object).await?;
         self.memo.sync = Some(Shared::new(answered));
-        self.memo.conflicts = 0;
+        self.memo.change(|trouble| trouble.conflicts = 0);
         if restores(sync, verdict) {
             self.memo.repaired(None);
         }
         let (namespace, name, shard) = (&*sync.key.namespace, &*sync.key.name, self.shard.index());
         match verdict {
             Verdict::InOrder { .. } => {
-                self.memo.failures = 0;
+                self.memo.change(|trouble| trouble.failures = 0);
                 tracing::debug!(namespace, name, shard, "in order");
             }
             other => {

@@ -97,7 +97,7 @@ impl Corner {
             (None, answered) => answered,
             (told, _) => told,
         };
-        let removed = memo.gone.as_ref().filter(|(at, _)| at == place).map(|(_, uid)| *uid);
+        let removed = memo.gone.as_ref().filter(|gone| gone.0 == *place).map(|gone| gone.1);
         let gone = removed.is_some_and(|uid| newest.as_ref().is_none_or(|seen| seen.version.uid == uid));
         let home = match world.namespace(&place.namespace) {
             None => Home::Unknown,
@@ -154,7 +154,10 @@ impl View {
         Facts {
             sync: &self.sync,
             source: self.source(memo, local),
-            missing_twice: memo.missing_since.is_some_and(|since| since.elapsed() >= backoff::SOURCE_MISSING_TWICE),
+            missing_twice: memo
+                .trouble()
+                .missing_since
+                .is_some_and(|since| since.elapsed() >= backoff::SOURCE_MISSING_TWICE),
             recheck: local.recheck,
             destination: self.destination.as_ref().map(|corner| corner.spot(local)),
             leftovers: self.leftovers.iter().map(|corner| corner.spot(local)).collect(),
@@ -196,7 +199,8 @@ impl View {
     /// Which answer about the source will do. `last_word`: one to a GET that is sent from now on.
     pub fn wanted(&self, memo: &Memo, local: &Local, last_word: bool) -> Wanted {
         let now = Instant::now();
-        let twice = memo.missing_since.map(|since| since + backoff::SOURCE_MISSING_TWICE).filter(|at| *at <= now);
+        let twice =
+            memo.trouble().missing_since.map(|since| since + backoff::SOURCE_MISSING_TWICE).filter(|at| *at <= now);
         let sent_since = match (local.recheck, twice) {
             (_, Some(at)) => Some(at),
             (true, None) => Some(now.checked_sub(RECHECK_SHARED).unwrap_or(now)),

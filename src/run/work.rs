@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::fanout::Fanout;
-use super::memo::Memo;
+use super::memo::{Memo, Trouble};
 use super::queue::{Job, Lane, Outcome};
 use super::sources::Sources;
 use super::steps::restores;
@@ -121,8 +121,7 @@ impl Work<'_> {
             let (namespace, name, shard) = (&*sync.key.namespace, &*sync.key.name, self.shard.index());
             tracing::warn!(namespace, name, shard, "the work on a sync took too many steps; it goes on in a moment");
         }
-        self.memo.conflicts += 1;
-        Outcome::Retry(backoff::after_conflict(self.memo.conflicts))
+        Outcome::Retry(self.after_conflict())
     }
 
     /// Whether paperwork is all that is left even without what was read just now, which does not outlast this look.
@@ -136,8 +135,7 @@ impl Work<'_> {
         // Who waits for something is not in order, though the status may still say so of what was before.
         let in_order = wait.is_none() && told.conditions[2].is_some_and(|ready| ready.is_true);
         if in_order {
-            (self.memo.failures, self.memo.conflicts, self.memo.unanswered) = (0, 0, 0);
-            self.memo.missing_since = None;
+            self.memo.change(|trouble| *trouble = Trouble::default());
             if self.memo.verified.is_some_and(|(source, copy)| told.source == Some(source) && told.copy == Some(copy)) {
                 self.memo.verified = None; // the status tells it now
             }
@@ -153,8 +151,8 @@ impl Work<'_> {
             Some(wait) if wait == backoff::SOURCE_MISSING => {
                 let now = Instant::now();
                 let next = now + backoff::jittered(wait, chance::random());
-                let at = self.memo.recheck_at.filter(|at| *at > now).unwrap_or(next);
-                self.memo.recheck_at = Some(at);
+                let at = self.memo.trouble().recheck_at.filter(|at| *at > now).unwrap_or(next);
+                self.memo.change(|trouble| trouble.recheck_at = Some(at));
                 Some(Outcome::Rest(Some(at - now)))
             }
             Some(wait) => Some(Outcome::Rest(Some(backoff::jittered(wait, chance::random())))),
@@ -187,12 +185,12 @@ impl Work<'_> {
                 return None;
             }
             (Refusal::Conflict | Refusal::AlreadyExists, Some(place)) if about_copy => {
-                self.memo.conflicts += 1;
+                let wait = self.after_conflict();
                 self.local.conflicts += 1;
                 // How many there were in earlier looks says how long to wait, and not that this time nothing is read: what
                 // the stream does not show would be run into for ever.
                 if self.local.conflicts > 5 {
-                    return Some(Outcome::Retry(backoff::after_conflict(self.memo.conflicts)));
+                    return Some(Outcome::Retry(wait));
                 }
                 return self.read_again(view, place).await;
             }
@@ -201,20 +199,24 @@ impl Work<'_> {
                 return self.read_again(view, place).await;
             }
             // No answer is mostly an API server that comes back in a moment; only when it does not, it is a failure.
-            (Refusal::Unavailable(_), _) if self.memo.unanswered < UNANSWERED => {
-                self.memo.unanswered += 1;
-                let wait = Duration::from_secs(1 << self.memo.unanswered);
+            (Refusal::Unavailable(_), _) if self.memo.trouble().unanswered < UNANSWERED => {
+                let trouble = self.memo.change(|trouble| trouble.unanswered += 1);
+                let wait = Duration::from_secs(1 << trouble.unanswered);
                 return Some(Outcome::Retry(backoff::jittered(wait, chance::random())));
             }
             // The sync itself changed: its event is on the way. Should it be slow, look again.
             (Refusal::Conflict | Refusal::NotFound(_), _) => {
                 self.memo.sync = None;
-                self.memo.conflicts += 1;
-                return Some(Outcome::Rest(Some(backoff::after_conflict(self.memo.conflicts))));
+                return Some(Outcome::Rest(Some(self.after_conflict())));
             }
             _ => {}
         }
         Some(self.fail(view, &refusal, &during).await)
+    }
+
+    /// There was a conflict: how long to wait.
+    fn after_conflict(&mut self) -> Duration {
+        backoff::after_conflict(self.memo.change(|trouble| trouble.conflicts += 1).conflicts)
     }
 
     async fn read_again(&mut self, view: &View, place: Place) -> Option<Outcome> {
@@ -231,12 +233,12 @@ impl Work<'_> {
     async fn fail(&mut self, view: &View, refusal: &Refusal, during: &Step) -> Outcome {
         let sync = &view.sync;
         let (what, reason, kind) = describe(sync, during);
-        self.memo.failures = self.memo.failures.max(sync.status.retry_count) + 1;
+        let told = sync.status.retry_count;
+        let attempt = self.memo.change(|trouble| trouble.failures = trouble.failures.max(told) + 1).failures;
         // Backoff is no measure of how fast changes reach their copies. A request that is only put off keeps its share.
         if let Some(fanout) = self.fanout.take() {
             fanout.give_up();
         }
-        let attempt = self.memo.failures;
         let wait = backoff::jittered(backoff::after(kind, attempt), chance::random());
         let message = format!("cannot {what}: {refusal}");
         let (namespace, name) = (&*sync.key.namespace, &*sync.key.name);
@@ -272,10 +274,10 @@ impl Work<'_> {
                 Err(Refusal::ObserveOnly) => return Outcome::Rest(None),
                 Err(Refusal::Conflict) => self.local.forget_copy(&next.place),
                 Err(refusal) => {
-                    self.memo.failures += 1;
+                    let attempt = self.memo.change(|trouble| trouble.failures += 1).failures;
                     let shard = self.shard.index();
                     tracing::warn!(copy = %next.place, shard, cause = %refusal, "a copy without a sync cannot be swept");
-                    return Outcome::Retry(backoff::after(Failure::Write, self.memo.failures));
+                    return Outcome::Retry(backoff::after(Failure::Write, attempt));
                 }
             }
         }
@@ -290,8 +292,8 @@ impl Work<'_> {
     /// One request towards a leftover's end; or how long to wait before the next.
     async fn sweep_one(&mut self, next: &Leftover, uid: Uid) -> Result<Option<Duration>, Refusal> {
         let Some((sync, _)) = leftover(&self.tools.world, &self.local, next, uid) else { return Ok(None) };
-        let since = *self.memo.sweep_since.get_or_insert_with(Instant::now);
-        let waited = since.elapsed();
+        let begins = |trouble: &mut Trouble| _ = trouble.sweep_since.get_or_insert_with(Instant::now);
+        let waited = self.memo.change(begins).sweep_since.map_or(Duration::ZERO, |since| since.elapsed());
         if !next.saw_go && waited < backoff::SWEEP {
             return Ok(Some(backoff::SWEEP - waited));
         }

@@ -26,8 +26,9 @@ pub(super) const OURSELVES: &str = "configmapsync-loadtest";
 const QUIET: Duration = Duration::from_secs(2);
 /// From the start of replicas until they say that they are ready.
 const READY_WITHIN: Duration = Duration::from_secs(300);
-/// Nobody is waited for longer than this before a measurement.
-const QUIET_WITHIN: Duration = Duration::from_secs(600);
+/// Nobody is waited for longer than this before a measurement, and this for each sync: 50 statuses a second.
+const QUIET_WITHIN: Duration = Duration::from_secs(300);
+const QUIET_WITHIN_A_SYNC: Duration = Duration::from_millis(20);
 
 /// The bench.
 pub(super) struct Bench {
@@ -93,9 +94,11 @@ impl Bench {
     /// Waits until nothing is written any more but Leases; so what comes next is not disturbed by what was before.
     pub(super) async fn quiet(&self, why: &str) -> anyhow::Result<()> {
         let begun = Instant::now();
+        let syncs: usize = self.scenario.sets.values().map(|set| set.syncs).sum();
+        let within = QUIET_WITHIN + QUIET_WITHIN_A_SYNC * u32::try_from(syncs)?;
         let (mut mark, mut writes) = (self.open()?.mark, self.writes_by_metrics().await?);
         let mut since = begun;
-        while since.elapsed() < QUIET && begun.elapsed() < QUIET_WITHIN {
+        while since.elapsed() < QUIET && begun.elapsed() < within {
             self.screen.progress(&format!("{why}: waiting for quiet ({:.0} s)", begun.elapsed().as_secs_f64()));
             tokio::time::sleep(Duration::from_millis(200)).await;
             self.fleet.check()?;
