@@ -9,7 +9,7 @@ mod world;
 
 use std::time::Instant;
 
-use stateright::{Checker, HasDiscoveries, Model};
+use stateright::{Checker, CheckerBuilder, HasDiscoveries, Model, UniformChooser};
 
 use invariants::{Protocol, TAKEN_ANEW, TAKEN_ENDED, TAKEN_RELEASED};
 use scenario::{Fault, Scenario};
@@ -55,21 +55,37 @@ const SETTLED: Scenario = Scenario {
 /// Says which of the things that may happen did.
 fn check(scenario: Scenario, depth: Option<usize>, full: Option<usize>) -> Vec<&'static str> {
     let begun = Instant::now();
-    let name = scenario.name;
-    let depth = if std::env::var("MODEL").is_ok_and(|model| model == "full") { full } else { depth };
-    let checker = Protocol::new(scenario)
-        .checker()
-        .finish_when(HasDiscoveries::AnyFailures)
-        .target_max_depth(depth.unwrap_or(0))
-        .spawn_bfs()
-        .join();
+    let depth = if is_full() { full } else { depth };
+    let checker = checker(scenario).target_max_depth(depth.unwrap_or(0)).spawn_bfs().join();
     let bound = depth.map_or("all of them".to_owned(), |depth| format!("to depth {depth}"));
+    let states = format!("{} states, {bound}", checker.unique_state_count());
+    found(&checker, &states, begun)
+}
+
+/// Walks through a scenario at random until it has seen so many states; with `MODEL=full` a hundred times as many. A walk
+/// ends when it comes back to where it was: nothing goes wrong any more, and all is settled.
+fn wander(scenario: Scenario, states: usize) -> Vec<&'static str> {
+    let begun = Instant::now();
+    let states = if is_full() { 100 * states } else { states };
+    let checker = checker(scenario).target_state_count(states).spawn_simulation(1, UniformChooser).join();
+    let states = format!("{} states, at random, to depth {}", checker.state_count(), checker.max_depth());
+    found(&checker, &states, begun)
+}
+
+fn checker(scenario: Scenario) -> CheckerBuilder<Protocol> {
+    Protocol::new(scenario).checker().finish_when(HasDiscoveries::AnyFailures)
+}
+
+fn is_full() -> bool {
+    std::env::var("MODEL").is_ok_and(|model| model == "full")
+}
+
+/// Says which of the things that may happen did. Fails when what must hold did not.
+fn found(checker: &impl Checker<Protocol>, states: &str, begun: Instant) -> Vec<&'static str> {
+    let name = checker.model().scenario.name;
     let (followed, ticks) = checker.model().longest_way_to_peace();
-    println!(
-        "{name}: {} states, {bound}; {followed} followed in peace, settled within {ticks} ticks; {:.1?}",
-        checker.unique_state_count(),
-        begun.elapsed(),
-    );
+    let took = begun.elapsed();
+    println!("{name}: {states}; {followed} followed in peace, settled within {ticks} ticks; {took:.1?}");
     let mut found = vec![];
     for property in checker.model().properties() {
         let Some(path) = checker.discovery(property.name) else { continue };
@@ -150,6 +166,15 @@ fn durations_differ() {
         ..SETTLED
     };
     check(scenario, Some(24), None);
+}
+
+#[test]
+fn many_faults_at_a_time() {
+    let two =
+        Scenario { name: "two replicas, one shard, any four faults", kinds: EVERY, faults: 4, leaves: 1, ..SETTLED };
+    wander(two.clone(), 20_000);
+    let name = "three replicas, two shards, any three faults";
+    wander(Scenario { name, leases: &[4, 4, 4], shards: 2, faults: 3, ..two }, 20_000);
 }
 
 #[test]

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use stateright::{Checker, HasDiscoveries, Model};
+use stateright::{Checker, Model};
 
-use super::invariants::Protocol;
 use super::scenario::{Fault, Scenario};
 use super::steps::Step;
 use super::world::{NOW, TICK};
-use super::{SETTLED, ZERO};
+use super::{SETTLED, ZERO, checker};
 use crate::core::session::machine::Machine;
 use crate::core::session::tenure::Tenure;
 use crate::core::session::{Answer, Holder, Input, Record, Request};
@@ -135,8 +134,7 @@ fn mutants() -> Vec<(Mutant, &'static str, Scenario)> {
 
 /// The invariant that a scenario breaks with the steps that lead there, and the number of states visited.
 fn explored(scenario: Scenario, depth: Option<usize>) -> (Option<(&'static str, usize)>, usize) {
-    let builder = Protocol::new(scenario).checker().finish_when(HasDiscoveries::AnyFailures);
-    let checker = builder.target_max_depth(depth.unwrap_or(0)).spawn_bfs().join();
+    let checker = checker(scenario).target_max_depth(depth.unwrap_or(0)).spawn_bfs().join();
     let properties = checker.model().properties();
     let failed = properties.into_iter().filter(|property| property.expectation.discovery_is_failure());
     let mut broken = failed.filter_map(|property| Some((property.name, checker.discovery(property.name)?)));
