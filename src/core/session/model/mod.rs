@@ -5,11 +5,12 @@ mod invariants;
 mod mutants;
 mod scenario;
 mod steps;
+mod walk;
 mod world;
 
 use std::time::Instant;
 
-use stateright::{Checker, CheckerBuilder, HasDiscoveries, Model, UniformChooser};
+use stateright::{Checker, CheckerBuilder, HasDiscoveries, Model};
 
 use invariants::{Protocol, TAKEN_ANEW, TAKEN_ENDED, TAKEN_RELEASED};
 use scenario::{Fault, Scenario};
@@ -59,16 +60,6 @@ fn check(scenario: Scenario, depth: Option<usize>, full: Option<usize>) -> Vec<&
     let checker = checker(scenario).target_max_depth(depth.unwrap_or(0)).spawn_bfs().join();
     let bound = depth.map_or("all of them".to_owned(), |depth| format!("to depth {depth}"));
     let states = format!("{} states, {bound}", checker.unique_state_count());
-    found(&checker, &states, begun)
-}
-
-/// Walks through a scenario at random until it has seen so many states; with `MODEL=full` a hundred times as many. A walk
-/// ends when it comes back to where it was: nothing goes wrong any more, and all is settled.
-fn wander(scenario: Scenario, states: usize) -> Vec<&'static str> {
-    let begun = Instant::now();
-    let states = if is_full() { 100 * states } else { states };
-    let checker = checker(scenario).target_state_count(states).spawn_simulation(1, UniformChooser).join();
-    let states = format!("{} states, at random, to depth {}", checker.state_count(), checker.max_depth());
     found(&checker, &states, begun)
 }
 
@@ -170,11 +161,12 @@ fn durations_differ() {
 
 #[test]
 fn many_faults_at_a_time() {
-    let two =
-        Scenario { name: "two replicas, one shard, any four faults", kinds: EVERY, faults: 4, leaves: 1, ..SETTLED };
-    wander(two.clone(), 20_000);
-    let name = "three replicas, two shards, any three faults";
-    wander(Scenario { name, leases: &[4, 4, 4], shards: 2, faults: 3, ..two }, 20_000);
+    for scenario in walk::WALKS {
+        let begun = Instant::now();
+        let checker = walk::walk(scenario, if is_full() { 2_000_000 } else { 20_000 });
+        let states = format!("{} states, at random, to depth {}", checker.state_count(), checker.max_depth());
+        found(&checker, &states, begun);
+    }
 }
 
 #[test]

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use stateright::{Checker, Model};
 
+use super::invariants::Protocol;
 use super::scenario::{Fault, Scenario};
 use super::steps::Step;
+use super::walk::{WALKS, walk};
 use super::world::{NOW, TICK};
 use super::{SETTLED, ZERO, checker};
 use crate::core::session::machine::Machine;
@@ -135,11 +137,14 @@ fn mutants() -> Vec<(Mutant, &'static str, Scenario)> {
 /// The invariant that a scenario breaks with the steps that lead there, and the number of states visited.
 fn explored(scenario: Scenario, depth: Option<usize>) -> (Option<(&'static str, usize)>, usize) {
     let checker = checker(scenario).target_max_depth(depth.unwrap_or(0)).spawn_bfs().join();
+    (broken(&checker), checker.unique_state_count())
+}
+
+fn broken(checker: &impl Checker<Protocol>) -> Option<(&'static str, usize)> {
     let properties = checker.model().properties();
     let failed = properties.into_iter().filter(|property| property.expectation.discovery_is_failure());
-    let mut broken = failed.filter_map(|property| Some((property.name, checker.discovery(property.name)?)));
-    let broken = broken.next().map(|(name, path)| (name, path.into_actions().len()));
-    (broken, checker.unique_state_count())
+    let mut paths = failed.filter_map(|property| Some((property.name, checker.discovery(property.name)?)));
+    paths.next().map(|(name, path)| (name, path.into_actions().len()))
 }
 
 #[test]
@@ -159,4 +164,15 @@ fn each_mutant_is_caught_where_the_protocol_holds() {
         }
     }
     assert_eq!((escaped, unfounded), (vec![], vec![]));
+}
+
+#[test]
+fn walks_at_random_come_upon_them_too() {
+    // The others take more states than these walks see by default.
+    use Mutant::{AdoptBySight, EarlyRelease, FreeByHand, NoGate, NoVersion};
+    for mutant in [NoVersion, NoGate, FreeByHand, AdoptBySight, EarlyRelease] {
+        let [three, _] = WALKS;
+        let checker = walk(Scenario { mutant: Some(mutant), ..three }, 20_000);
+        assert!(broken(&checker).is_some(), "{mutant:?}");
+    }
 }
