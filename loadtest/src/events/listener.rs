@@ -75,6 +75,7 @@ async fn raw(client: &Client, path: &str, accept: &str, share: Option<Share>) ->
 
 /// The range of hashes that is a share, as the API server reads it.
 fn selector((share, of): Share) -> String {
+    // 16 digits, and the end of the last share is one more than they can say.
     let bound = |share: u8| (1_u128 << 64) * u128::from(share) / u128::from(of);
-    format!("shardRange(object.metadata.uid, '{:#x}', '{:#x}')", bound(share), bound(share + 1))
+    format!("shardRange(object.metadata.uid, '{:#018x}', '{:#018x}')", bound(share), bound(share + 1))
 }
