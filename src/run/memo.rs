@@ -23,12 +23,23 @@ pub struct Memo {
     pub copy: Option<(Place, Shared<Seen>)>,
     /// A copy that we removed, and where it stood, though the stream may still show it.
     pub gone: Option<Box<(Place, Uid)>>,
-    /// The copy with the second version holds the content of the source with the first.
-    pub verified: Option<(Version, Version)>,
+    /// What our own write or check of the copy told, until the status tells it.
+    pub verified: Option<Verified>,
     /// What went wrong lately; mostly nothing.
     trouble: Option<Box<Trouble>>,
     /// How the copy was repaired lately; mostly not at all.
     repairs: Option<Box<Repairs>>,
+}
+
+/// This copy holds the content of this source.
+#[derive(Clone, Copy, Debug)]
+pub struct Verified {
+    /// The source.
+    pub source: Version,
+    /// The copy.
+    pub copy: Version,
+    /// The generation of the spec that names the source: another one may name another.
+    pub generation: u32,
 }
 
 /// What went wrong with a key.

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::memo::Verified;
 use super::sources::Found;
 use super::view::View;
 use super::work::{Refused, Work, now_seconds};
@@ -62,7 +63,8 @@ impl Work<'_> {
                 if let Some((source, copy)) = told
                     && self.tools.sources.held_the_same(&spec.source, source.rv, content)
                 {
-                    self.memo.verified = Some((content.version, copy));
+                    let generation = view.sync.generation;
+                    self.memo.verified = Some(Verified { source: content.version, copy, generation });
                 }
             }
         }
@@ -123,7 +125,8 @@ impl Work<'_> {
         if let Some(fanout) = self.fanout.take() {
             fanout.reached_copy();
         }
-        self.memo.verified = Some((source.version, seen.version));
+        let generation = sync.generation;
+        self.memo.verified = Some(Verified { source: source.version, copy: seen.version, generation });
         self.memo.gone = None;
         self.memo.change(|trouble| trouble.conflicts = 0);
         self.memo.copy = Some((place.clone(), Shared::new(seen)));

@@ -163,7 +163,7 @@ impl View {
             leftovers: self.leftovers.iter().map(|corner| corner.spot(local)).collect(),
             owner: self.owner.clone(),
             ring: self.ring.clone(),
-            verified: memo.verified,
+            verified: memo.verified.map(|verified| (verified.source, verified.copy)),
             contested: memo.held_back().map(|(_, manager)| manager.to_owned()),
         }
     }
@@ -186,7 +186,8 @@ impl View {
             // No news since a sync named it: then it is as we, or a former holder, found it.
             SourceWord::Unheard => memo
                 .verified
-                .map(|(source, _)| source)
+                .filter(|verified| verified.generation == self.sync.generation)
+                .map(|verified| verified.source)
                 .or(told.source.filter(|_| of_this_spec))
                 .map_or(Source::Unknown, |source| Source::Seen(source.rv)),
         }

@@ -136,7 +136,7 @@ impl Work<'_> {
         let in_order = wait.is_none() && told.conditions[2].is_some_and(|ready| ready.is_true);
         if in_order {
             self.memo.change(|trouble| *trouble = Trouble::default());
-            if self.memo.verified.is_some_and(|(source, copy)| told.source == Some(source) && told.copy == Some(copy)) {
+            if self.memo.verified.is_some_and(|it| told.source == Some(it.source) && told.copy == Some(it.copy)) {
                 self.memo.verified = None; // the status tells it now
             }
         }

@@ -227,3 +227,20 @@ fn a_copy_that_the_stream_never_showed_is_missed_by_the_list() {
     sim.break_watches(Some(replica), false);
     until_settled(&mut sim, Duration::from_secs(100));
 }
+
+/// What was found of a source is not taken for the word of another, which the sync names before its status is written.
+#[test]
+fn a_sync_that_names_another_source_before_its_status_is_written_does_not_go_by_the_first() {
+    let mut sim = stage();
+    source(&mut sim, "cm", 1);
+    let replica = sim.start(Start::default());
+    sync(&mut sim, "s", json!({"destinationName": "copy"}));
+    until_settled(&mut sim, SOON);
+    sim.network.blind(replica, Some(Resource::Syncs));
+    patch(&mut sim, &Key::sync("syncs", "s"), json!({"metadata": {"labels": {"l": "1"}}}));
+    source(&mut sim, "cm", 2);
+    sim.run_for(Duration::from_secs(2));
+    patch(&mut sim, &Key::sync("syncs", "s"), json!({"spec": {"configMapName": "never-there"}}));
+    sim.network.blind(replica, None);
+    until_settled(&mut sim, Duration::from_secs(100));
+}

@@ -162,7 +162,7 @@ fn replicas_in_every_trouble() {
     let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
     let first = number("SIM_FIRST").unwrap_or(1);
     let (failed, sum) = (Mutex::new(Vec::new()), Mutex::new(Played::default()));
-    let begun = Instant::now();
+    let (begun, ended) = (Instant::now(), AtomicUsize::new(0));
     in_all_threads(0..usize::try_from(seeds).unwrap(), |number| {
         let seed = first + number as u64;
         match once_or_twice(seed) {
@@ -178,6 +178,10 @@ fn replicas_in_every_trouble() {
                 eprintln!("seed {seed}: {why}\n    {}", again(seed));
                 failed.lock().unwrap().push(seed);
             }
+        }
+        let ended = ended.fetch_add(1, Ordering::SeqCst) + 1;
+        if ended.is_multiple_of(500) {
+            eprintln!("{ended} of {seeds} seeds played");
         }
     });
     let sum = sum.into_inner().unwrap();
