@@ -3,17 +3,28 @@
 use std::time::Duration;
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use configmapsync_operator::core::shard::Shard;
 
 use crate::laws::{self, uid_of};
 use crate::replica::Start;
 use crate::server::{Key, Resource};
-use crate::sim::WINDOW;
+use crate::sim::{Sim, WINDOW};
 use crate::stage::{delete, patch, put, source, stage, sync, until_settled};
 
 const SOON: Duration = Duration::from_secs(20);
+
+/// The stream of syncs stands still, so that statuses conflict again and again; meanwhile the source changes, and after some
+/// time the sync.
+fn edit_while_statuses_conflict(sim: &mut Sim, replica: usize, after: Duration, spec: Value) {
+    sim.network.blind(replica, Some(Resource::Syncs));
+    patch(sim, &Key::sync("syncs", "s"), json!({"metadata": {"labels": {"l": "1"}}}));
+    source(sim, "cm", 2);
+    sim.run_for(after);
+    patch(sim, &Key::sync("syncs", "s"), json!({"spec": spec}));
+    sim.network.blind(replica, None);
+}
 
 /// A copy that was left for another sync to take over goes when that one no longer wants the place.
 #[test]
@@ -133,16 +144,10 @@ fn a_place_that_is_taken_is_looked_at_however_many_conflicts_there_were() {
     sync(&mut sim, "s", json!({}));
     until_settled(&mut sim, SOON);
     let replica = *sim.replicas.keys().next().unwrap();
-    // The stream of syncs stands still, so that statuses conflict again and again; and what is put at the new place
-    // concerned nobody when it came.
+    // What is put at the new place concerned nobody when it came.
     let other = json!({"metadata": {"name": "other"}, "data": {"k": "theirs"}});
     put(&mut sim, Method::POST, "/api/v1/namespaces/dst/configmaps", other);
-    sim.network.blind(replica, Some(Resource::Syncs));
-    patch(&mut sim, &Key::sync("syncs", "s"), json!({"metadata": {"labels": {"l": "1"}}}));
-    source(&mut sim, "cm", 2);
-    sim.run_for(Duration::from_secs(50));
-    patch(&mut sim, &Key::sync("syncs", "s"), json!({"spec": {"destinationName": "other"}}));
-    sim.network.blind(replica, None);
+    edit_while_statuses_conflict(&mut sim, replica, Duration::from_secs(50), json!({"destinationName": "other"}));
     until_settled(&mut sim, Duration::from_secs(60));
 }
 
@@ -236,11 +241,7 @@ fn a_sync_that_names_another_source_before_its_status_is_written_does_not_go_by_
     let replica = sim.start(Start::default());
     sync(&mut sim, "s", json!({"destinationName": "copy"}));
     until_settled(&mut sim, SOON);
-    sim.network.blind(replica, Some(Resource::Syncs));
-    patch(&mut sim, &Key::sync("syncs", "s"), json!({"metadata": {"labels": {"l": "1"}}}));
-    source(&mut sim, "cm", 2);
-    sim.run_for(Duration::from_secs(2));
-    patch(&mut sim, &Key::sync("syncs", "s"), json!({"spec": {"configMapName": "never-there"}}));
-    sim.network.blind(replica, None);
+    let spec = json!({"configMapName": "never-there"});
+    edit_while_statuses_conflict(&mut sim, replica, Duration::from_secs(2), spec);
     until_settled(&mut sim, Duration::from_secs(100));
 }
