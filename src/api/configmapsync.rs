@@ -126,7 +126,10 @@ policy!(
 );
 
 /// What the operator says of a sync.
+// Atomic: it is written whole. The API server then keeps no record of who wrote which field of it, which would make every
+// status a third dearer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ConfigMapSyncStatus {
     /// When the copy was last written or found in order, RFC 3339.
@@ -154,7 +157,6 @@ pub struct ConfigMapSyncStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copy: Option<ObjectVersion>,
     /// Ready, Synced, SourceAvailable, and Stalled where only a person can help.
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }

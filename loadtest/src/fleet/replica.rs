@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
+use testbed::cgroups::ControlGroups;
 use testbed::image::operator::ENVIRONMENT;
 use testbed::process::{self, Child, Command, Signal};
 
-use super::limits::ControlGroups;
 use super::page::{self, Page};
-use super::{Settings, install};
+use super::{Settings, install, limits};
 
 /// After SIGTERM; the operator's own grace period is 25 s.
 const GRACE: Duration = Duration::from_secs(30);
@@ -53,8 +53,8 @@ impl Replica {
     ) -> anyhow::Result<Self> {
         let (probes, metrics) = free_ports()?;
         let log = settings.logs.join(format!("{name}.log"));
-        let groups = settings.limits.map(|limits| ControlGroups::create(name, limits)).transpose()?;
-        let command = groups.as_ref().map_or_else(|| Command::new(operator), |groups| groups.enter(operator));
+        let groups = settings.limits.map(|limits| limits.impose(name)).transpose()?;
+        let command = groups.as_ref().map_or_else(|| Command::new(operator), |groups| limits::within(groups, operator));
         let command = command
             .args(["--identity", name, "--lease-namespace", install::NAMESPACE, "--log-format", "text"])
             .args(["--health-probe-bind-address", &format!("127.0.0.1:{probes}")])

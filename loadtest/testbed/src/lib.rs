@@ -15,6 +15,7 @@
 mod access;
 pub mod audit;
 mod build;
+pub mod cgroups;
 mod cluster;
 mod control_plane;
 mod directory;

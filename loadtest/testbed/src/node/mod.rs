@@ -21,11 +21,11 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio::time::sleep;
 
-use self::cgroups::Cgroups;
 use self::gate::Gate;
 use self::machine::{Machine, until};
 use crate::access::Access;
 use crate::audit::AuditLog;
+use crate::cgroups::ControlGroups;
 use crate::directory::Directory;
 use crate::image::Image;
 use crate::process::Command;
@@ -58,7 +58,7 @@ pub struct NodeCluster {
     // In the order in which they are to go.
     gate: Gate,
     machine: Machine,
-    _cgroups: Cgroups,
+    _groups: ControlGroups,
     audit: AuditLog,
     node_bin_dir: &'static Path,
     access: Access,
@@ -93,7 +93,7 @@ impl NodeCluster {
             None => Directory::temporary()?,
         };
         let cgroup = format!("testbed-{}-{:08x}", std_process::id(), u32::from_ne_bytes(keys::random()?));
-        let cgroups = Cgroups::create(&cgroup)?;
+        let groups = cgroups::create(&cgroup)?;
         files::write(&directory, node_bin_dir, &cgroup)?;
         let tokens = write_credentials(&directory)?;
         let audit = startup::write_audit_files(&directory, &[])?;
@@ -108,7 +108,7 @@ impl NodeCluster {
         let gate = Gate::open(machine.init(), API_SERVER_PORT)?;
         let kubeconfig = write_kubeconfigs(&directory, &certificate, gate.port(), &tokens)?;
         let access = Access::new(directory, kubeconfig, bin_dir).await?;
-        let started = Self { gate, machine, _cgroups: cgroups, audit, node_bin_dir, access };
+        let started = Self { gate, machine, _groups: groups, audit, node_bin_dir, access };
         started.bring_up().await?;
         Ok(started)
     }
