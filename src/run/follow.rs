@@ -163,6 +163,9 @@ impl Follower {
                     if let Some((place, seen)) = parsed("configmaps", object) {
                         told = Some(seen.version);
                         self.world.configmap_applied(place, seen, &mut sources, &mut others);
+                        if !others.is_empty() {
+                            self.queue.copy_written();
+                        }
                     }
                 }
                 Event::Delete(object) => {

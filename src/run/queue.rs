@@ -2,8 +2,7 @@
 //!
 //! Two lanes. Data (copies) goes round-robin by source, so that a small source need not wait for a big one.
 //! Paperwork (finalizers and statuses) goes slowly, one every [`PAPERWORK_PACE`] in the whole fleet, while copies wait and
-//! for a moment after the last one was written: more copies may be on their way, here or in another replica, and the API
-//! server is the same. Paperwork that has waited for [`PAPERWORK_PATIENCE`] gets one turn in [`PAPERWORK_TURNS`]. One queue for
+//! for a moment after the last one was written, by whichever replica: the API server is the same for all. Paperwork that has waited for [`PAPERWORK_PATIENCE`] gets one turn in [`PAPERWORK_TURNS`]. One queue for
 //! all shards, since a turn is a turn of the replica's writers, whichever shard it is for.
 
 use std::cmp::Reverse;
@@ -21,7 +20,7 @@ use crate::core::records::{Place, Version};
 use crate::core::shard::{SHARDS, Shard, Uid};
 use crate::io::instruments as i;
 
-/// Copies flow while one waits, and for this long after one was written.
+/// Copies flow while one waits, and for this long after one was written, here or by another replica.
 const DATA_FLOWS: Duration = Duration::from_millis(250);
 /// While copies flow, paperwork starts that far apart: one replica's, or in turn that of several.
 const PAPERWORK_PACE: Duration = Duration::from_millis(100);
@@ -205,6 +204,11 @@ impl Queue {
     pub fn share_pace(&self, replicas: usize) {
         let replicas = u32::try_from(replicas.max(1)).unwrap_or(u32::MAX);
         self.lock().paperwork_pace = PAPERWORK_PACE.saturating_mul(replicas);
+    }
+
+    /// A stream told of a copy that was written, by whichever replica.
+    pub fn copy_written(&self) {
+        self.lock().data_flows_until = Instant::now() + DATA_FLOWS;
     }
 
     /// Whether the keys of a shard are taken in.
@@ -590,6 +594,27 @@ mod tests {
         for at in 0..12 {
             queue.pop().await;
             assert_eq!(start.elapsed(), (PAPERWORK_PACE * at).min(DATA_FLOWS), "number {at}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn paperwork_is_paced_while_another_replica_writes_copies() {
+        let queue = open_queue();
+        (0..12).for_each(|number| push(&queue, number, "a/x"));
+        let mut jobs = Vec::new();
+        for _ in 0..12 {
+            jobs.push(queue.pop().await);
+        }
+        jobs.into_iter().for_each(|job| done(&queue, job, Outcome::Paperwork));
+        let start = Instant::now();
+        for at in 0..6 {
+            queue.pop().await;
+            assert_eq!(start.elapsed(), PAPERWORK_PACE * at, "number {at}");
+            queue.copy_written();
+        }
+        for at in 6..12 {
+            queue.pop().await;
+            assert_eq!(start.elapsed(), (PAPERWORK_PACE * at).min(PAPERWORK_PACE * 5 + DATA_FLOWS), "number {at}");
         }
     }
 

@@ -49,7 +49,7 @@ impl Written {
     /// Creates each sync, and then its copy.
     pub(super) async fn create(bench: &Bench, set: &Set, copies: Arc<Copies>) -> anyhow::Result<(Self, Measurement)> {
         let scenario = operator::new_syncs(set);
-        let set = set.renamed("bare");
+        let set = set.bare();
         bench.quiet(&scenario).await?;
         let config_maps = Api::<ConfigMap>::namespaced(bench.client.clone(), HOME);
         let mut sources = Vec::new();

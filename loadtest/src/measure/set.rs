@@ -47,14 +47,15 @@ impl Set {
         Self { title, prefix: prefix.to_owned(), size, sources, copies: copies.collect() }
     }
 
-    /// The same under other names.
-    pub fn renamed(&self, prefix: &str) -> Self {
+    /// The same under other names, for the bare writers.
+    pub fn bare(&self) -> Self {
+        let prefix = format!("bare-{}", self.prefix);
         let mut set = self.clone();
         for wanted in &mut set.copies {
             wanted.name = format!("{prefix}{}", &wanted.name[self.prefix.len()..]);
             wanted.place.1.clone_from(&wanted.name);
         }
-        prefix.clone_into(&mut set.prefix);
+        set.prefix = prefix;
         set
     }
 
@@ -108,8 +109,11 @@ mod tests {
             assert_eq!(set.of_sources(&[source]).count(), 1000);
         }
         assert_eq!(set.content(1, 2)["content"].len(), 1024);
-        let bare = set.renamed("bare");
-        assert_eq!((bare.copies[7].name.as_str(), bare.source_name(1).as_str()), ("bare-000007", "bare-source-1"));
-        assert_eq!(bare.copies[7].place, ("load-00007".to_owned(), "bare-000007".to_owned()));
+        let bare = set.bare();
+        assert_eq!(
+            (bare.copies[7].name.as_str(), bare.source_name(1).as_str()),
+            ("bare-load-000007", "bare-load-source-1")
+        );
+        assert_eq!(bare.copies[7].place, ("load-00007".to_owned(), "bare-load-000007".to_owned()));
     }
 }
