@@ -273,3 +273,52 @@ async fn each<K>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use serde_json::json;
+
+    use super::super::queue::Outcome;
+    use super::*;
+    use crate::core::testing::{sync, uid};
+
+    fn silent_client() -> kube::Client {
+        let silent = |_: http::Request<kube::client::Body>| {
+            std::future::pending::<Result<http::Response<kube::client::Body>, std::io::Error>>()
+        };
+        kube::Client::new(tower::service_fn(silent), "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_that_another_replica_wrote_holds_paperwork_back() {
+        let (events, _sender) = Events::new(silent_client(), "test".to_owned());
+        let follower = Follower { world: Arc::default(), queue: Arc::default(), events };
+        let (ours, another) = (uid(1), uid(2));
+        assert_ne!(Shard::of(ours), Shard::of(another));
+        follower.queue.open(Shard::of(ours));
+        follower.world.sync_applied(sync("n/another", 2, "source/x", "one/x"), &mut Vec::new());
+        // Two keys with nothing left but paperwork, and no copy for a while.
+        let same_shard = (3..).map(uid).find(|other| Shard::of(*other) == Shard::of(ours)).unwrap();
+        for key in [ours, same_shard] {
+            follower.queue.push(key, None, &Cause::default());
+        }
+        for _ in 0..2 {
+            let job = follower.queue.pop().await;
+            follower.queue.done(job.uid, job.memo, Outcome::Paperwork, None, None);
+        }
+        tokio::time::advance(Duration::from_secs(5)).await;
+
+        let copy = json!({ "metadata": {
+            "namespace": "one", "name": "x", "uid": "00000000-0000-4000-8000-000000000009", "resourceVersion": "7",
+        } });
+        let told = stream::iter([Ok(Event::Apply(serde_json::from_value(copy).unwrap()))]);
+        follower.clone().configmaps(told, Arc::default()).await;
+
+        let now = Instant::now();
+        follower.queue.pop().await;
+        assert_eq!(now.elapsed(), Duration::ZERO, "one has its turn");
+        follower.queue.pop().await;
+        assert!(now.elapsed() > Duration::ZERO, "the next one waits");
+    }
+}
