@@ -294,17 +294,15 @@ mod tests {
     async fn a_copy_that_another_replica_wrote_holds_paperwork_back() {
         let (events, _sender) = Events::new(silent_client(), "test".to_owned());
         let follower = Follower { world: Arc::default(), queue: Arc::default(), events };
-        let (ours, another) = (uid(1), uid(2));
-        assert_ne!(Shard::of(ours), Shard::of(another));
-        follower.queue.open(Shard::of(ours));
-        follower.world.sync_applied(sync("n/another", 2, "source/x", "one/x"), &mut Vec::new());
+        let shard = Shard::of(uid(1));
+        follower.queue.open(shard);
+        let elsewhere = (1..).find(|number| Shard::of(uid(*number)) != shard).unwrap();
+        follower.world.sync_applied(sync("n/another", elsewhere, "source/x", "one/x"), &mut Vec::new());
         // Two keys with nothing left but paperwork, and no copy for a while.
-        let same_shard = (3..).map(uid).find(|other| Shard::of(*other) == Shard::of(ours)).unwrap();
-        for key in [ours, same_shard] {
+        for key in (1..).map(uid).filter(|key| Shard::of(*key) == shard).take(2) {
             follower.queue.push(key, None, &Cause::default());
         }
-        for _ in 0..2 {
-            let job = follower.queue.pop().await;
+        for job in [follower.queue.pop().await, follower.queue.pop().await] {
             follower.queue.done(job.uid, job.memo, Outcome::Paperwork, None, None);
         }
         tokio::time::advance(Duration::from_secs(5)).await;

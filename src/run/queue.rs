@@ -548,15 +548,21 @@ mod tests {
         assert_eq!(pop(&queue).await.unwrap().uid, uid(100));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn while_copies_wait_paperwork_is_paced_and_gets_more_when_it_has_waited_long() {
+    /// So many keys of which the copy was just written.
+    async fn with_paperwork(keys: u64) -> Queue {
         let queue = open_queue();
-        (0..50).for_each(|number| push(&queue, number, "a/x"));
+        (0..keys).for_each(|number| push(&queue, number, "a/x"));
         let mut jobs = Vec::new();
-        while let Some(job) = pop(&queue).await {
-            jobs.push(job);
+        for _ in 0..keys {
+            jobs.push(queue.pop().await);
         }
         jobs.into_iter().for_each(|job| done(&queue, job, Outcome::Paperwork));
+        queue
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_copies_wait_paperwork_is_paced_and_gets_more_when_it_has_waited_long() {
+        let queue = with_paperwork(50).await;
         (100..400).for_each(|number| push(&queue, number, "a/x"));
         let paperwork = async |turns: usize| {
             let mut count = 0;
@@ -583,13 +589,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn right_after_a_copy_paperwork_is_paced_and_soon_all_of_it_is_at_work() {
-        let queue = open_queue();
-        (0..12).for_each(|number| push(&queue, number, "a/x"));
-        let mut jobs = Vec::new();
-        for _ in 0..12 {
-            jobs.push(queue.pop().await);
-        }
-        jobs.into_iter().for_each(|job| done(&queue, job, Outcome::Paperwork));
+        let queue = with_paperwork(12).await;
         let start = Instant::now();
         for at in 0..12 {
             queue.pop().await;
@@ -599,13 +599,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn paperwork_is_paced_while_another_replica_writes_copies() {
-        let queue = open_queue();
-        (0..12).for_each(|number| push(&queue, number, "a/x"));
-        let mut jobs = Vec::new();
-        for _ in 0..12 {
-            jobs.push(queue.pop().await);
-        }
-        jobs.into_iter().for_each(|job| done(&queue, job, Outcome::Paperwork));
+        let queue = with_paperwork(12).await;
         let start = Instant::now();
         for at in 0..6 {
             queue.pop().await;
