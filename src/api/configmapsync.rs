@@ -126,8 +126,7 @@ policy!(
 );
 
 /// What the operator says of a sync.
-// Atomic: it is written whole. The API server then keeps no record of who wrote which field of it, which would make every
-// status a third dearer.
+// Atomic: it is written whole. The API server then keeps no record of who wrote which field of it (decision 0014).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 #[serde(rename_all = "camelCase", default)]

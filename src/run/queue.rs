@@ -2,8 +2,9 @@
 //!
 //! Two lanes. Data (copies) goes round-robin by source, so that a small source need not wait for a big one.
 //! Paperwork (finalizers and statuses) goes slowly, one every [`PAPERWORK_PACE`] in the whole fleet, while copies wait and
-//! for a moment after the last one was written, by whichever replica: the API server is the same for all. Paperwork that has waited for [`PAPERWORK_PATIENCE`] gets one turn in [`PAPERWORK_TURNS`]. One queue for
-//! all shards, since a turn is a turn of the replica's writers, whichever shard it is for.
+//! for a moment after the last one was written, by whichever replica: the API server is the same for all. Paperwork that has
+//! waited for [`PAPERWORK_PATIENCE`] gets one turn in [`PAPERWORK_TURNS`]. One queue for all shards, since a turn is a turn of
+//! the replica's writers, whichever shard it is for.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
