@@ -38,7 +38,7 @@ fn content_hash(c: &mut Criterion) {
     let mut group = c.benchmark_group("content hash");
     for (name, size) in [("1 KiB", 1 << 10), ("100 KiB", 100 << 10), ("1 MiB", 1 << 20)] {
         let text = serde_json::json!({"data": {"config.yaml": "x".repeat(size)}}).to_string();
-        let content: Content = serde_json::from_str(&text).unwrap_or_default();
+        let content: Content<'_> = serde_json::from_str(&text).unwrap_or_default();
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_with_input(BenchmarkId::from_parameter(name), &content, |b, content| b.iter(|| content.hash()));
     }
@@ -93,6 +93,7 @@ fn seen(version: Version) -> Seen {
         foreign_metadata: false,
         controlled: false,
         deleting: false,
+        marks_name_place: false,
         seed_adopted: false,
     }
 }

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use configmapsync_operator::core::records::{Namespace, Version};
 use configmapsync_operator::core::shard::Shard;
+use configmapsync_operator::io::bulkheads::Bulkheads;
 use configmapsync_operator::io::events::Events;
-use configmapsync_operator::io::limiter::{Limiter, Rate};
+use configmapsync_operator::io::limiter::{Limiter, Rate, Turn};
 use configmapsync_operator::io::reader::Reader;
 use configmapsync_operator::io::writer::{Gate, Writer};
 use configmapsync_operator::run::follow::source_of;
-use configmapsync_operator::run::queue::{Cause, Outcome, Queue};
+use configmapsync_operator::run::queue::{Cause, Outcome};
 use configmapsync_operator::run::sources::Sources;
 use configmapsync_operator::run::work::{Tools, work};
 use configmapsync_operator::run::world::World;
@@ -76,7 +77,7 @@ pub fn allocations(_: &mut Criterion) {
 async fn once(copies: u64) -> Duration {
     let counts = Arc::new(Counts::default());
     let tools = Arc::new(tools(&counts, copies));
-    let queue = Arc::new(Queue::default());
+    let queue = tools.queue.clone();
     Shard::all().for_each(|shard| queue.open(shard));
     let start = Instant::now();
     for number in 0..copies {
@@ -91,11 +92,11 @@ async fn once(copies: u64) -> Duration {
         let permit = tools.limiter.acquire().await;
         let Ok(job) = tokio::time::timeout(Duration::from_millis(1), queue.pop()).await else { continue };
         let (tools, queue) = (tools.clone(), queue.clone());
+        let turn = Turn::new(tools.limiter.clone(), permit);
         tasks.spawn(async move {
             let uid = job.uid;
-            let (memo, fanout, outcome) = work(&tools, job).await;
+            let (memo, fanout, outcome) = work(&tools, job, turn).await;
             queue.done(uid, memo, outcome, source_of(&tools.world, uid), fanout);
-            drop(permit);
             outcome
         });
     }
@@ -118,12 +119,14 @@ fn tools(counts: &Arc<Counts>, copies: u64) -> Tools {
     world.configmap_applied(server::source(), super::seen(version), &mut Vec::new(), &mut Vec::new());
     let client = server::client(counts.clone());
     let limiter = Limiter::new(32);
+    let bulkheads = Bulkheads::new(tokio::sync::mpsc::unbounded_channel().0);
     let reader = Reader::new(client.clone());
     Tools {
         world: Arc::new(world),
         sources: Sources::new(reader.clone()),
         reader,
-        writer: Writer::new(client.clone(), Arc::new(Open), limiter.clone(), Rate::new(None), false),
+        writer: Writer::new(client.clone(), Arc::new(Open), limiter.clone(), bulkheads, Rate::new(None), false),
+        queue: Arc::default(),
         limiter,
         events: Events::new(client, "bench".to_owned()).0,
     }

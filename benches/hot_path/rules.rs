@@ -81,11 +81,12 @@ fn facts<'a>(sync: &'a Sync, source: Source, copy: Standing<'a>) -> Facts<'a> {
         source,
         missing_twice: false,
         recheck: false,
-        destination: Some(Spot { place, namespace, copy, wanted_by_another: false }),
+        destination: Some(Spot { place, namespace, copy, wanted_by_another: false, known: true }),
         leftovers: Vec::new(),
         owner: None,
         ring: None,
         verified: None,
+        changed: None,
         contested: None,
     }
 }

@@ -52,6 +52,7 @@ pub struct ConfigMapSyncSpec {
     pub destination_namespace: String,
 
     /// The name of the source ConfigMap, and of the copy unless destinationName says otherwise.
+    #[x_kube(validation = Rule::new("self != 'kube-root-ca.crt'").message("configMapName must not be kube-root-ca.crt: Kubernetes keeps that one in each namespace, and its changes are not watched"))]
     #[x_kube(validation = Rule::new(IS_NAME).message("configMapName must be a ConfigMap's name: at most 253 lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"))]
     #[schemars(length(min = 1, max = 253))]
     pub config_map_name: String,
@@ -155,6 +156,9 @@ pub struct ConfigMapSyncStatus {
     /// The copy, as of our last write or check of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copy: Option<ObjectVersion>,
+    /// The value of the annotation configmapsync.apps.kapendra.com/requested-at that was answered last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_handled_request: Option<String>,
     /// Ready, Synced, SourceAvailable, and Stalled where only a person can help.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

@@ -29,8 +29,14 @@ pub const ANNOTATION_SOURCE: &str = "configmapsync.apps.kapendra.com/source";
 /// Annotation of a copy: `uid/name` of the place it was written to: the UID of the namespace and the copy's name.
 /// A copy of a copy, or one restored from a backup into another namespace, does not stand where this says.
 pub const ANNOTATION_AT: &str = "configmapsync.apps.kapendra.com/at";
+/// Annotation of a copy: the name of the namespace that it was written to. With [`ANNOTATION_AT`] it tells a copy that came
+/// back with its namespace out of a backup from one that was carried elsewhere.
+pub const ANNOTATION_AT_NAMESPACE: &str = "configmapsync.apps.kapendra.com/at-namespace";
 /// Annotation of a ConfigMap that stood at the destination before us: its removal is never ours to do.
 pub const ANNOTATION_ADOPTED: &str = "configmapsync.apps.kapendra.com/adopted";
+
+/// Annotation of a ConfigMapSync: a new value ends every wait, and is answered in `status.lastHandledRequest`.
+pub const ANNOTATION_REQUESTED_AT: &str = "configmapsync.apps.kapendra.com/requested-at";
 
 /// The ConfigMap that Kubernetes keeps in every namespace; never a destination, and left out of the stream.
 pub const KUBE_ROOT_CA: &str = "kube-root-ca.crt";

@@ -36,9 +36,14 @@ pub fn after_conflict(attempt: u32) -> Duration {
     Duration::from_millis(50).saturating_mul(1 << attempt.saturating_sub(1).min(8)).min(Duration::from_secs(10))
 }
 
-/// How long to leave a copy alone that somebody keeps changing, after the `times`th repair too many: 1 s to 5 min.
+/// How long to leave a copy alone that somebody keeps changing, after the `times`th repair too many (the first is 0): 10 s,
+/// a minute, then 5 minutes each time.
 pub fn contested(times: u32) -> Duration {
-    Duration::from_secs(1).saturating_mul(1 << times.min(9)).min(Duration::from_secs(300))
+    Duration::from_secs(match times {
+        0 => 10,
+        1 => 60,
+        _ => 300,
+    })
 }
 
 /// `wait`, longer by up to a tenth, so that what failed together is not tried again together. `dice`: 0 to 1.
@@ -64,7 +69,7 @@ mod tests {
     fn short_waits_stay_in_bounds() {
         assert_eq!(after_conflict(1), Duration::from_millis(50));
         assert_eq!(after_conflict(u32::MAX), Duration::from_secs(10));
-        assert_eq!(contested(0), Duration::from_secs(1));
+        assert_eq!(contested(0), Duration::from_secs(10));
         assert_eq!(contested(u32::MAX), Duration::from_secs(300));
         assert_eq!(jittered(Duration::from_secs(10), 1.0), Duration::from_secs(11));
     }

@@ -8,27 +8,31 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::facts::Hash;
 use super::records::{Place, Sync, Version};
 use super::shard::Uid;
 use crate::api::names;
 
-/// What a ConfigMap holds, as the server wrote it: `data` and `binaryData` are passed on to the byte.
-#[derive(Clone, Debug, Deserialize, Default)]
+/// What a ConfigMap holds, as the server wrote it: `data` and `binaryData` are passed on to the byte. It borrows from the
+/// text of the answer.
+#[derive(Clone, Copy, Debug, Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Content {
+pub struct Content<'a> {
     /// `data`, an object of strings.
-    pub data: Option<Box<RawValue>>,
+    #[serde(borrow)]
+    pub data: Option<&'a RawValue>,
     /// `binaryData`, an object of base64 strings.
-    pub binary_data: Option<Box<RawValue>>,
+    #[serde(borrow)]
+    pub binary_data: Option<&'a RawValue>,
     /// `immutable`.
     pub immutable: Option<bool>,
 }
 
 type Entries<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
 
-impl Content {
+impl<'a> Content<'a> {
     /// SHA-256 over sorted, length-prefixed keys and values, with data and binaryData told apart. Two ConfigMaps have
     /// the same hash when they hold the same, whatever the order of their keys or whether an empty `data` is written.
     ///
@@ -41,11 +45,11 @@ impl Content {
             hash.update((bytes.len() as u64).to_be_bytes());
             hash.update(bytes);
         };
-        for (key, value) in entries(self.data.as_deref())? {
+        for (key, value) in entries(self.data)? {
             field(b'd', key.as_bytes());
             field(b'=', value.as_bytes());
         }
-        for (key, value) in entries(self.binary_data.as_deref())? {
+        for (key, value) in entries(self.binary_data)? {
             field(b'b', key.as_bytes());
             field(b'=', &STANDARD.decode(value.as_bytes()).map_err(|error| format!("binaryData {key:?}: {error}"))?);
         }
@@ -54,8 +58,8 @@ impl Content {
 
     /// How many bytes it takes.
     pub fn len(&self) -> usize {
-        let length = |field: &Option<Box<RawValue>>| field.as_deref().map_or(0, |raw| raw.get().len());
-        length(&self.data) + length(&self.binary_data)
+        let length = |field: Option<&RawValue>| field.map_or(0, |raw| raw.get().len());
+        length(self.data) + length(self.binary_data)
     }
 
     /// Whether it holds nothing.
@@ -65,8 +69,12 @@ impl Content {
 }
 
 fn entries(raw: Option<&RawValue>) -> Result<Entries<'_>, String> {
-    match raw {
-        Some(raw) => serde_json::from_str::<Option<Wrapped<'_>>>(raw.get())
+    parse(raw.map(RawValue::get))
+}
+
+fn parse(text: Option<&str>) -> Result<Entries<'_>, String> {
+    match text {
+        Some(text) => serde_json::from_str::<Option<Wrapped<'_>>>(text)
             .map(|entries| entries.map(|wrapped| wrapped.0).unwrap_or_default())
             .map_err(|error| error.to_string()),
         None => Ok(Entries::new()),
@@ -82,18 +90,21 @@ pub fn hexadecimal(hash: &Hash) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A source at one version: its content, and its hash, made once however many copies there are.
+/// A source at one version: its content, once, and its hash, made once however many copies there are.
 #[derive(Debug)]
 pub struct SourceContent {
     /// Where it stands.
     pub place: Place,
     /// The version that the GET returned.
     pub version: Version,
-    /// What it holds.
-    pub content: Content,
     /// The hash of what it holds.
     pub hash: Hash,
-    tail: String,
+    /// Whether it is immutable: then its copy is to be.
+    pub immutable: bool,
+    /// The end of a copy's JSON: `data`, `binaryData` and `immutable`.
+    tail: Box<str>,
+    data: Range<usize>,
+    binary_data: Range<usize>,
 }
 
 impl SourceContent {
@@ -101,30 +112,75 @@ impl SourceContent {
     ///
     /// # Errors
     /// When `data` or `binaryData` is not what the API server sends.
-    pub fn new(place: Place, version: Version, content: Content) -> Result<Self, String> {
+    pub fn new(place: Place, version: Version, content: Content<'_>) -> Result<Self, String> {
         let hash = content.hash()?;
         let mut tail = String::with_capacity(content.len() + 64);
-        for (name, field) in [("data", &content.data), ("binaryData", &content.binary_data)] {
-            if let Some(raw) = field {
-                tail.extend([",\"", name, "\":", raw.get()]);
-            }
-        }
+        let mut put = |name: &str, field: Option<&RawValue>| {
+            let Some(raw) = field else { return 0..0 };
+            tail.extend([",\"", name, "\":"]);
+            let begin = tail.len();
+            tail.push_str(raw.get());
+            begin..tail.len()
+        };
+        let (data, binary_data) = (put("data", content.data), put("binaryData", content.binary_data));
         if let Some(immutable) = content.immutable {
             tail.extend([",\"immutable\":", if immutable { "true" } else { "false" }]);
         }
         tail.push('}');
-        Ok(Self { place, version, content, hash, tail })
+        let immutable = content.immutable == Some(true);
+        Ok(Self { place, version, hash, immutable, tail: tail.into(), data, binary_data })
     }
 
     /// Whether a copy of the one is a copy of the other.
     pub fn holds_the_same_as(&self, other: &Self) -> bool {
-        let immutable = |source: &Self| source.content.immutable == Some(true);
-        self.hash == other.hash && immutable(self) == immutable(other)
+        self.hash == other.hash && self.immutable == other.immutable
     }
 
     /// How many bytes it takes in memory.
     pub fn size(&self) -> usize {
-        self.content.len() + self.tail.len() + 256
+        self.tail.len() + size_of::<Self>()
+    }
+
+    /// What admission made of a copy that was sent with this content, by the server's answer; `None`: nothing.
+    ///
+    /// # Errors
+    /// When the answer is not what the API server sends.
+    pub fn changed_by_admission(&self, answer: Content<'_>) -> Result<Option<String>, String> {
+        let mut changes = Vec::new();
+        for (sent, got) in [(&self.data, answer.data), (&self.binary_data, answer.binary_data)] {
+            let sent = self.tail.get(sent.clone()).unwrap_or_default();
+            // The server writes the same map the same way.
+            if got.map_or("", RawValue::get) != sent {
+                compare(&parse((!sent.is_empty()).then_some(sent))?, &entries(got)?, &mut changes);
+            }
+        }
+        if (answer.immutable == Some(true)) != self.immutable {
+            changes.push("field immutable changed".to_owned());
+        }
+        Ok(told(&changes))
+    }
+}
+
+/// Notes which keys are not the same.
+fn compare(sent: &Entries<'_>, got: &Entries<'_>, changes: &mut Vec<String>) {
+    for (key, value) in sent {
+        match got.get(key) {
+            None => changes.push(format!("key {key} removed")),
+            Some(other) if other != value => changes.push(format!("key {key} changed")),
+            Some(_) => {}
+        }
+    }
+    changes.extend(got.keys().filter(|key| !sent.contains_key(*key)).map(|key| format!("key {key} added")));
+}
+
+/// The first few changes in one line.
+fn told(changes: &[String]) -> Option<String> {
+    const SHOWN: usize = 3;
+    let shown = changes.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match changes.len() {
+        0 => None,
+        all if all > SHOWN => Some(format!("{shown} and {} more", all - SHOWN)),
+        _ => Some(shown),
     }
 }
 
@@ -168,6 +224,7 @@ pub fn copy(source: &SourceContent, target: &Target<'_>) -> Vec<u8> {
     annotations.insert(names::ANNOTATION_SYNC.into(), json!(format!("{}/{}", sync.key, sync.uid())));
     annotations.insert(names::ANNOTATION_SOURCE.into(), json!(format!("{}/{uid}/{rv}", source.place)));
     annotations.insert(names::ANNOTATION_AT.into(), json!(format!("{}/{}", target.namespace, target.place.name)));
+    annotations.insert(names::ANNOTATION_AT_NAMESPACE.into(), json!(&*target.place.namespace));
     if target.adopted {
         annotations.insert(names::ANNOTATION_ADOPTED.into(), json!("true"));
     }
@@ -243,23 +300,42 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    fn content(value: Value) -> Content {
-        serde_json::from_str(&value.to_string()).unwrap()
+    fn content(text: &str) -> Content<'_> {
+        serde_json::from_str(text).unwrap()
     }
 
     fn hash(value: Value) -> Hash {
-        content(value).hash().unwrap()
+        content(&value.to_string()).hash().unwrap()
+    }
+
+    #[test]
+    fn what_admission_changed_is_named_by_its_keys() {
+        let sent = json!({"data": {"a": "1", "b": "2"}, "binaryData": {"c": "AA=="}});
+        let source = SourceContent::new(place("src/cm"), version(2, 20), content(&sent.to_string())).unwrap();
+        let changed = |answer: Value| source.changed_by_admission(content(&answer.to_string())).unwrap();
+        assert_eq!(changed(sent.clone()), None);
+        let reordered = r#"{"data": {"b":"2" , "a":"\u0031"}, "binaryData": {"c":"AA=="}}"#;
+        assert_eq!(source.changed_by_admission(content(reordered)).unwrap(), None, "only what it holds counts");
+        for (answer, words) in [
+            (json!({"data": {"a": "1", "b": "2", "injected": "x"}, "binaryData": {"c": "AA=="}}), "key injected added"),
+            (json!({"data": {"a": "1", "b": "3"}, "binaryData": {"c": "AA=="}}), "key b changed"),
+            (json!({"data": {"a": "1"}, "binaryData": {"c": "AA=="}}), "key b removed"),
+            (json!({}), "key a removed, key b removed, key c removed"),
+            (json!({"data": {"d": "1", "e": "1"}}), "key a removed, key b removed, key d added and 2 more"),
+            (
+                json!({"data": {"a": "1", "b": "2"}, "binaryData": {"c": "AA=="}, "immutable": true}),
+                "field immutable changed",
+            ),
+        ] {
+            assert_eq!(changed(answer).as_deref(), Some(words));
+        }
     }
 
     #[test]
     fn the_hash_tells_contents_apart_and_nothing_else() {
         let base = hash(json!({"data": {"a": "1", "b": "2"}}));
         let text = r#"{"data":{"b":"2","a":"\u0031"},"binaryData":{},"metadata":{"name":"x"}}"#;
-        assert_eq!(
-            serde_json::from_str::<Content>(text).unwrap().hash().unwrap(),
-            base,
-            "order and escapes do not count"
-        );
+        assert_eq!(content(text).hash().unwrap(), base, "order and escapes do not count");
         for other in [
             json!({"data": {"a": "1"}}),
             json!({"data": {"a": "12", "b": ""}}),
@@ -271,7 +347,7 @@ mod tests {
             assert_ne!(hash(other.clone()), base, "{other}");
         }
         assert_eq!(hash(json!({})), hash(json!({"data": null, "binaryData": {}})));
-        assert!(content(json!({"binaryData": {"a": "!"}})).hash().unwrap_err().contains("\"a\""));
+        assert!(content(r#"{"binaryData": {"a": "!"}}"#).hash().unwrap_err().contains("\"a\""));
     }
 
     proptest! {
@@ -294,7 +370,7 @@ mod tests {
         let source = SourceContent::new(
             place("src/cm"),
             version(2, 20),
-            content(json!({"data": {"k": "v"}, "binaryData": {"b": "AA=="}, "immutable": true})),
+            content(r#"{"data": {"k":"v"}, "binaryData": {"b":"AA=="}, "immutable": true}"#),
         )
         .unwrap();
         let sync = sync("apps/s", 1, "src/cm", "dst/cm");

@@ -29,6 +29,8 @@ pub struct Facts<'a> {
     /// A copy that holds the content of the source with this resourceVersion, by our own write or check, though the
     /// status does not tell so yet.
     pub verified: Option<(Version, Version)>,
+    /// What admission made of that copy, if it changed anything.
+    pub changed: Option<&'a str>,
     /// Who keeps changing the copy, if somebody does.
     pub contested: Option<String>,
 }
@@ -77,6 +79,9 @@ pub struct Spot<'a> {
     pub copy: Standing<'a>,
     /// Another live sync wants this place.
     pub wanted_by_another: bool,
+    /// The sync wanted this place, as far as this replica or the status knows. Anyone can write the sync's marks on a
+    /// ConfigMap of his own: such a one must not hold the sync up.
+    pub known: bool,
 }
 
 /// What is known of a namespace.
@@ -125,4 +130,6 @@ pub struct Read {
     pub hash: Hash,
     /// Whether it is immutable.
     pub immutable: bool,
+    /// Whether its content is that of which its mark has the hash.
+    pub as_marked: bool,
 }

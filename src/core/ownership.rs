@@ -11,6 +11,9 @@ pub enum Claim {
     Ours,
     /// Its copy, with the seed's marks or those of an earlier sync of the same name: to be marked anew when it is next written.
     Inherited,
+    /// Its marks name this sync and this place, but another namespace's UID: it came back with its namespace, from a
+    /// backup. It is the sync's copy if its content is what the marks say.
+    Restored,
     /// A copy that another sync wrote here.
     AnotherSyncs,
     /// Not a copy of anybody's. That includes a copy of a copy: somebody duplicated one with kubectl, or restored a
@@ -26,6 +29,9 @@ pub fn claim(seen: &Seen, sync: &Sync, namespace: Uid, wants: bool) -> Claim {
         // The seed's marks do not tell the place, so they count only where the sync wants its copy.
         None if mark.sync == sync.key && wants => Claim::Inherited,
         None => Claim::Foreign,
+        Some(_) if mark.at != Some(namespace) && seen.marks_name_place && mark.sync == sync.key && wants => {
+            Claim::Restored
+        }
         Some(_) if mark.at != Some(namespace) => Claim::Foreign,
         Some(uid) if uid == sync.uid() => Claim::Ours,
         Some(_) if mark.sync == sync.key && wants => Claim::Inherited,
@@ -76,6 +82,23 @@ mod tests {
     fn claims(#[case] mark: Option<Mark>, #[case] wants: bool, #[case] expected: Claim) {
         let seen = Seen { mark, ..seen(7, 70) };
         assert_eq!(claim(&seen, &sync("a/s", 1, "src/cm", "dst/cm"), uid(100), wants), expected);
+    }
+
+    #[rstest]
+    #[case::came_back(Some(9), 101, true, Claim::Restored)]
+    #[case::of_this_very_sync(Some(1), 101, true, Claim::Restored)]
+    #[case::elsewhere(Some(9), 101, false, Claim::Foreign)]
+    #[case::never_away(Some(1), 100, true, Claim::Ours)]
+    fn restored_from_a_backup(
+        #[case] uid_of: Option<u64>,
+        #[case] at: u64,
+        #[case] wants: bool,
+        #[case] expected: Claim,
+    ) {
+        let seen = Seen { mark: Some(mark("a/s", uid_of, Some(at))), marks_name_place: true, ..seen(7, 70) };
+        assert_eq!(claim(&seen, &sync("a/s", 1, "src/cm", "dst/cm"), uid(100), wants), expected);
+        let others = sync("a/t", 1, "src/cm", "dst/cm");
+        assert!([Claim::Foreign, Claim::Ours].contains(&claim(&seen, &others, uid(100), wants)));
     }
 
     #[test]

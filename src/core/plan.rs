@@ -58,7 +58,7 @@ impl Step {
 
     /// Whether it is about the sync itself, and so can wait for copies of other syncs.
     pub fn is_paperwork(&self) -> bool {
-        matches!(self, Self::AddFinalizer { ahead: false } | Self::RemoveFinalizer | Self::Report(..))
+        matches!(self, Self::AddFinalizer { ahead: false } | Self::Report(..))
     }
 }
 
@@ -119,18 +119,32 @@ fn with_source(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>, namespace: Uid) 
             _ => Step::ReadSource { last_word: false },
         };
     };
-    if let Some(in_order) = in_order(facts, seen.version) {
-        return wind_up(facts, in_order);
+    match known(facts, seen.version) {
+        Known::InOrder(verdict) | Known::Changed(verdict) => return wind_up(facts, verdict),
+        // The status says so. It is written anew when something changes, or when a person asks.
+        Known::ToldChanged if facts.sync.request().is_none() => return Step::Rest(None),
+        Known::ToldChanged | Known::Nothing => {}
     }
     if seen.deleting {
         return report(facts, Verdict::CopyHeld(spot.place.clone())); // its end is seen, and then a new one is made
     }
-    match claim(seen, facts.sync, namespace, true) {
+    match claim_of(facts, seen, namespace, true) {
         Claim::Ours => renew(facts, spec, spot, seen),
         // To be taken over; but what a controller has made its own meanwhile never is.
         Claim::Inherited | Claim::AnotherSyncs if !seen.controlled => renew(facts, spec, spot, seen),
-        Claim::Inherited | Claim::AnotherSyncs | Claim::Foreign => adopt(facts, spec, spot, seen),
+        Claim::Restored if !seen.controlled && !is_read(spot) => Step::ReadCopy(spot.place.clone()),
+        Claim::Restored if !seen.controlled && is_as_marked(spot) => renew(facts, spec, spot, seen),
+        Claim::Restored | Claim::Inherited | Claim::AnotherSyncs | Claim::Foreign => adopt(facts, spec, spot, seen),
     }
+}
+
+fn is_read(spot: &Spot<'_>) -> bool {
+    matches!(spot.copy, Standing::Read(_))
+}
+
+/// Whether the content was read and is that of which the mark has the hash.
+fn is_as_marked(spot: &Spot<'_>) -> bool {
+    matches!(spot.copy, Standing::Read(read) if read.as_marked)
 }
 
 /// What stands at the destination is a copy, of this sync or left there by one that no longer wants the place.
@@ -151,7 +165,7 @@ fn renew(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>, seen: &Seen) -> Step {
     let Source::InHand { version, hash, immutable, last_word } = facts.source else {
         return Step::ReadSource { last_word: false };
     };
-    if hash == read.hash && (read.immutable || !immutable) && !marks_are_anothers(facts, seen) {
+    if hash == read.hash && (read.immutable || !immutable) && !marks_are_anothers(facts, spot, seen) {
         return wind_up(facts, Verdict::InOrder { source: version, copy: seen.version });
     }
     // A copy never goes back: what is not newer than what stands there is written only if it is the last word.
@@ -172,10 +186,12 @@ fn known_to_be_reached(facts: &Facts<'_>) -> u64 {
     verified.into_iter().chain(facts.sync.status.source).map(|source| source.rv).max().unwrap_or(0)
 }
 
-/// Whether the copy must be marked anew though its content is right: it carries another sync's marks. (The seed's
+/// Whether the copy must be marked anew though its content is right: it carries another sync's marks, or those of a
+/// namespace that is no more. (The seed's
 /// marks may stay until the source changes.)
-fn marks_are_anothers(facts: &Facts<'_>, seen: &Seen) -> bool {
-    seen.mark.as_ref().and_then(|mark| mark.uid).is_some_and(|uid| uid != facts.sync.uid())
+fn marks_are_anothers(facts: &Facts<'_>, spot: &Spot<'_>, seen: &Seen) -> bool {
+    let Some((mark, uid)) = seen.mark.as_ref().and_then(|mark| Some((mark, mark.uid?))) else { return false };
+    uid != facts.sync.uid() || matches!(spot.namespace, Home::Live(namespace) if mark.at != Some(namespace))
 }
 
 /// What stands at the destination is nobody's copy.
@@ -216,26 +232,61 @@ fn write(facts: &Facts<'_>, spec: &Spec, step: Step) -> Step {
     if spec.orphan && !facts.sync.finalizer { Step::AddFinalizer { ahead: true } } else { step }
 }
 
-/// The verdict, if the copy with this version is known to hold what the source holds.
-fn in_order(facts: &Facts<'_>, copy: Version) -> Option<Verdict> {
-    let rv = facts.source.rv()?;
-    let told = facts.sync.status.source.zip(facts.sync.status.copy);
-    [facts.verified, told]
-        .into_iter()
-        .flatten()
-        .find_map(|(source, of)| (source.rv == rv && of == copy).then_some(Verdict::InOrder { source, copy }))
+/// What is known of a copy without a look at its content.
+enum Known {
+    /// It holds what the source holds.
+    InOrder(Verdict),
+    /// It was written from the source as it is, and admission changed it.
+    Changed(Verdict),
+    /// The same, and the status says so.
+    ToldChanged,
+    /// Nothing.
+    Nothing,
+}
+
+/// What is known of the copy with this version.
+fn known(facts: &Facts<'_>, copy: Version) -> Known {
+    let Some(rv) = facts.source.rv() else { return Known::Nothing };
+    let of_this = |pair: &(Version, Version)| pair.0.rv == rv && pair.1 == copy;
+    let told = &facts.sync.status;
+    match (facts.verified.filter(of_this), told.source.zip(told.copy).filter(of_this)) {
+        (Some((source, _)), _) => match facts.changed {
+            Some(what) => Known::Changed(Verdict::Changed { source, copy, what: what.to_owned() }),
+            None => Known::InOrder(Verdict::InOrder { source, copy }),
+        },
+        (None, Some(_)) if told.changed_by_admission => Known::ToldChanged,
+        (None, Some((source, _))) => Known::InOrder(Verdict::InOrder { source, copy }),
+        (None, None) => Known::Nothing,
+    }
+}
+
+/// As [`claim`]. Admission may have taken our marks off: then the status tells that the copy is ours.
+fn claim_of(facts: &Facts<'_>, seen: &Seen, namespace: Uid, wants: bool) -> Claim {
+    let told = &facts.sync.status;
+    let ours = told.changed_by_admission && told.copy.is_some_and(|copy| copy.uid == seen.version.uid);
+    match claim(seen, facts.sync, namespace, wants) {
+        Claim::Foreign if wants && ours && seen.mark.is_none() => Claim::Ours,
+        claim => claim,
+    }
 }
 
 /// The copy is in order: clear what stands at former destinations, then say so.
 fn wind_up(facts: &Facts<'_>, verdict: Verdict) -> Step {
-    clear_leftovers(facts).find(Step::is_about_copies).unwrap_or_else(|| report(facts, verdict))
+    if let Some(step) = clear_leftovers(facts, true).find(Step::is_about_copies) {
+        return step;
+    }
+    match report(facts, verdict) {
+        // What only its marks call this sync's copy comes last, so that it holds nothing up.
+        Step::Rest(wait) => clear_leftovers(facts, false).find(Step::is_about_copies).unwrap_or(Step::Rest(wait)),
+        step => step,
+    }
 }
 
 /// What is still to be done so that nothing of this sync's stands at former destinations. What another sync wants is
-/// left for it to take over.
-fn clear_leftovers(facts: &Facts<'_>) -> impl Iterator<Item = Step> {
+/// left for it to take over. `known`: whether the sync is known to have wanted the place.
+fn clear_leftovers(facts: &Facts<'_>, known: bool) -> impl Iterator<Item = Step> {
     let orphan = facts.sync.orphan();
-    let leftovers = facts.leftovers.iter().filter(|spot| !spot.wanted_by_another);
+    let leftovers = facts.leftovers.iter().filter(move |spot| !spot.wanted_by_another && spot.known == known);
     leftovers.filter_map(move |spot| clear(facts, spot, orphan, false))
 }
 
@@ -243,7 +294,7 @@ fn clear_leftovers(facts: &Facts<'_>) -> impl Iterator<Item = Step> {
 fn without_source(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>) -> Step {
     if spec.follow_source
         && let Some(step) =
-            clear(facts, spot, false, true).or_else(|| clear_leftovers(facts).find(Step::is_about_copies))
+            clear(facts, spot, false, true).or_else(|| clear_leftovers(facts, true).find(Step::is_about_copies))
     {
         return if facts.missing_twice { step } else { Step::Rest(Some(backoff::SOURCE_MISSING_TWICE)) };
     }
@@ -257,14 +308,15 @@ fn without_source(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>) -> Step {
     report(facts, Verdict::SourceMissing)
 }
 
-/// The sync is being deleted: its copies go first, then its finalizer.
+/// The sync is being deleted: its copies go first, then its finalizer. What only its marks call its copy is swept
+/// afterwards, by whoever sees the sync go.
 fn retire(facts: &Facts<'_>) -> Step {
     if !facts.sync.finalizer {
         return Step::Rest(None);
     }
     let orphan = facts.sync.orphan();
     let destination = facts.destination.iter().filter_map(|spot| clear(facts, spot, orphan, true));
-    let mut steps: Vec<Step> = destination.chain(clear_leftovers(facts)).collect();
+    let mut steps: Vec<Step> = destination.chain(clear_leftovers(facts, true)).collect();
     // One that is held does not keep the others waiting.
     let at = steps.iter().position(Step::is_about_copies).unwrap_or(0);
     if steps.is_empty() { Step::RemoveFinalizer } else { steps.swap_remove(at) }
@@ -292,11 +344,13 @@ fn clear(facts: &Facts<'_>, spot: &Spot<'_>, orphan: bool, wants: bool) -> Optio
         Home::Absent | Home::Terminating => return None, // all in it goes by itself
         Home::Live(namespace) => namespace,
     };
-    match claim(seen, facts.sync, namespace, wants) {
+    match claim_of(facts, seen, namespace, wants) {
         Claim::Ours | Claim::Inherited => {}
+        Claim::Restored if !is_read(spot) => return Some(Step::ReadCopy(spot.place.clone())),
+        Claim::Restored if is_as_marked(spot) => {}
         // Its annotations are ours to take off, its content is not.
         Claim::Foreign if wants && seen.seed_adopted => return Some(take_away(spot, seen, true)),
-        Claim::AnotherSyncs | Claim::Foreign => {
+        Claim::Restored | Claim::AnotherSyncs | Claim::Foreign => {
             // A stream that lags may show what stood there before the copy was made.
             let unread = matches!(spot.copy, Standing::Seen(_));
             return (wants && facts.sync.deleting && unread).then(|| Step::ReadCopy(spot.place.clone()));

@@ -300,8 +300,13 @@ fn a_copy_whose_sync_is_gone(
     #[case] step: &str,
 ) {
     let at = place("b/x");
-    let mut spot =
-        Spot { place: &at, namespace: Home::Live(uid(LIVE)), copy: Standing::Unknown, wanted_by_another: false };
+    let mut spot = Spot {
+        place: &at,
+        namespace: Home::Live(uid(LIVE)),
+        copy: Standing::Unknown,
+        wanted_by_another: false,
+        known: true,
+    };
     edit(&mut read.seen, &mut spot);
     spot.copy = Standing::Seen(&read.seen);
     assert_eq!(words(&sweep(&spot, orphan)), step);

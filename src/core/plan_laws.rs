@@ -151,7 +151,7 @@ impl Model {
         let Home::Live(at) = home else { panic!("no namespace to write to") };
         let version = self.change(|state, rv| {
             let (mut map, adopt) = over.unwrap_or_else(|| {
-                let read = Read { seen: seen(rv, rv), hash: source.1, immutable: false };
+                let read = Read { seen: seen(rv, rv), hash: source.1, immutable: false, as_marked: true };
                 (Map { read, made_by_us: true, forged: false, taken: false, held: false, high: None }, false)
             });
             let mark = Mark { sync: sync.key.clone(), uid: Some(sync.uid()), source_rv: source.0.rv, at: Some(at) };
@@ -251,7 +251,13 @@ impl Model {
                 _ => Home::Terminating,
             };
             let copy = Standing::Read(read);
-            let spot = Spot { place: &place, namespace, copy, wanted_by_another: state.syncs.values().any(wanted) };
+            let spot = Spot {
+                place: &place,
+                namespace,
+                copy,
+                wanted_by_another: state.syncs.values().any(wanted),
+                known: true,
+            };
             match sweep(&spot, false) {
                 Step::Remove(at, _) => self.change(|state, rv| remove(&mut state.maps, &at, rv)),
                 Step::Unmark(at) => self.change(|state, rv| {
@@ -297,7 +303,7 @@ impl Model {
             Verdict::NamespaceMissing => assert!(space.is_none() && source.is_some()),
             Verdict::NamespaceTerminating => assert!(space.is_some_and(|(_, terminating)| *terminating)),
             Verdict::CopyHeld(_) => assert!(seen.is_some_and(|seen| seen.deleting)),
-            Verdict::Failed(_) => panic!("nothing fails here"),
+            Verdict::Failed(_) | Verdict::Changed { .. } => panic!("nothing fails here"),
             Verdict::Stalled(Stall::InvalidSpec(_)) => assert_eq!(spec.source, spec.destination),
             Verdict::Stalled(Stall::DestinationProtected) => assert_eq!(&*spec.destination.name, "kube-root-ca.crt"),
             Verdict::Stalled(Stall::DestinationExists) => assert!(!spec.overwrite && seen.is_some()),

@@ -190,7 +190,12 @@ impl Model {
             let there = |at: &At| place(PLACES[*at]);
             let version = version(1000 + rv, rv);
             let plain = |hash: u8| Map {
-                read: Read { seen: Seen { version, ..seen(0, 0) }, hash: [hash; 32], immutable: false },
+                read: Read {
+                    seen: Seen { version, ..seen(0, 0) },
+                    hash: [hash; 32],
+                    immutable: false,
+                    as_marked: false,
+                },
                 made_by_us: false,
                 forged: false,
                 taken: false,

@@ -53,18 +53,23 @@ pub(super) fn found(at: &str, truth: Option<Read>) -> Found {
 
 /// A ConfigMap that is nobody's copy.
 pub(super) fn foreign() -> Read {
-    Read { seen: seen(3, 30), hash: [9; 32], immutable: false }
+    Read { seen: seen(3, 30), hash: [9; 32], immutable: false, as_marked: false }
 }
 
 /// What a sync left at some place, written there from version 10 of its source.
 pub(super) fn copy_of(name: &str, number: u64, at: u64) -> Read {
     let mark = Mark { source_rv: 10, ..mark(name, Some(number), Some(at)) };
-    Read { seen: Seen { mark: Some(mark), ..seen(3, 30) }, hash: [8; 32], immutable: false }
+    Read { seen: Seen { mark: Some(mark), ..seen(3, 30) }, hash: [8; 32], immutable: false, as_marked: false }
 }
 
 /// A copy by the seed's operator.
 pub(super) fn seeds_copy(hash: u8) -> Read {
-    Read { seen: Seen { mark: Some(mark("a/s", None, None)), ..seen(3, 30) }, hash: [hash; 32], immutable: false }
+    Read {
+        seen: Seen { mark: Some(mark("a/s", None, None)), ..seen(3, 30) },
+        hash: [hash; 32],
+        immutable: false,
+        as_marked: false,
+    }
 }
 
 /// A new sync: nothing stands at its destination.
@@ -175,6 +180,7 @@ impl Given {
             owner: self.owner.clone(),
             ring: self.ring.clone(),
             verified: self.verified,
+            changed: None,
             contested: self.contested.clone(),
         })
     }
@@ -221,7 +227,7 @@ impl Given {
             Step::Create if self.here().truth.is_some() => self.read(&place("b/x")),
             Step::Create => {
                 let new = Seen { mark: Some(mark(self)), ..seen(3, rv) };
-                self.written(Read { seen: new, hash: [0; 32], immutable: false });
+                self.written(Read { seen: new, hash: [0; 32], immutable: false, as_marked: false });
             }
             Step::Replace { over, adopt } => {
                 let was = self.truth().clone();
@@ -288,6 +294,7 @@ fn spot(found: &Found) -> Spot<'_> {
             Copy::Read => Standing::Read(read.unwrap()),
         },
         wanted_by_another: found.wanted_by_another,
+        known: true,
     }
 }
 

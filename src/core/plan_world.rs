@@ -174,6 +174,7 @@ impl View<'_> {
             namespace: self.home(&place.namespace),
             copy: known.standing(),
             wanted_by_another: self.wanting(place).iter().any(|other| other.uid() != sync.uid()),
+            known: true,
         }
     }
 
@@ -207,6 +208,7 @@ impl View<'_> {
                 ownership::owner(self.wanting(place).into_iter(), mark)
             }),
             verified: self.memo.verified,
+            changed: None,
             contested: None,
         };
         let step = next(&facts);

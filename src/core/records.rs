@@ -99,6 +99,12 @@ impl Sync {
         self.status.observed_generation == self.generation
     }
 
+    /// The request for an attempt now that its status does not answer yet.
+    pub fn request(&self) -> Option<&str> {
+        let others = self.others.as_ref()?;
+        others.requested.as_deref().filter(|requested| others.handled.as_deref() != Some(requested))
+    }
+
     /// Whether the copy outlives the sync.
     pub fn orphan(&self) -> bool {
         match &self.spec {
@@ -115,6 +121,10 @@ pub struct Others {
     pub finalizers: Vec<String>,
     /// Conditions of types that are not ours, in order.
     pub conditions: Vec<Condition>,
+    /// The annotation by which a person asks for an attempt now.
+    pub requested: Option<Box<str>>,
+    /// status.lastHandledRequest.
+    pub handled: Option<Box<str>>,
 }
 
 /// A spec that makes sense.
@@ -160,6 +170,8 @@ pub struct Told {
     pub retry_count: u32,
     /// status.lastSyncTime.
     pub last_sync: Option<Seconds>,
+    /// The copy of which `copy` tells is not what was sent: admission changed it.
+    pub changed_by_admission: bool,
     /// For each of [`super::status::CONDITIONS`]: its status and lastTransitionTime, if it stood there.
     pub conditions: [Option<ConditionTold>; 4],
     /// [`super::status::Text::digest`] of the whole.
@@ -191,6 +203,8 @@ pub struct Seen {
     pub controlled: bool,
     /// It has a deletionTimestamp.
     pub deleting: bool,
+    /// Its marks name this very place by namespace and name, whatever the UID of the namespace is by now.
+    pub marks_name_place: bool,
     /// The seed's operator wrote its annotations on it but not its labels: it adopted a ConfigMap that stood there.
     pub seed_adopted: bool,
 }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::lenient::{Field, Shaped};
 use super::records::{Place, Spec, Unusable};
+use crate::api::names::KUBE_ROOT_CA;
 
 /// `.spec` as it stands there.
 #[derive(Deserialize, Debug, Default)]
@@ -46,6 +47,9 @@ fn sensible(spec: &RawSpec<'_>) -> Result<Spec, String> {
     let destination_namespace = name(&spec.destination_namespace, "destinationNamespace", true)?;
     let destination_namespace = destination_namespace.ok_or("destinationNamespace is missing")?;
     let source_name = name(&spec.config_map_name, "configMapName", false)?.ok_or("configMapName is missing")?;
+    if source_name == KUBE_ROOT_CA {
+        return Err(format!("configMapName must not be {KUBE_ROOT_CA}: Kubernetes keeps that one in each namespace"));
+    }
     let destination_name = name(&spec.destination_name, "destinationName", false)?.unwrap_or(source_name);
     let suspend = spec.suspend.bool().map_err(|_| "suspend must be true or false")?;
     Ok(Spec {
@@ -70,13 +74,19 @@ fn name<'a>(value: &'a Field<'_>, field: &str, label: bool) -> Result<Option<&'a
     let Some(value) = text(value, field)? else { return Ok(None) };
     let valid = match label {
         true => is_label(value),
-        false => value.len() <= 253 && value.split('.').all(is_label_of_any_length),
+        false => is_name(value),
     };
     if valid { Ok(Some(value)) } else { Err(format!("{field} {value:?} is not a valid name")) }
 }
 
-fn is_label(text: &str) -> bool {
+/// Whether it is a valid name of a namespace.
+pub fn is_label(text: &str) -> bool {
     text.len() <= 63 && is_label_of_any_length(text)
+}
+
+/// Whether it is a valid name of a ConfigMap or a ConfigMapSync.
+pub fn is_name(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_label_of_any_length)
 }
 
 fn is_label_of_any_length(text: &str) -> bool {
@@ -120,6 +130,7 @@ mod tests {
     #[case(json!({"sourceNamespace": "a", "destinationNamespace": "a.b"}), "destinationNamespace \"a.b\" is not a valid name")]
     #[case(json!({"sourceNamespace": "a", "destinationNamespace": "b"}), "configMapName is missing")]
     #[case(json!({"sourceNamespace": "a", "destinationNamespace": "b", "configMapName": "-c"}), "configMapName \"-c\" is not a valid name")]
+    #[case(json!({"sourceNamespace": "a", "destinationNamespace": "b", "configMapName": "kube-root-ca.crt"}), "configMapName must not be kube-root-ca.crt: Kubernetes keeps that one in each namespace")]
     #[case(json!({"sourceNamespace": "a", "destinationNamespace": "b", "configMapName": "c", "suspend": "no"}), "suspend must be true or false")]
     #[case(json!({"sourceNamespace": "a", "destinationNamespace": "b", "configMapName": "c", "deletionPolicy": "Retain"}), "deletionPolicy \"Retain\" is neither Delete nor Orphan")]
     fn nonsense_is_named(#[case] spec: Value, #[case] expected: &str) {

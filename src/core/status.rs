@@ -32,9 +32,21 @@ pub enum Verdict {
     Stalled(Stall),
     /// A request failed; it will be tried again.
     Failed(Failed),
+    /// The copy was written, and admission changed it.
+    Changed {
+        /// The source that it was written from.
+        source: Version,
+        /// The copy as it stands there.
+        copy: Version,
+        /// What is not as it was sent, by the names of keys.
+        what: String,
+    },
     /// The copy is to go, or to be made anew, but what stands there is held by somebody's finalizer.
     CopyHeld(Place),
 }
+
+/// The reason that says that admission changed a copy.
+pub const CHANGED_BY_ADMISSION: &str = "ChangedByAdmission";
 
 /// What only a person can mend.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -136,6 +148,8 @@ pub struct Text<'a> {
     pub source: Option<Version>,
     /// status.copy.
     pub copy: Option<Version>,
+    /// status.lastHandledRequest; empty where there is none.
+    pub last_handled_request: Cow<'a, str>,
     /// For each of [`CONDITIONS`]: status, reason and message, where it stands there.
     pub conditions: [Option<ConditionText<'a>>; 4],
 }
@@ -162,6 +176,10 @@ impl Text<'_> {
 /// stay as they were: they tell the versions of the last write or check.
 pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exists: bool) -> Text<'static> {
     let told = &sync.status;
+    // What admission made of a copy is no version that a later status may pass on.
+    let passed_on = |version: Option<Version>| version.filter(|_| !told.changed_by_admission);
+    let others = sync.others.as_deref();
+    let request = others.and_then(|others| others.requested.clone().or_else(|| others.handled.clone()));
     let text = Text {
         sync_status: "Failed".into(),
         message: Cow::Borrowed(""),
@@ -169,8 +187,9 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
         destination_exists,
         retry_count: 0,
         observed_generation: Some(sync.generation.into()),
-        source: told.source,
-        copy: told.copy,
+        source: passed_on(told.source),
+        copy: passed_on(told.copy),
+        last_handled_request: request.map_or(Cow::Borrowed(""), |request| Cow::Owned(request.into())),
         conditions: [None, None, None, None],
     };
     let not_ready = |reason: &'static str, message: String, available: ConditionText<'static>, stalled| Text {
@@ -237,6 +256,19 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
             };
             Text { retry_count: failed.attempt, ..not_ready("SyncFailed", message, available, None) }
         }
+        Verdict::Changed { source, copy, what } => {
+            let message = format!(
+                "admission changed the copy: {what}; it is left as it is. Exempt {destination} from the policy or webhook \
+                 that does so, then set the annotation {}",
+                crate::api::names::ANNOTATION_REQUESTED_AT
+            );
+            let stalled = condition("True", CHANGED_BY_ADMISSION, message.clone());
+            Text {
+                source: Some(*source),
+                copy: Some(*copy),
+                ..not_ready(CHANGED_BY_ADMISSION, message, available(), Some(stalled))
+            }
+        }
         Verdict::CopyHeld(copy) => {
             let message = format!("waiting for {copy} to go: a finalizer of somebody else's is on it");
             Text { sync_status: "InProgress".into(), ..not_ready("CopyHeld", message, available(), None) }
@@ -285,6 +317,7 @@ pub fn object(text: &Text<'_>, sync: &Sync, now: Seconds) -> ConfigMapSyncStatus
         observed_generation: text.observed_generation,
         source: text.source.map(version),
         copy: text.copy.map(version),
+        last_handled_request: Some(text.last_handled_request.clone().into_owned()).filter(|it| !it.is_empty()),
         conditions: conditions.chain(foreign).collect(),
     }
 }
@@ -321,6 +354,7 @@ mod tests {
             Verdict::Stalled(Stall::Contested("kubectl-edit".to_owned())),
             Verdict::Failed(Failed { reason: "FetchError", message: "cannot read default/x".to_owned(), attempt: 3 }),
             Verdict::CopyHeld(place("kube-system/my-app-config")),
+            Verdict::Changed { source: version(2, 20), copy: version(3, 30), what: "key injected added".to_owned() },
         ];
         insta::assert_snapshot!(verdicts.iter().map(yaml).collect::<Vec<_>>().join("---\n"));
     }

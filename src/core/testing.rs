@@ -46,6 +46,7 @@ pub(crate) fn seen(number: u64, rv: u64) -> Seen {
         foreign_metadata: false,
         controlled: false,
         deleting: false,
+        marks_name_place: false,
         seed_adopted: false,
     }
 }

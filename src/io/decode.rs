@@ -18,7 +18,7 @@ use crate::core::records::{
 };
 use crate::core::shard::Uid;
 use crate::core::spec::RawSpec;
-use crate::core::status::{CONDITIONS, ConditionText, Text};
+use crate::core::status::{CHANGED_BY_ADMISSION, CONDITIONS, ConditionText, Text};
 use crate::core::{content, spec};
 
 /// An object of a stream: a record, and the little metadata that kube's watcher asks for. `None`: the object has no
@@ -158,7 +158,7 @@ struct Marks<'a> {
 }
 
 /// How many annotations we write.
-const OURS: usize = 6;
+const OURS: usize = 7;
 
 impl Marks<'_> {
     fn get(&self, key: &str) -> Option<&str> {
@@ -232,6 +232,11 @@ impl FromRaw for (Place, Seen) {
                 || !finalizers.is_empty(),
             controlled: owners.iter().any(|owner| owner.controller == Some(true)),
             deleting: metadata.deletion_timestamp.is_some(),
+            marks_name_place: annotations.get(names::ANNOTATION_AT_NAMESPACE) == Some(&*metadata.namespace)
+                && annotations
+                    .get(names::ANNOTATION_AT)
+                    .and_then(|at| at.split_once('/'))
+                    .is_some_and(|(_, name)| name == metadata.name),
             seed_adopted: mark.is_none()
                 && annotations.get(names::ANNOTATION_HASH).is_some()
                 && annotations.get(names::ANNOTATION_SYNC).is_none(),
@@ -241,20 +246,26 @@ impl FromRaw for (Place, Seen) {
     }
 }
 
+fn names_an_object(place: &Place) -> bool {
+    spec::is_label(&place.namespace) && spec::is_name(&place.name)
+}
+
 /// Our marks. Those of the seed's operator are its labels; marks that make no sense are none.
 fn mark(metadata: &Metadata<'_>) -> Option<Mark> {
     let (labels, annotations) = (&metadata.labels, &metadata.annotations);
     let Some(sync) = annotations.get(names::ANNOTATION_SYNC) else {
         let place = Place::new(labels.get(names::LABEL_SYNC_NAMESPACE)?, labels.get(names::LABEL_SYNC_NAME)?);
-        let seeds = labels.get(names::LABEL_MANAGED_BY) == Some(names::MANAGED_BY);
+        let seeds = labels.get(names::LABEL_MANAGED_BY) == Some(names::MANAGED_BY) && names_an_object(&place);
         return seeds.then_some(Mark { sync: place, uid: None, source_rv: 0, at: None });
     };
     let mut parts = sync.split('/');
     let (namespace, name, uid) = (parts.next()?, parts.next()?, Uid::parse(parts.next()?)?);
+    // It goes into the path of a request: anyone may have written it.
+    let sync = Some(Place::new(namespace, name)).filter(|sync| parts.next().is_none() && names_an_object(sync))?;
     let source = annotations.get(names::ANNOTATION_SOURCE).and_then(|source| source.rsplit('/').next());
     let at = annotations.get(names::ANNOTATION_AT).and_then(|at| at.split_once('/'));
     Some(Mark {
-        sync: Place::new(namespace, name),
+        sync,
         uid: Some(uid),
         source_rv: source.and_then(|rv| rv.parse().ok()).unwrap_or(0),
         at: at.filter(|(_, name)| *name == metadata.name).and_then(|(uid, _)| Uid::parse(uid)),
@@ -273,9 +284,11 @@ impl FromRaw for Sync {
         finalizers.retain(|finalizer| finalizer.text() != Some(names::FINALIZER));
         let ours = finalizers.len() < all;
         // A status that makes no sense is one that says nothing: it is written anew.
-        let (told, conditions) = told(status).unwrap_or_default();
-        let finalizers: Vec<String> = finalizers.iter().filter_map(Field::text).map(str::to_owned).collect();
-        let some = !finalizers.is_empty() || !conditions.is_empty();
+        let (told, mut others) = told(status).unwrap_or_default();
+        others.finalizers = finalizers.iter().filter_map(Field::text).map(str::to_owned).collect();
+        let requested = metadata.annotations.get(names::ANNOTATION_REQUESTED_AT).filter(|value| !value.is_empty());
+        others.requested = requested.map(|value| cut(value, LONGEST_REQUEST).into());
+        let some = others != Others::default();
         Self {
             key: Place::new(&*metadata.namespace, &*metadata.name),
             version,
@@ -283,11 +296,19 @@ impl FromRaw for Sync {
             created: time(&metadata.creation_timestamp).and_then(seconds).unwrap_or(0),
             deleting: metadata.deletion_timestamp.is_some(),
             finalizer: ours,
-            others: some.then(|| Box::new(Others { finalizers, conditions })),
+            others: some.then(|| Box::new(others)),
             spec: spec::read(spec),
             status: told,
         }
     }
+}
+
+/// What a person writes into an annotation may be long; only the beginning counts.
+const LONGEST_REQUEST: usize = 256;
+
+fn cut(text: &str, longest: usize) -> &str {
+    let end = (0..=longest.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
 fn time(field: &Field<'_>) -> Result<Timestamp, Misfit> {
@@ -321,6 +342,8 @@ pub struct RawStatus<'a> {
     source: Shaped<RawVersion<'a>>,
     #[serde(borrow)]
     copy: Shaped<RawVersion<'a>>,
+    #[serde(borrow)]
+    last_handled_request: Field<'a>,
     #[serde(borrow)]
     conditions: Listed<Shaped<RawCondition<'a>>>,
 }
@@ -358,8 +381,8 @@ struct RawCondition<'a> {
     observed_generation: Field<'a>,
 }
 
-/// What is kept of a status, and the conditions in it that are not ours.
-fn told(status: Shaped<RawStatus<'_>>) -> Result<(Told, Vec<Condition>), Misfit> {
+/// What is kept of a status, and what else is in it.
+fn told(status: Shaped<RawStatus<'_>>) -> Result<(Told, Others), Misfit> {
     let Some(status) = status.object()? else { return Ok(Default::default()) };
     let version = |version: Shaped<RawVersion<'_>>| version.object()?.map_or(Ok(None), RawVersion::version);
     let retries = status.retry_count.number()?.unwrap_or(0);
@@ -372,6 +395,7 @@ fn told(status: Shaped<RawStatus<'_>>) -> Result<(Told, Vec<Condition>), Misfit>
         observed_generation: status.observed_generation.number()?,
         source: version(status.source)?,
         copy: version(status.copy)?,
+        last_handled_request: status.last_handled_request.into_text()?,
         conditions: [const { None }; 4],
     };
     let (mut ours, mut foreign, mut twice) = ([None; 4], Vec::new(), false);
@@ -415,10 +439,14 @@ fn told(status: Shaped<RawStatus<'_>>) -> Result<(Told, Vec<Condition>), Misfit>
         destination_exists: text.destination_exists,
         retry_count: text.retry_count,
         last_sync,
+        changed_by_admission: text.conditions[3]
+            .as_ref()
+            .is_some_and(|stalled| stalled.status == "True" && stalled.reason == CHANGED_BY_ADMISSION),
         conditions: ours,
         digest: text.digest(),
     };
-    Ok((told, foreign))
+    let handled = Some(&*text.last_handled_request).filter(|it| !it.is_empty()).map(Into::into);
+    Ok((told, Others { conditions: foreign, handled, ..Others::default() }))
 }
 
 #[cfg(test)]

@@ -93,6 +93,9 @@ instruments! {
     WRITERS_IN_FLIGHT = Gauge Count "configmapsync_writers_in_flight" []
         "Writes in flight.";
 
+    NAMESPACES_SET_APART = Gauge Count "configmapsync_namespaces_set_apart" []
+        "Namespaces to which one write at a time is sent, since writes there are slow, not answered or throttled.";
+
     WORKQUEUE_DEPTH = Gauge Count "workqueue_depth" ["name"]
         "Keys waiting in the queue.";
     WORKQUEUE_ADDS_TOTAL = Counter Count "workqueue_adds_total" ["name"]

@@ -2,10 +2,15 @@
 //! requests" halves it, slow answers shrink it, answers in time let it grow again, one by one. What is in flight beyond
 //! what the server is at work on only makes others wait, and how many that is, no replica can know: it depends on the
 //! server, and on all the other replicas.
+//!
+//! What most namespaces show is the server's doing. What few of them show is their own (an admission webhook, a quota),
+//! and is no evidence here. Silence is the server's only while the heartbeat is silent too.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ahash::RandomState;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -20,8 +25,18 @@ const SLOWER_THAN_FASTEST: u32 = 4;
 const SHRINK: f64 = 0.03;
 /// Slow answers alone do not bring it below this.
 const FEW: f64 = 4.0;
+/// The fastest answer is forgotten after one to two times this: the server may have moved away.
+const FASTEST_WITHIN: Duration = Duration::from_secs(30);
+/// So many namespaces are remembered, each by its last answer, and each for so long.
+const NAMESPACES: usize = 64;
+const REMEMBERED_FOR: Duration = Duration::from_secs(30);
+/// A write that has waited so many times the usual answer, and at least this long, is late: it holds no place any more.
+const LATE: u32 = 8;
+const LATE_AT_LEAST: Duration = Duration::from_millis(500);
+/// So many late writes, as a multiple of the places, may be in flight beside those that hold a place.
+const LATE_WRITES: usize = 4;
 
-/// Hands out permits for writes.
+/// Hands out places for writes.
 #[derive(Clone)]
 pub struct Limiter {
     shared: Arc<Shared>,
@@ -31,27 +46,62 @@ struct Shared {
     state: Mutex<State>,
     freed: Notify,
     most: usize,
+    hasher: RandomState,
 }
 
 struct State {
     /// How many may be in flight; between 1 and `most`. Fractions add up to the next whole one.
     limit: f64,
     in_flight: usize,
-    fastest: Duration,
+    /// Late writes, which gave their place back.
+    late: usize,
+    fastest: Fastest,
+    recent: VecDeque<Sign>,
+    /// When the last heartbeat was sent that was answered in time.
+    heartbeat: Option<Instant>,
     cooling_until: Option<Instant>,
 }
 
-/// The right to have one key's requests in flight. Given back when dropped.
+/// The last answer to a write in one namespace.
+#[derive(Clone, Copy)]
+struct Sign {
+    namespace: u64,
+    at: Instant,
+    /// How long it took; [`Duration::MAX`] where the write was turned away or failed.
+    took: Duration,
+}
+
+/// The fastest answer of this period and of the one before.
+struct Fastest {
+    since: Instant,
+    now: Duration,
+    before: Duration,
+}
+
+/// The right to have one key's request in flight. Given back when dropped.
 pub struct Permit {
     shared: Arc<Shared>,
+    late: bool,
 }
 
 impl Limiter {
     /// At most `most` (at least 1) in flight.
     pub fn new(most: usize) -> Self {
         let most = most.max(1);
-        let state = State { limit: most as f64, in_flight: 0, fastest: Duration::MAX, cooling_until: None };
-        let limiter = Self { shared: Arc::new(Shared { state: Mutex::new(state), freed: Notify::new(), most }) };
+        let fastest = Fastest { since: Instant::now(), now: Duration::MAX, before: Duration::MAX };
+        let state = State {
+            limit: most as f64,
+            in_flight: 0,
+            late: 0,
+            fastest,
+            recent: VecDeque::with_capacity(NAMESPACES),
+            heartbeat: None,
+            cooling_until: None,
+        };
+        // The same in every process: what is decided must not be chance (`io/chance.rs`).
+        let hasher = RandomState::with_seeds(11, 13, 17, 19);
+        let limiter =
+            Self { shared: Arc::new(Shared { state: Mutex::new(state), freed: Notify::new(), most, hasher }) };
         metrics::gauge!(instruments::WRITERS_LIMIT).set(most as f64);
         limiter
     }
@@ -64,42 +114,73 @@ impl Limiter {
                 let mut state = self.shared.lock();
                 if state.in_flight < state.limit as usize {
                     state.in_flight += 1;
-                    return Permit { shared: self.shared.clone() };
+                    return Permit { shared: self.shared.clone(), late: false };
                 }
             }
             freed.await;
         }
     }
 
-    /// An answer came, after this time.
-    pub fn answered(&self, took: Duration) {
+    /// An answer to a write in `namespace` came, after this time.
+    pub fn answered(&self, namespace: &str, took: Duration) {
+        let namespace = self.shared.hasher.hash_one(namespace);
         let mut state = self.shared.lock();
         let before = state.limit as usize;
-        state.fastest = state.fastest.min(took);
-        if took > SLOW.max(state.fastest.saturating_mul(SLOWER_THAN_FASTEST)) {
-            state.limit = state.limit.min(FEW).max(state.limit * (1.0 - SHRINK));
-        } else {
+        let now = Instant::now();
+        state.fastest.note(now, took);
+        state.note(Sign { namespace, at: now, took });
+        let slow = SLOW.max(state.fastest.get().saturating_mul(SLOWER_THAN_FASTEST));
+        if took <= slow {
             state.limit = (state.limit + 1.0 / state.limit).min(self.shared.most as f64);
+        } else if state.usual(now) > slow {
+            state.limit = state.limit.min(FEW).max(state.limit * (1.0 - SHRINK));
         }
-        let now = state.limit as usize;
+        let limit = state.limit as usize;
         drop(state);
-        if now != before {
-            metrics::gauge!(instruments::WRITERS_LIMIT).set(now as f64);
+        if limit != before {
+            metrics::gauge!(instruments::WRITERS_LIMIT).set(limit as f64);
         }
-        if now > before {
+        if limit > before {
             self.shared.freed.notify_one();
         }
     }
 
-    /// The server is busy, or our own heartbeat is slow: half as many from now on.
-    pub fn halve(&self) {
+    /// A write in `namespace` was turned away, failed or was not answered. Returns whether that is the namespace's own
+    /// trouble: otherwise it is the server's, and half as many are sent from now on.
+    pub fn failed(&self, namespace: &str, sent: Instant) -> bool {
+        let namespace = self.shared.hasher.hash_one(namespace);
         let mut state = self.shared.lock();
-        let now = Instant::now();
-        if state.cooling_until.is_none_or(|until| until <= now) {
-            state.limit = (state.limit / 2.0).max(1.0);
-            state.cooling_until = Some(now + COOL_DOWN);
-            metrics::gauge!(instruments::WRITERS_LIMIT).set(state.limit.floor());
+        if state.heartbeat.is_some_and(|heartbeat| heartbeat > sent) {
+            return true;
         }
+        let now = Instant::now();
+        state.note(Sign { namespace, at: now, took: Duration::MAX });
+        let confined = state.usual(now) < Duration::MAX;
+        if !confined {
+            state.halve(now);
+        }
+        confined
+    }
+
+    /// A heartbeat was answered in time; it was sent then.
+    pub fn heartbeat(&self, sent: Instant) {
+        self.shared.lock().heartbeat = Some(sent);
+    }
+
+    /// Whether a heartbeat that was sent since then was answered in time.
+    pub fn server_answers_since(&self, then: Instant) -> bool {
+        self.shared.lock().heartbeat.is_some_and(|heartbeat| heartbeat > then)
+    }
+
+    /// Our own heartbeat is slow: half as many from now on.
+    pub fn halve(&self) {
+        self.shared.lock().halve(Instant::now());
+    }
+
+    /// After how long a write without an answer is late.
+    pub fn patience(&self) -> Duration {
+        let usual = self.shared.lock().usual(Instant::now());
+        usual.saturating_mul(LATE).max(LATE_AT_LEAST)
     }
 
     /// How many may be in flight now.
@@ -115,12 +196,119 @@ impl Shared {
     }
 }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
+impl State {
+    fn note(&mut self, sign: Sign) {
+        self.recent.retain(|other| other.namespace != sign.namespace);
+        if self.recent.len() == NAMESPACES {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(sign);
+    }
+
+    /// The median of what the namespaces showed last; zero where nothing is known.
+    fn usual(&self, now: Instant) -> Duration {
+        let mut took = [Duration::ZERO; NAMESPACES];
+        let mut known = 0;
+        for sign in self.recent.iter().filter(|sign| now - sign.at < REMEMBERED_FOR) {
+            took[known] = sign.took;
+            known += 1;
+        }
+        if known == 0 {
+            return Duration::ZERO;
+        }
+        *took[..known].select_nth_unstable(known / 2).1
+    }
+
+    fn halve(&mut self, now: Instant) {
+        if self.cooling_until.is_none_or(|until| until <= now) {
+            self.limit = (self.limit / 2.0).max(1.0);
+            self.cooling_until = Some(now + COOL_DOWN);
+            metrics::gauge!(instruments::WRITERS_LIMIT).set(self.limit.floor());
+        }
+    }
+}
+
+impl Fastest {
+    fn note(&mut self, now: Instant, took: Duration) {
+        let age = now - self.since;
+        if age >= FASTEST_WITHIN {
+            let fresh = age < 2 * FASTEST_WITHIN;
+            self.before = if fresh { self.now } else { Duration::MAX };
+            self.now = Duration::MAX;
+            self.since = now;
+        }
+        self.now = self.now.min(took);
+    }
+
+    fn get(&self) -> Duration {
+        self.now.min(self.before)
+    }
+}
+
+impl Permit {
+    /// The write that it was for is late: gives the place back though the write is in flight, unless there are too many
+    /// such writes.
+    pub fn give_back_early(&mut self) {
         let mut state = self.shared.lock();
+        if self.late || state.late >= LATE_WRITES * self.shared.most {
+            return;
+        }
+        self.late = true;
+        state.late += 1;
         state.in_flight -= 1;
         drop(state);
         self.shared.freed.notify_one();
+    }
+
+    /// Whether it still is a place.
+    pub fn is_a_place(&self) -> bool {
+        !self.late
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if self.late {
+            state.late -= 1;
+            return;
+        }
+        state.in_flight -= 1;
+        drop(state);
+        self.shared.freed.notify_one();
+    }
+}
+
+/// The place of one key at work. A key that waits for a read, or whose write is late, has none.
+pub struct Turn {
+    limiter: Limiter,
+    permit: Option<Permit>,
+}
+
+impl Turn {
+    /// With a place already.
+    pub fn new(limiter: Limiter, permit: Permit) -> Self {
+        Self { limiter, permit: Some(permit) }
+    }
+
+    /// Waits for a place, unless it has one.
+    pub async fn take(&mut self) {
+        if self.permit.as_ref().is_none_or(|permit| permit.late) {
+            self.permit = None;
+            self.permit = Some(self.limiter.acquire().await);
+        }
+    }
+
+    /// Gives the place back.
+    pub fn give_back(&mut self) {
+        self.permit = None;
+    }
+
+    /// The write in flight is late: see [`Permit::give_back_early`].
+    pub fn is_late(&mut self) {
+        if let Some(permit) = &mut self.permit {
+            permit.give_back_early();
+        }
     }
 }
 
@@ -130,6 +318,9 @@ pub struct Rate {
     next: Mutex<Instant>,
 }
 
+/// Who waits for a turn looks this often whether there is still something to wait for.
+const LOOK: Duration = Duration::from_millis(100);
+
 impl Rate {
     /// `per_second`: `None` for no cap.
     pub fn new(per_second: Option<std::num::NonZeroU32>) -> Self {
@@ -137,16 +328,24 @@ impl Rate {
         Self { gap, next: Mutex::new(Instant::now()) }
     }
 
-    /// Waits for this write's turn.
-    pub async fn turn(&self) {
+    /// Waits for this write's turn, or until it `is_off`: then no other write waits for it.
+    pub async fn turn(&self, is_off: impl Fn() -> bool) {
         let Some(gap) = self.gap else { return };
-        let turn = {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            let turn = (*next).max(Instant::now());
-            *next = turn + gap;
-            turn
-        };
-        tokio::time::sleep_until(turn).await;
+        loop {
+            let until = {
+                let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+                let now = Instant::now();
+                if *next <= now {
+                    *next = now + gap;
+                    return;
+                }
+                *next
+            };
+            if is_off() {
+                return;
+            }
+            tokio::time::sleep_until(until.min(Instant::now() + LOOK)).await;
+        }
     }
 }
 
@@ -154,17 +353,19 @@ impl Rate {
 mod tests {
     use super::*;
 
+    const HERE: &str = "here";
+
     #[tokio::test(start_paused = true)]
     async fn busy_answers_halve_it_once_and_answers_in_time_bring_it_back() {
         let limiter = Limiter::new(32);
-        limiter.halve();
-        limiter.halve();
+        assert!(!limiter.failed(HERE, Instant::now()));
+        assert!(!limiter.failed(HERE, Instant::now()));
         assert_eq!(limiter.limit(), 16);
         tokio::time::advance(COOL_DOWN).await;
         limiter.halve();
         assert_eq!(limiter.limit(), 8);
         for _ in 0..2_000 {
-            limiter.answered(SLOW);
+            limiter.answered(HERE, SLOW);
         }
         assert_eq!(limiter.limit(), 32);
     }
@@ -172,25 +373,75 @@ mod tests {
     #[test]
     fn slow_answers_shrink_it_to_a_few_unless_the_server_is_far() {
         let limiter = Limiter::new(32);
-        limiter.answered(Duration::from_millis(5));
+        limiter.answered(HERE, Duration::from_millis(5));
         for _ in 0..32 {
-            limiter.answered(SLOW * 2);
+            limiter.answered(HERE, SLOW * 2);
         }
         assert!((10..16).contains(&limiter.limit()), "a third, after as many as were out: {}", limiter.limit());
         for _ in 0..1_000 {
-            limiter.answered(SLOW * 2);
+            limiter.answered(HERE, SLOW * 2);
         }
         assert_eq!(limiter.limit(), FEW as usize);
         limiter.halve();
-        limiter.answered(SLOW * 2);
+        limiter.answered(HERE, SLOW * 2);
         assert_eq!(limiter.limit(), 2, "busy is less than slow");
         for _ in 0..2_000 {
-            limiter.answered(SLOW);
+            limiter.answered(HERE, SLOW);
         }
         assert_eq!(limiter.limit(), 32);
         let far = Limiter::new(32);
-        (0..100).for_each(|_| far.answered(SLOW * 3));
+        (0..100).for_each(|_| far.answered(HERE, SLOW * 3));
         assert_eq!(far.limit(), 32);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_few_namespaces_show_is_no_evidence() {
+        let limiter = Limiter::new(32);
+        for round in 0..100 {
+            for namespace in 0..20 {
+                limiter.answered(&format!("healthy-{namespace}"), Duration::from_millis(5));
+            }
+            for namespace in 0..10 {
+                let name = format!("sick-{namespace}");
+                match round % 3 {
+                    0 => limiter.answered(&name, Duration::from_secs(3)),
+                    _ => assert!(limiter.failed(&name, Instant::now()), "confined"),
+                }
+            }
+        }
+        assert_eq!(limiter.limit(), 32);
+        assert_eq!(limiter.patience(), LATE_AT_LEAST);
+        for namespace in 0..20 {
+            limiter.failed(&format!("healthy-{namespace}"), Instant::now());
+        }
+        assert_eq!(limiter.limit(), 16, "most of them: it is the server");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_the_servers_while_the_heartbeat_is_silent_too() {
+        let limiter = Limiter::new(32);
+        let sent = Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        limiter.heartbeat(Instant::now());
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert!(limiter.failed(HERE, sent));
+        assert_eq!(limiter.limit(), 32);
+        assert!(!limiter.failed(HERE, Instant::now()), "nothing was heard since this one was sent");
+        assert_eq!(limiter.limit(), 16);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_fastest_answer_fades() {
+        let limiter = Limiter::new(32);
+        limiter.answered(HERE, Duration::from_millis(2));
+        let moved = Duration::from_millis(120);
+        (0..1_000).for_each(|_| limiter.answered(HERE, moved));
+        assert_eq!(limiter.limit(), FEW as usize);
+        for _ in 0..3 {
+            tokio::time::advance(FASTEST_WITHIN).await;
+            (0..1_000).for_each(|_| limiter.answered(HERE, moved));
+        }
+        assert_eq!(limiter.limit(), 32);
     }
 
     #[tokio::test(start_paused = true)]
@@ -203,12 +454,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_rate_is_kept_over_a_second() {
+    async fn a_late_write_gives_its_place_back_but_not_every_one() {
+        let limiter = Limiter::new(1);
+        let mut late = Vec::new();
+        for _ in 0..LATE_WRITES {
+            let mut permit = limiter.acquire().await;
+            permit.give_back_early();
+            assert!(!permit.is_a_place());
+            late.push(permit);
+        }
+        let mut one_more = limiter.acquire().await;
+        one_more.give_back_early();
+        assert!(one_more.is_a_place(), "there are too many late ones");
+        assert!(tokio::time::timeout(Duration::from_secs(1), limiter.acquire()).await.is_err());
+        drop(late);
+        drop(one_more);
+        limiter.acquire().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_is_kept_over_a_second_and_what_is_off_waits_for_nothing() {
         let rate = Rate::new(std::num::NonZeroU32::new(10));
         let start = Instant::now();
         for _ in 0..21 {
-            rate.turn().await;
+            rate.turn(|| false).await;
         }
+        assert_eq!(start.elapsed(), Duration::from_secs(2));
+        rate.turn(|| true).await;
         assert_eq!(start.elapsed(), Duration::from_secs(2));
     }
 }

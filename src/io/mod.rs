@@ -1,5 +1,6 @@
 //! What touches the API server: thin, on kube. Decisions are made elsewhere.
 
+pub mod bulkheads;
 pub mod chance;
 pub mod client;
 pub mod clock;

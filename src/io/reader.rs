@@ -5,14 +5,14 @@ use std::time::Duration;
 use http::Request;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::decode::{ConfigMapObject, NamespaceObject, SyncObject};
 use super::refusal::Refusal;
-use crate::api::names::FIELD_MANAGER;
-use crate::core::content::{Content, SourceContent};
+use crate::api::names::{ANNOTATION_HASH, FIELD_MANAGER};
+use crate::core::content::{Content, SourceContent, hexadecimal};
 use crate::core::facts::Read;
-use crate::core::records::{Namespace, Place, Sync};
+use crate::core::records::{Namespace, Place, Seen, Sync, Version};
 
 /// How long a GET may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,14 +28,14 @@ pub struct Reader {
 pub struct CopyRead {
     /// What decisions need of it.
     pub read: Read,
-    /// The object as the server sent it, so that what others put on it can be kept.
-    pub object: Value,
+    /// Its metadata as the server sent it, so that what others put on it can be kept.
+    pub metadata: Map<String, Value>,
 }
 
 impl CopyRead {
     /// The field manager, other than us, that wrote to it last.
     pub fn last_manager(&self) -> Option<&str> {
-        let entries = self.object["metadata"]["managedFields"].as_array()?;
+        let entries = self.metadata.get("managedFields")?.as_array()?;
         let others = entries.iter().filter(|entry| entry["manager"] != FIELD_MANAGER);
         others.max_by_key(|entry| entry["time"].as_str())?["manager"].as_str()
     }
@@ -69,8 +69,24 @@ impl Reader {
         };
         let (seen, content) = configmap(&text)?;
         let hash = content.hash().map_err(Refusal::Invalid)?;
-        let object = serde_json::from_str(&text).map_err(unreadable)?;
-        Ok(Some(CopyRead { read: Read { seen, hash, immutable: content.immutable == Some(true) }, object }))
+        let MetadataOf { metadata } = serde_json::from_str(&text).map_err(unreadable)?;
+        let marked = metadata.get("annotations").and_then(|all| all[ANNOTATION_HASH].as_str());
+        let as_marked = marked == Some(&*hexadecimal(&hash));
+        let read = Read { seen, hash, immutable: content.immutable == Some(true), as_marked };
+        Ok(Some(CopyRead { read, metadata }))
+    }
+
+    /// What stands where a copy stands, whole, if it still is this version.
+    ///
+    /// # Errors
+    /// `Conflict` when it is another version.
+    pub async fn whole_copy(&self, place: &Place, version: Version) -> Result<Value, Refusal> {
+        let object: Value = serde_json::from_str(&self.get(&configmap_path(place)).await?).map_err(unreadable)?;
+        let is = |field: &str, text: String| object["metadata"][field] == text;
+        if is("uid", version.uid.to_string()) && is("resourceVersion", version.rv.to_string()) {
+            return Ok(object);
+        }
+        Err(Refusal::Conflict)
     }
 
     /// A namespace; `None` when it does not exist.
@@ -131,11 +147,13 @@ impl Reader {
 }
 
 #[derive(Deserialize)]
-struct ContentOf(Content);
+struct MetadataOf {
+    metadata: Map<String, Value>,
+}
 
-fn configmap(text: &str) -> Result<(crate::core::records::Seen, Content), Refusal> {
+fn configmap(text: &str) -> Result<(Seen, Content<'_>), Refusal> {
     let object: ConfigMapObject = serde_json::from_str(text).map_err(unreadable)?;
-    let ContentOf(content) = serde_json::from_str(text).map_err(unreadable)?;
+    let content = serde_json::from_str(text).map_err(unreadable)?;
     let (_, seen) = object.record.ok_or_else(|| Refusal::Unavailable("an object without a uid".to_owned()))?;
     Ok((seen, content))
 }

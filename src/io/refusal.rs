@@ -24,7 +24,7 @@ pub enum Refusal {
     /// 403: nothing can be created in a namespace that is being deleted.
     #[error("the namespace is being deleted")]
     NamespaceTerminating,
-    /// 429, or 503/504 with a Retry-After: the server is busy, and says for how long.
+    /// 429, or 503 with a Retry-After: the server is busy, and says for how long.
     #[error("the API server is busy; it asks to come back in {0:?}")]
     Busy(Duration),
     /// 422: what was sent is not acceptable, for instance a change of an immutable ConfigMap.
@@ -36,6 +36,9 @@ pub enum Refusal {
     /// No answer in time, a broken connection, 5xx.
     #[error("{0}")]
     Unavailable(String),
+    /// Not sent: the namespace is set apart (see [`super::bulkheads`]); after this time it may be tried.
+    #[error("namespace {0} is set apart: an earlier write there was not answered in time")]
+    SetApart(String, Duration),
     /// Not sent: the shard's lease might end before the answer.
     #[error("not sent: the lease of this replica may end before the answer")]
     GateClosed,
@@ -57,6 +60,7 @@ impl Refusal {
             Self::Invalid(_) => "invalid",
             Self::Forbidden(_) => "forbidden",
             Self::Unavailable(_) => "unavailable",
+            Self::SetApart(..) => "set_apart",
             Self::GateClosed => "gate_closed",
             Self::ObserveOnly => "observe_only",
         }
@@ -87,7 +91,7 @@ fn from_status(status: &Status) -> Refusal {
         403 if caused_by("NamespaceTerminating") => Refusal::NamespaceTerminating,
         401 | 403 => Refusal::Forbidden(message()),
         429 => Refusal::Busy(Duration::from_secs(u64::from(retry_after.max(1)))),
-        503 | 504 if retry_after > 0 => Refusal::Busy(Duration::from_secs(u64::from(retry_after))),
+        503 if retry_after > 0 => Refusal::Busy(Duration::from_secs(u64::from(retry_after))),
         400 | 413 | 422 => Refusal::Invalid(message()),
         _ => Refusal::Unavailable(message()),
     }

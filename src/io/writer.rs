@@ -5,18 +5,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{Method, Request};
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::bulkheads::{Bulkheads, Door, Ended};
 use super::client::METADATA_ONLY;
 use super::decode::{ConfigMapObject, SyncObject};
 use super::instruments;
-use super::limiter::{Limiter, Rate};
+use super::limiter::{Limiter, Rate, Turn};
 use super::refusal::Refusal;
 use crate::api::configmapsync::ConfigMapSyncStatus;
 use crate::api::names::{FIELD_MANAGER, FINALIZER};
-use crate::core::records::{Place, Seen, Sync, Version};
+use crate::core::content::{self, SourceContent};
+use crate::core::records::{Name, Place, Seen, Sync, Version};
 use crate::core::shard::{SHARDS, Shard};
 
 /// Says whether a write may be sent now.
@@ -28,6 +31,10 @@ pub trait Gate: Send + std::marker::Sync {
     /// How long after it was sent a write that was not answered has surely ended: the server counts its time from
     /// when it came, not from when it was sent.
     fn surely_over(&self) -> Duration;
+    /// Tells when it opens and closes, give or take a tick; `None` where it never closes.
+    fn opens(&self) -> Option<watch::Receiver<bool>> {
+        None
+    }
 }
 
 /// Sends writes.
@@ -40,11 +47,34 @@ struct Inner {
     client: kube::Client,
     gate: Arc<dyn Gate>,
     limiter: Limiter,
+    bulkheads: Bulkheads,
     rate: Rate,
     observe_only: bool,
     /// Until when a write that was not answered may take effect, by shard.
     unsettled: Mutex<[Option<Instant>; SHARDS]>,
 }
+
+/// On whose behalf a write is sent.
+pub struct Attempt<'a> {
+    /// The shard that it is for.
+    pub shard: Shard,
+    /// The place that it takes while it is in flight.
+    pub turn: &'a mut Turn,
+    /// A person asked for it: it does not wait for a namespace that is set apart.
+    pub asked: bool,
+}
+
+/// A copy that was written, by the server's answer.
+#[derive(Debug)]
+pub struct Written {
+    /// Its metadata.
+    pub seen: Seen,
+    /// What admission made of what was sent, if it changed anything.
+    pub changed: Option<String>,
+}
+
+/// An answer that takes longer than this is late, however slow the others are not.
+const LATE_ANSWER: Duration = Duration::from_secs(1);
 
 /// What became of a copy that was to be removed.
 #[derive(Debug, PartialEq)]
@@ -60,51 +90,74 @@ const SYNCS: &str = "configmapsyncs";
 const STATUS: &str = "configmapsyncs/status";
 
 impl Writer {
-    /// A writer that asks `gate`, keeps to `rate` and tells `limiter` how the server feels.
-    pub fn new(client: kube::Client, gate: Arc<dyn Gate>, limiter: Limiter, rate: Rate, observe_only: bool) -> Self {
+    /// A writer that asks `gate`, keeps to `rate`, tells `limiter` how the server feels and `bulkheads` which namespace does
+    /// not answer.
+    pub fn new(
+        client: kube::Client,
+        gate: Arc<dyn Gate>,
+        limiter: Limiter,
+        bulkheads: Bulkheads,
+        rate: Rate,
+        observe_only: bool,
+    ) -> Self {
         let unsettled = Mutex::new([None; SHARDS]);
-        Self { inner: Arc::new(Inner { client, gate, limiter, rate, observe_only, unsettled }) }
+        Self { inner: Arc::new(Inner { client, gate, limiter, bulkheads, rate, observe_only, unsettled }) }
     }
 
-    /// POSTs a copy.
+    /// POSTs a copy of `source`, or, with `over`, PUTs it over the version that the body names.
     ///
     /// # Errors
-    /// `AlreadyExists`, `NoNamespace`, `NamespaceTerminating` among others.
-    pub async fn create_copy(&self, shard: Shard, place: &Place, body: Vec<u8>) -> Result<Seen, Refusal> {
-        let path = format!("/api/v1/namespaces/{}/configmaps", place.namespace);
-        let object: ConfigMapObject = self.send(shard, Method::POST, CONFIGMAPS, &path, place, body).await?;
-        seen(object)
+    /// `AlreadyExists`, `NoNamespace`, `NamespaceTerminating` when it is new; `Conflict` when it is another version,
+    /// `NotFound` when it is gone, `Invalid` when it is immutable; among others.
+    pub async fn write_copy(
+        &self,
+        attempt: Attempt<'_>,
+        place: &Place,
+        source: &SourceContent,
+        body: Vec<u8>,
+        over: Option<Version>,
+    ) -> Result<Written, Refusal> {
+        let text = match over {
+            None => {
+                let path = format!("/api/v1/namespaces/{}/configmaps", place.namespace);
+                self.send(attempt, Method::POST, CONFIGMAPS, &path, place, body).await?
+            }
+            Some(_) => self.send(attempt, Method::PUT, CONFIGMAPS, &configmap_path(place), place, body).await?,
+        };
+        let answer: content::Content<'_> = parse(&text)?;
+        Ok(Written { seen: seen(parse(&text)?)?, changed: source.changed_by_admission(answer).map_err(unreadable)? })
     }
 
-    /// PUTs a copy; the body names the UID and version that it replaces.
+    /// PUTs a ConfigMap as it was read, but without our marks; the body names the UID and version that it replaces.
     ///
     /// # Errors
-    /// `Conflict` when it is another version, `NotFound` when it is gone, `Invalid` when it is immutable.
-    pub async fn replace_copy(&self, shard: Shard, place: &Place, body: Vec<u8>) -> Result<Seen, Refusal> {
-        let object: ConfigMapObject =
-            self.send(shard, Method::PUT, CONFIGMAPS, &configmap_path(place), place, body).await?;
-        seen(object)
+    /// `Conflict` when it is another version, `NotFound` when it is gone.
+    pub async fn unmark_copy(&self, attempt: Attempt<'_>, place: &Place, body: Vec<u8>) -> Result<Seen, Refusal> {
+        let text = self.send(attempt, Method::PUT, CONFIGMAPS, &configmap_path(place), place, body).await?;
+        seen(parse(&text)?)
     }
 
     /// DELETEs this version of a copy. One that is gone already is no error.
     ///
     /// # Errors
     /// `Conflict` when it is another version.
-    pub async fn remove_copy(&self, shard: Shard, place: &Place, version: Version) -> Result<Removed, Refusal> {
+    pub async fn remove_copy(&self, attempt: Attempt<'_>, place: &Place, version: Version) -> Result<Removed, Refusal> {
         let body = json!({
             "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
             "preconditions": {"uid": version.uid.to_string(), "resourceVersion": version.rv.to_string()},
         });
         // Answered with a Status when it is gone, with the object when a finalizer holds it.
-        match self.send::<Value>(shard, Method::DELETE, CONFIGMAPS, &configmap_path(place), place, bytes(&body)).await {
-            Ok(answer) if answer["metadata"]["deletionTimestamp"].is_string() => {
-                let held: ConfigMapObject =
-                    serde_json::from_value(answer).map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        match self.send(attempt, Method::DELETE, CONFIGMAPS, &configmap_path(place), place, bytes(&body)).await {
+            Ok(answer) => {
+                let held: Option<ConfigMapObject> = serde_json::from_str(&answer).ok();
                 // A plain object in the answer is one that was removed in the same moment.
-                let held = seen(held)?;
-                Ok(if held.foreign_metadata { Removed::Held(Box::new(held)) } else { Removed::Gone })
+                let held = held.and_then(|object| object.record).map(|(_, seen)| seen);
+                Ok(match held.filter(|seen| seen.deleting && seen.foreign_metadata) {
+                    Some(seen) => Removed::Held(Box::new(seen)),
+                    None => Removed::Gone,
+                })
             }
-            Ok(_) | Err(Refusal::NotFound(_) | Refusal::NoNamespace(_)) => Ok(Removed::Gone),
+            Err(Refusal::NotFound(_) | Refusal::NoNamespace(_)) => Ok(Removed::Gone),
             Err(refusal) => Err(refusal),
         }
     }
@@ -113,7 +166,7 @@ impl Writer {
     ///
     /// # Errors
     /// `Conflict` when the sync is another version by now.
-    pub async fn finalizer(&self, shard: Shard, sync: &Sync, present: bool) -> Result<Option<Sync>, Refusal> {
+    pub async fn finalizer(&self, attempt: Attempt<'_>, sync: &Sync, present: bool) -> Result<Option<Sync>, Refusal> {
         let others = sync.others.iter().flat_map(|others| &others.finalizers);
         let mut finalizers: Vec<&str> = others.map(String::as_str).collect();
         if present {
@@ -122,10 +175,8 @@ impl Writer {
         let body = json!({"metadata": {
             "uid": sync.uid().to_string(), "resourceVersion": sync.version.rv.to_string(), "finalizers": finalizers,
         }});
-        let answer =
-            self.send::<SyncObject>(shard, Method::PATCH, SYNCS, &sync_path(&sync.key), &sync.key, bytes(&body)).await;
-        match answer {
-            Ok(object) => Ok(object.record),
+        match self.send(attempt, Method::PATCH, SYNCS, &sync_path(&sync.key), &sync.key, bytes(&body)).await {
+            Ok(text) => Ok(parse::<SyncObject>(&text)?.record),
             Err(Refusal::NotFound(_)) if !present => Ok(None),
             Err(refusal) => Err(refusal),
         }
@@ -135,7 +186,12 @@ impl Writer {
     ///
     /// # Errors
     /// `Conflict` when the sync is another version by now.
-    pub async fn status(&self, shard: Shard, sync: &Sync, status: &ConfigMapSyncStatus) -> Result<Sync, Refusal> {
+    pub async fn status(
+        &self,
+        attempt: Attempt<'_>,
+        sync: &Sync,
+        status: &ConfigMapSyncStatus,
+    ) -> Result<Sync, Refusal> {
         let body = json!({
             "apiVersion": "apps.kapendra.com/v1", "kind": "ConfigMapSync",
             "metadata": {
@@ -145,8 +201,8 @@ impl Writer {
             "status": status,
         });
         let path = format!("{}/status", sync_path(&sync.key));
-        let object: SyncObject = self.send(shard, Method::PUT, STATUS, &path, &sync.key, bytes(&body)).await?;
-        object.record.ok_or_else(unreadable)
+        let text = self.send(attempt, Method::PUT, STATUS, &path, &sync.key, bytes(&body)).await?;
+        parse::<SyncObject>(&text)?.record.ok_or_else(|| unreadable("no uid or resourceVersion"))
     }
 
     /// Waits until no write for this shard can take effect any more that was sent before now and not answered. Only then
@@ -158,24 +214,40 @@ impl Writer {
         }
     }
 
-    async fn send<T: DeserializeOwned>(
+    /// Tells when writes may be sent at all, give or take a tick; `None`: always.
+    pub fn gate_opens(&self) -> Option<watch::Receiver<bool>> {
+        self.inner.gate.opens()
+    }
+
+    /// How long a write of a copy to this namespace has to wait, if it has to.
+    pub fn wait(&self, namespace: &Name, method: &Method) -> Option<Duration> {
+        self.inner.bulkheads.wait(&Door { namespace: namespace.clone(), resource: CONFIGMAPS, verb: verb(method) })
+    }
+
+    async fn send(
         &self,
-        shard: Shard,
+        attempt: Attempt<'_>,
         method: Method,
         resource: &'static str,
         path: &str,
         place: &Place,
         body: Vec<u8>,
-    ) -> Result<T, Refusal> {
+    ) -> Result<String, Refusal> {
         let inner = &*self.inner;
+        let Attempt { shard, turn, asked } = attempt;
         let verb = verb(&method);
         if inner.observe_only {
             let (namespace, name) = (&*place.namespace, &*place.name);
             tracing::info!(namespace, name, shard = shard.index(), verb, resource, "would write");
             return Err(Refusal::ObserveOnly);
         }
-        inner.rate.turn().await;
-        let timeout = inner.gate.request_timeout();
+        turn.take().await;
+        inner.rate.turn(|| !inner.gate.may_write(shard)).await;
+        let door = Door { namespace: place.namespace.clone(), resource, verb };
+        let mut entry =
+            inner.bulkheads.enter(door, asked).map_err(|wait| Refusal::SetApart(place.namespace.to_string(), wait))?;
+        let usual = inner.gate.request_timeout();
+        let timeout = entry.timeout().map_or(usual, |timeout| timeout.max(usual));
         let request = request(method, path, resource, timeout, body)?;
         // The last thing before it goes out: whether it may.
         if !inner.gate.may_write(shard) {
@@ -184,18 +256,29 @@ impl Writer {
         }
         let _in_flight = InFlight::one();
         let sent = Instant::now();
-        let answer = match tokio::time::timeout(timeout, inner.client.request::<T>(request)).await {
+        let patience = inner.limiter.patience().min(timeout);
+        let mut answering = std::pin::pin!(inner.client.request_text(request));
+        let mut answer = tokio::time::timeout(patience, &mut answering).await;
+        if answer.is_err() {
+            // Whoever waits for a place need not wait for this one.
+            entry.is_late();
+            turn.is_late();
+            answer = tokio::time::timeout_at(sent + timeout, &mut answering).await;
+        }
+        let answer = match answer {
             Ok(answer) => answer.map_err(Refusal::from),
             Err(_) => Err(Refusal::Unavailable(format!("no answer within {timeout:?}"))),
         };
         if let Err(Refusal::Unavailable(_)) = &answer {
             inner.unsettled()[shard.index()] = Some(sent + inner.gate.surely_over());
         }
-        match &answer {
-            Ok(_) => inner.limiter.answered(sent.elapsed()),
-            Err(Refusal::Busy(_) | Refusal::Unavailable(_)) => inner.limiter.halve(),
-            Err(_) => {}
-        }
+        let took = sent.elapsed();
+        let ended = inner.judge(&place.namespace, sent, took, patience, &answer);
+        let why = match &answer {
+            Err(refusal) if ended != Ended::Late => refusal.to_string(),
+            _ => format!("the answer took {took:.1?}"),
+        };
+        entry.end(ended, &why);
         let result = answer.as_ref().map_or_else(Refusal::category, |_| "ok");
         metrics::counter!(instruments::WRITES_TOTAL, "verb" => verb, "resource" => resource, "result" => result)
             .increment(1);
@@ -204,6 +287,33 @@ impl Writer {
 }
 
 impl Inner {
+    /// What an answer says of the server and of the namespace.
+    fn judge(
+        &self,
+        namespace: &str,
+        sent: Instant,
+        took: Duration,
+        patience: Duration,
+        answer: &Result<String, Refusal>,
+    ) -> Ended {
+        let late = took > patience.max(LATE_ANSWER);
+        let confined = late && self.limiter.server_answers_since(sent);
+        match answer {
+            Err(Refusal::Busy(_) | Refusal::Unavailable(_)) if !self.limiter.failed(namespace, sent) => {
+                return Ended::NotItsFault;
+            }
+            Err(Refusal::Busy(wait)) => return Ended::Throttled(*wait),
+            Err(Refusal::Unavailable(_)) => return Ended::Unanswered,
+            Ok(_) if !confined => self.limiter.answered(namespace, took),
+            _ => {}
+        }
+        match (late, confined) {
+            (false, _) => Ended::InTime,
+            (true, true) => Ended::Late,
+            (true, false) => Ended::NotItsFault,
+        }
+    }
+
     fn unsettled(&self) -> MutexGuard<'_, [Option<Instant>; SHARDS]> {
         // Nothing can panic while it is held.
         self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
@@ -233,11 +343,13 @@ fn request(
     timeout: Duration,
     body: Vec<u8>,
 ) -> Result<Request<Vec<u8>>, Refusal> {
-    let manager = if method == Method::DELETE { String::new() } else { format!("&fieldManager={FIELD_MANAGER}") };
+    let is_delete = method == Method::DELETE;
+    let manager = if is_delete { String::new() } else { format!("&fieldManager={FIELD_MANAGER}") };
     let uri = format!("{path}?timeout={}ms{manager}", timeout.as_millis());
     let content = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
     let mut request = Request::builder().method(method).uri(uri).header(http::header::CONTENT_TYPE, content);
-    if resource == CONFIGMAPS {
+    // What was removed is no longer of interest; what was written is compared with what was sent.
+    if resource == CONFIGMAPS && is_delete {
         request = request.header(http::header::ACCEPT, METADATA_ONLY);
     }
     request.body(body).map_err(|error| Refusal::Unavailable(error.to_string()))
@@ -267,9 +379,13 @@ fn bytes(body: &Value) -> Vec<u8> {
 }
 
 fn seen(object: ConfigMapObject) -> Result<Seen, Refusal> {
-    object.record.map(|(_, seen)| seen).ok_or_else(unreadable)
+    object.record.map(|(_, seen)| seen).ok_or_else(|| unreadable("no uid or resourceVersion"))
 }
 
-fn unreadable() -> Refusal {
-    Refusal::Unavailable("the answer has no uid or resourceVersion".to_owned())
+fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
+    serde_json::from_str(text).map_err(unreadable)
+}
+
+fn unreadable(why: impl std::fmt::Display) -> Refusal {
+    Refusal::Unavailable(format!("the answer cannot be read: {why}"))
 }

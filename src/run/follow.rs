@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::fanout::Fanout;
 use super::queue::{Cause, Queue};
 use super::world::{Change, World};
-use crate::core::records::Place;
+use crate::core::records::{Place, Seen};
 use crate::core::shard::{Shard, Uid};
 use crate::io::decode::{ConfigMapObject, NamespaceObject, Object, SyncObject};
 use crate::io::events::Events;
@@ -124,7 +124,11 @@ impl Follower {
             metrics::counter!(instruments::UNPARSABLE_OBJECTS_TOTAL, "resource" => "configmapsyncs").increment(1);
         }
         let told = Some(sync.version);
+        let asked = sync
+            .request()
+            .is_some_and(|request| self.world.sync(uid).is_none_or(|before| before.request() != Some(request)));
         match self.world.sync_applied(sync, woken) {
+            Change::Status if asked => self.wake(&[uid], &Cause { told, urgent: true, ..Cause::default() }),
             Change::Nothing => {}
             Change::Status => self.wake(&[uid], &Cause { told, ..Cause::default() }),
             Change::Wanted => self.wake(&[uid], &Cause { told, urgent: true, ..Cause::default() }),
@@ -162,8 +166,9 @@ impl Follower {
                 Event::Apply(object) => {
                     if let Some((place, seen)) = parsed("configmaps", object) {
                         told = Some(seen.version);
+                        let written = self.is_written_by_a_holder(&place, &seen);
                         self.world.configmap_applied(place, seen, &mut sources, &mut others);
-                        if !others.is_empty() {
+                        if written && !others.is_empty() {
                             self.queue.copy_written();
                         }
                     }
@@ -181,6 +186,13 @@ impl Follower {
             self.wake(&others, &Cause { urgent: true, told, ..Cause::default() });
         })
         .await;
+    }
+
+    /// Whether a copy changed by a write of a shard's holder, who marks it anew, and not by somebody else's touch.
+    fn is_written_by_a_holder(&self, place: &Place, seen: &Seen) -> bool {
+        let marks = |seen: &Seen| seen.mark.as_ref().map(|mark| (mark.uid, mark.source_rv));
+        let now = marks(seen);
+        now.is_some() && self.world.configmap(place).is_none_or(|before| marks(&before) != now)
     }
 
     /// Whether a list tells of a version that is not known yet.
@@ -309,6 +321,7 @@ mod tests {
 
         let copy = json!({ "metadata": {
             "namespace": "one", "name": "x", "uid": "00000000-0000-4000-8000-000000000009", "resourceVersion": "7",
+            "annotations": { "configmapsync.apps.kapendra.com/sync": format!("n/another/{}", uid(elsewhere)) },
         } });
         let told = stream::iter([Ok(Event::Apply(serde_json::from_value(copy).unwrap()))]);
         follower.clone().configmaps(told, Arc::default()).await;

@@ -4,15 +4,19 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::world::World;
 use crate::core::records::{Place, Seen, Shared, Sync, Version};
 use crate::core::shard::Uid;
+use crate::core::status::Failed;
 
-/// More repairs of a copy than this within [`CONTESTED_WITHIN`]: somebody else keeps changing it.
+/// So many repairs of a copy within [`CONTESTED_WITHIN`]: somebody else keeps changing it.
 const CONTESTED_AFTER: usize = 5;
 const CONTESTED_WITHIN: Duration = Duration::from_secs(60);
+/// A copy that was held back, and is then left alone for so long, is contested no more.
+const PEACE_AFTER: Duration = Duration::from_secs(600);
 
 /// What is remembered of a key.
 #[derive(Debug, Default)]
@@ -25,14 +29,30 @@ pub struct Memo {
     pub gone: Option<Box<(Place, Uid)>>,
     /// What our own write or check of the copy told, until the status tells it.
     pub verified: Option<Verified>,
+    /// A failure that is still to be told on the object, or was told; until it is tried again.
+    pub failed: Option<Box<Failure>>,
+    /// The metadata of an immutable copy that was removed to be made anew, and where it stood: what others put on it
+    /// must come back.
+    pub carried: Option<Box<(Place, Map<String, Value>)>>,
+    /// The request for an attempt now that was heard last.
+    heard_request: Option<Box<str>>,
     /// What went wrong lately; mostly nothing.
     trouble: Option<Box<Trouble>>,
     /// How the copy was repaired lately; mostly not at all.
     repairs: Option<Box<Repairs>>,
 }
 
+/// A request that failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What is told.
+    pub failed: Failed,
+    /// When it is tried again.
+    pub until: Instant,
+}
+
 /// This copy holds the content of this source.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Verified {
     /// The source.
     pub source: Version,
@@ -40,6 +60,8 @@ pub struct Verified {
     pub copy: Version,
     /// The generation of the spec that names the source: another one may name another.
     pub generation: u32,
+    /// What admission made of it, if it changed anything: then it does not hold that content.
+    pub changed: Option<Box<str>>,
 }
 
 /// What went wrong with a key.
@@ -66,8 +88,17 @@ struct Repairs {
     at: VecDeque<Instant>,
     /// How often they had to be held back.
     held_back: u32,
-    /// Until when they are held back, and for whom.
+    /// Until when they were held back last, and for whom.
     contested: Option<(Instant, String)>,
+}
+
+impl Repairs {
+    /// Whether nothing of it counts any more.
+    fn is_over(&self) -> bool {
+        let long_ago = |at: &Instant| at.elapsed() >= PEACE_AFTER;
+        let peace = self.contested.as_ref().is_none_or(|(until, _)| long_ago(until));
+        peace && self.at.iter().all(|at| at.elapsed() >= CONTESTED_WITHIN)
+    }
 }
 
 impl Memo {
@@ -79,9 +110,7 @@ impl Memo {
         self.copy.take_if(|(_, seen)| seen.version.rv <= told);
         // While nothing stands there, that we removed it is still worth knowing: it need not be looked for.
         self.gone.take_if(|gone| world.configmap(&gone.0).is_some_and(|seen| seen.version.uid != gone.1));
-        if let Some(repairs) = &mut self.repairs {
-            repairs.at.retain(|at| at.elapsed() < CONTESTED_WITHIN);
-        }
+        self.repairs.take_if(|repairs| repairs.is_over());
     }
 
     /// A stream tells this version: drops the answer that told the same or less. Returns whether it is news, and not what
@@ -120,8 +149,10 @@ impl Memo {
             && self.copy.is_none()
             && self.gone.is_none()
             && self.verified.is_none()
+            && self.failed.is_none()
+            && self.carried.is_none()
             && trouble.failures == 0
-            && self.repairs.as_ref().is_none_or(|repairs| repairs.at.is_empty() && repairs.contested.is_none())
+            && self.repairs.as_ref().is_none_or(|repairs| repairs.is_over())
             && trouble.missing_since.is_none()
             && trouble.sweep_since.is_none()
     }
@@ -129,16 +160,36 @@ impl Memo {
     /// A copy was repaired. When that happens too often, repairs are held back for a while, longer each time.
     pub fn repaired(&mut self, manager: Option<&str>) {
         let now = Instant::now();
+        self.repairs.take_if(|repairs| repairs.is_over());
         let repairs = self.repairs.get_or_insert_default();
-        repairs.at.push_back(now);
         repairs.at.retain(|at| at.elapsed() < CONTESTED_WITHIN);
-        if repairs.at.len() >= CONTESTED_AFTER {
+        repairs.at.push_back(now);
+        // Whoever changed it again after a hold is at it still.
+        if repairs.held_back > 0 || repairs.at.len() >= CONTESTED_AFTER {
             let wait = crate::core::backoff::contested(repairs.held_back);
             repairs.held_back += 1;
+            repairs.at.clear();
             repairs.contested = Some((now + wait, manager.unwrap_or("somebody").to_owned()));
-        } else if repairs.at.len() == 1 {
-            repairs.held_back = 0;
         }
+    }
+
+    /// Whether a person asks for an attempt now. A request that is heard for the first time ends every wait: what went
+    /// wrong before counts no more.
+    pub fn hear_request(&mut self, request: Option<&str>) -> bool {
+        let Some(request) = request else {
+            self.heard_request = None;
+            return false;
+        };
+        if self.heard_request.as_deref() != Some(request) {
+            self.heard_request = Some(request.into());
+            (self.trouble, self.repairs, self.failed) = (None, None, None);
+        }
+        true
+    }
+
+    /// Something else is wanted: whoever kept changing the copy may be content now.
+    pub fn begin_anew(&mut self) {
+        self.repairs = None;
     }
 
     /// Whether it is time to ask for a missing source again.

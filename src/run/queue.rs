@@ -6,12 +6,11 @@
 //! waited for [`PAPERWORK_PATIENCE`] gets one turn in [`PAPERWORK_TURNS`]. One queue for all shards, since a turn is a turn of
 //! the replica's writers, whichever shard it is for.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -94,6 +93,11 @@ struct State {
     /// Sources whose turn it is, one after the other, each with its keys.
     sources: AHashMap<Option<Place>, VecDeque<Uid>>,
     turns: VecDeque<Option<Place>>,
+    /// Sources that are being read, and by how many keys. Their other keys would only wait for the same answer, so they
+    /// have no turn meanwhile.
+    reading: AHashMap<Place, usize>,
+    /// Those of them that have keys and no turn.
+    out_of_turn: AHashSet<Place>,
     data: usize,
     paperwork: VecDeque<(Instant, Uid)>,
     /// When paperwork may start though copies flow, and how far apart.
@@ -101,7 +105,8 @@ struct State {
     paperwork_pace: Duration,
     /// When copies flow no more, if none waits.
     data_flows_until: Instant,
-    waits: BinaryHeap<Reverse<(Instant, Uid)>>,
+    /// When waits end, and the source whose turn each key waits for then.
+    waits: BTreeMap<(Instant, Uid), Option<Place>>,
     turn: u8,
     /// Whoever waits for a shard's work to end.
     drains: Vec<(Shard, tokio::sync::oneshot::Sender<()>)>,
@@ -116,12 +121,14 @@ impl Default for State {
             heard: AHashMap::new(),
             sources: AHashMap::new(),
             turns: VecDeque::new(),
+            reading: AHashMap::new(),
+            out_of_turn: AHashSet::new(),
             data: 0,
             paperwork: VecDeque::new(),
             paperwork_next: Instant::now(),
             paperwork_pace: PAPERWORK_PACE,
             data_flows_until: Instant::now(),
-            waits: BinaryHeap::new(),
+            waits: BTreeMap::new(),
             turn: 0,
             drains: Vec::new(),
         }
@@ -170,12 +177,30 @@ impl Queue {
     /// Waits for the next key.
     pub async fn pop(&self) -> Job {
         loop {
+            self.ready().await;
+            if let Some(job) = self.try_pop() {
+                return job;
+            }
+        }
+    }
+
+    /// The next key, if one has its turn now.
+    pub fn try_pop(&self) -> Option<Job> {
+        let mut state = self.lock();
+        state.end_waits(Instant::now());
+        state.pop()
+    }
+
+    /// Waits until a key has its turn.
+    pub async fn ready(&self) {
+        loop {
             let more = self.more.notified();
             let next_look = {
                 let mut state = self.lock();
-                state.end_waits(Instant::now());
-                if let Some(job) = state.pop() {
-                    return job;
+                let now = Instant::now();
+                state.end_waits(now);
+                if state.is_ready(now) {
+                    return;
                 }
                 state.next_look()
             };
@@ -196,6 +221,30 @@ impl Queue {
         self.more.notify_one();
     }
 
+    /// A key reads this source: until the answer is dropped, no other key of it is begun.
+    pub fn reading(&self, source: &Place) -> Reading<'_> {
+        *self.lock().reading.entry(source.clone()).or_default() += 1;
+        Reading { queue: self, source: source.clone() }
+    }
+
+    /// What this key waits for after a failure may have come. Whether it waited.
+    pub fn end_wait(&self, uid: Uid, source: Option<Place>) -> bool {
+        let mut state = self.lock();
+        let Some(Where::Until { when, failed: true }) = state.items.get(&uid).map(|item| item.place) else {
+            return false;
+        };
+        state.waits.remove(&(when, uid));
+        state.enqueue(uid, source);
+        drop(state);
+        self.more.notify_one();
+        true
+    }
+
+    /// Which shards' keys are taken in.
+    pub fn held(&self) -> [bool; SHARDS] {
+        self.lock().held
+    }
+
     /// A shard is ours: its keys are taken in from now on.
     pub fn open(&self, shard: Shard) {
         self.lock().held[shard.index()] = true;
@@ -212,21 +261,22 @@ impl Queue {
         self.lock().data_flows_until = Instant::now() + DATA_FLOWS;
     }
 
-    /// Whether the keys of a shard are taken in.
-    pub fn holds(&self, shard: Shard) -> bool {
-        self.lock().held[shard.index()]
-    }
-
     /// A shard is ours no more: what waits is dropped, and the answer comes when nothing of it is at work.
     pub fn close(&self, shard: Shard) -> tokio::sync::oneshot::Receiver<()> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let mut state = self.lock();
         state.held[shard.index()] = false;
         let drop_all = |fanout: &Option<Arc<Fanout>>| fanout.iter().for_each(|fanout| fanout.give_up());
-        state.items.retain(|uid, item| {
+        let State { items, waits, .. } = &mut *state;
+        items.retain(|uid, item| {
             let stays = Shard::of(*uid) != shard || matches!(item.place, Where::AtWork { .. });
             if !stays {
                 drop_all(&item.fanout);
+            }
+            if let Where::Until { when, .. } = item.place
+                && !stays
+            {
+                waits.remove(&(when, *uid));
             }
             stays
         });
@@ -252,7 +302,40 @@ impl Queue {
     }
 }
 
+/// A source that is being read.
+pub struct Reading<'a> {
+    queue: &'a Queue,
+    source: Place,
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.queue.lock().is_read(&self.source);
+        self.queue.more.notify_one();
+    }
+}
+
 impl State {
+    /// The answer is there for one of those who wait for it.
+    fn is_read(&mut self, source: &Place) {
+        let Some(readers) = self.reading.get_mut(source) else { return };
+        *readers -= 1;
+        if *readers > 0 {
+            return;
+        }
+        self.reading.remove(source);
+        if let Some(source) = self.out_of_turn.take(source) {
+            self.turns.push_back(Some(source));
+        }
+    }
+
+    /// Whether this source has no turn now, which comes back with the answer that is waited for.
+    fn sits_out(&mut self, source: Option<&Place>) -> bool {
+        let Some(source) = source.filter(|source| self.reading.contains_key(*source)) else { return false };
+        self.out_of_turn.insert(source.clone());
+        true
+    }
+
     fn shrink(&mut self) {
         let room = |used: usize, capacity: usize| (capacity > 4 * used.max(1 << 8)).then_some(2 * used);
         if let Some(room) = room(self.items.len(), self.items.capacity()) {
@@ -260,9 +343,6 @@ impl State {
         }
         if let Some(room) = room(self.paperwork.len(), self.paperwork.capacity()) {
             self.paperwork.shrink_to(room);
-        }
-        if let Some(room) = room(self.waits.len(), self.waits.capacity()) {
-            self.waits.shrink_to(room);
         }
     }
 
@@ -279,6 +359,7 @@ impl State {
         }
         let echo = item.memo.as_mut().zip(cause.told).is_some_and(|(memo, told)| !memo.hear(told));
         let forgettable = item.memo.as_ref().is_some_and(|memo| memo.is_empty());
+        let failed = item.memo.as_ref().is_some_and(|memo| memo.failed.is_some());
         match item.place {
             // It was looked at with the answer that told the same.
             Where::Waiting(Lane::Paperwork) if echo => false,
@@ -296,8 +377,13 @@ impl State {
                 false
             }
             Where::Until { failed: true, .. } if !cause.urgent => false,
+            // A failure is to be told, and to be waited for.
+            Where::Waiting(Lane::Paperwork) if failed && !cause.urgent => false,
             // It is looked at anew: a copy may have to be written before the paperwork.
             Where::Waiting(Lane::Paperwork) | Where::Until { .. } | Where::Idle => {
+                if let Where::Until { when, .. } = item.place {
+                    self.waits.remove(&(when, uid));
+                }
                 metrics::counter!(i::WORKQUEUE_ADDS_TOTAL, "name" => "configmapsync").increment(1);
                 self.enqueue(uid, source);
                 true
@@ -311,10 +397,11 @@ impl State {
             item.since = Instant::now();
         }
         let keys = self.sources.entry(source.clone()).or_default();
-        if keys.is_empty() {
+        let first = keys.is_empty();
+        keys.push_back(uid);
+        if first && !self.sits_out(source.as_ref()) {
             self.turns.push_back(source);
         }
-        keys.push_back(uid);
         self.data += 1;
     }
 
@@ -331,15 +418,26 @@ impl State {
         }
     }
 
+    /// Whether a key may have its turn now; lanes may hold keys that have moved on since.
+    fn is_ready(&self, now: Instant) -> bool {
+        let since = self.paperwork.front().map(|(since, _)| *since);
+        let patience_ends = since.is_some_and(|since| now - since >= PAPERWORK_PATIENCE);
+        let paced = self.paperwork_next <= now || self.data_flows_until <= now;
+        !self.turns.is_empty() || (since.is_some() && (paced || patience_ends))
+    }
+
     /// When to look again though nobody says so.
     fn next_look(&self) -> Option<Instant> {
-        let wait = self.waits.peek().map(|Reverse((when, _))| *when);
+        let wait = self.waits.first_key_value().map(|((when, _), _)| *when);
         let paced = self.paperwork.front().map(|_| self.paperwork_next.min(self.data_flows_until));
         [wait, paced].into_iter().flatten().min()
     }
 
     fn pop_data(&mut self) -> Option<Job> {
         while let Some(source) = self.turns.pop_front() {
+            if self.sits_out(source.as_ref()) {
+                continue;
+            }
             let Some(keys) = self.sources.get_mut(&source) else { continue };
             let key = keys.pop_front();
             if keys.is_empty() {
@@ -394,7 +492,8 @@ impl State {
                 (again, urgent) = (true, urgent || its_urgent);
             }
         }
-        if outcome == Outcome::Paperwork {
+        let failed = memo.failed.is_some();
+        if outcome == Outcome::Paperwork && !failed {
             self.data_flows_until = Instant::now() + DATA_FLOWS;
         }
         if !self.held[shard.index()] {
@@ -407,12 +506,12 @@ impl State {
         item.memo = Some(Box::new(memo));
         item.fanout = fanout.or(item.fanout.take());
         match outcome {
-            _ if again && !matches!(outcome, Outcome::Retry(_)) => self.enqueue(uid, source),
+            _ if again && !matches!(outcome, Outcome::Retry(_)) && (urgent || !failed) => self.enqueue(uid, source),
             Outcome::Rest(None) if forgettable => {
                 self.items.remove(&uid);
             }
             Outcome::Rest(None) => item.place = Where::Idle,
-            Outcome::Rest(Some(wait)) => self.wait(uid, wait, false),
+            Outcome::Rest(Some(wait)) => self.wait(uid, wait, source, false),
             Outcome::Paperwork => {
                 item.place = Where::Waiting(Lane::Paperwork);
                 item.since = Instant::now();
@@ -420,27 +519,27 @@ impl State {
             }
             Outcome::Retry(wait) => {
                 metrics::counter!(i::WORKQUEUE_RETRIES_TOTAL, "name" => "configmapsync").increment(1);
-                self.wait(uid, if urgent { wait.min(HURRIED) } else { wait }, true);
+                self.wait(uid, if urgent { wait.min(HURRIED) } else { wait }, source, true);
             }
         }
     }
 
-    fn wait(&mut self, uid: Uid, wait: Duration, failed: bool) {
+    fn wait(&mut self, uid: Uid, wait: Duration, source: Option<Place>, failed: bool) {
         let when = Instant::now() + wait;
         if let Some(item) = self.items.get_mut(&uid) {
             item.place = Where::Until { when, failed };
-            self.waits.push(Reverse((when, uid)));
+            self.waits.insert((when, uid), source);
         }
     }
 
     fn end_waits(&mut self, now: Instant) {
-        while let Some(Reverse((when, uid))) = self.waits.peek().copied()
-            && when <= now
+        while let Some(first) = self.waits.first_entry()
+            && first.key().0 <= now
         {
-            self.waits.pop();
+            let ((when, uid), source) = first.remove_entry();
             let due = |item: &&mut Item| matches!(item.place, Where::Until { when: until, .. } if until == when);
             if self.items.get_mut(&uid).filter(due).is_some() {
-                self.enqueue(uid, None);
+                self.enqueue(uid, source);
             }
         }
     }

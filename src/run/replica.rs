@@ -8,8 +8,8 @@ use std::time::Duration;
 use ahash::AHashSet;
 use futures::FutureExt as _;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::watch;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,11 +27,12 @@ use super::work::{Tools, work};
 use super::world::World;
 use crate::core::session::{Fleet, Timing};
 use crate::core::shard::{Shard, Uid};
+use crate::io::bulkheads::{Bulkheads, Wake};
 use crate::io::client::{Clients, Pulses, Server};
 use crate::io::clock::Clock;
 use crate::io::events::Events;
 use crate::io::instruments as i;
-use crate::io::limiter::{Limiter, Rate};
+use crate::io::limiter::{Limiter, Rate, Turn};
 use crate::io::reader::Reader;
 use crate::io::writer::{Gate, Writer};
 use crate::io::{listening, streams};
@@ -39,10 +40,14 @@ use crate::io::{listening, streams};
 /// A stream that said nothing for this long is not fresh: the server sends a bookmark about every minute, and a
 /// watch that is silent for 100 s is opened again.
 const STALE: Duration = Duration::from_secs(180);
+/// So many keys may be at work, those that hold no place included: they wait for a read, or for a late answer.
+const AT_WORK: usize = 512;
 /// How often gauges are set.
 const MEASURE: Duration = Duration::from_secs(2);
 /// How often syncs are counted, and names tidied.
 const COUNT: Duration = Duration::from_secs(30);
+/// How often rivals are told of a place that many want, and that has another owner.
+const CHANGED_HANDS: Duration = Duration::from_secs(10);
 /// A loop that has not ticked for this long is stuck.
 const STUCK: Duration = Duration::from_secs(60);
 
@@ -245,7 +250,7 @@ impl Life {
         fleet::start(self.clients.leases.clone(), &settings, tenures.clone(), &self.tracker, self.end.clone());
         let tools = self.tools(&tenures, events);
         let writer = tools.writer.clone();
-        self.spawn(dispatch(tools.clone(), self.queue.clone(), self.tracker.clone(), self.vitals.clone()));
+        self.spawn(dispatch(tools.clone(), tools.writer.gate_opens(), self.tracker.clone(), self.vitals.clone()));
         self.spawn(share_the_pace(tenures.fleet(), self.queue.clone()));
         let (restored, is_restored) = tokio::sync::oneshot::channel();
         self.spawn(serve_tenures(tenures.clone(), changes, follower, writer, self.tracker.clone(), restored));
@@ -309,12 +314,15 @@ impl Life {
         let rate = Rate::new(self.config.write_qps);
         let gate = (self.ground.gate)(tenures.clone());
         let client = self.clients.requests.clone();
+        let (wake, woken) = mpsc::unbounded_channel();
+        self.spawn(wake_who_waits(woken, self.world.clone(), self.queue.clone()));
         self.spawn(spare_the_heartbeat(tenures.renewal_latency(), self.timing, limiter.clone()));
         Arc::new(Tools {
             world: self.world.clone(),
             sources: Sources::new(reader.clone()),
             reader,
-            writer: Writer::new(client, gate, limiter.clone(), rate, self.config.observe_only),
+            writer: Writer::new(client, gate, limiter.clone(), Bulkheads::new(wake), rate, self.config.observe_only),
+            queue: self.queue.clone(),
             limiter,
             events,
         })
@@ -331,26 +339,42 @@ impl Gate for Tenures {
     fn surely_over(&self) -> Duration {
         self.timing().request + self.timing().margin
     }
+    fn opens(&self) -> Option<watch::Receiver<bool>> {
+        Some(self.gate_opens())
+    }
 }
 
-/// Hands keys to workers, as many at once as the limiter allows.
-async fn dispatch(tools: Arc<Tools>, queue: Arc<Queue>, tracker: TaskTracker, vitals: Arc<Vitals>) {
+/// Hands keys to workers, as many at once as the limiter allows, and none while the gate is closed.
+async fn dispatch(
+    tools: Arc<Tools>,
+    mut gate: Option<watch::Receiver<bool>>,
+    tracker: TaskTracker,
+    vitals: Arc<Vitals>,
+) {
+    let at_work = Arc::new(Semaphore::new(AT_WORK));
     loop {
-        let permit = tokio::select! {
-            biased;
-            permit = tools.limiter.acquire() => permit,
-            () = ticks(&vitals) => continue,
+        let ready = async {
+            if let Some(gate) = &mut gate {
+                // Without leadership nothing is to be written any more.
+                drop(gate.wait_for(|open| *open).await.ok()?);
+            }
+            let at_work = at_work.clone().acquire_owned().await.ok()?;
+            // No place is held while there is no key: one that has begun may need the last one.
+            tools.queue.ready().await;
+            let permit = tools.limiter.acquire().await;
+            Some((at_work, permit, tools.queue.try_pop()))
         };
-        let job = tokio::select! {
+        let (at_work, permit, job) = tokio::select! {
             biased;
-            job = queue.pop() => job,
+            Some(ready) = ready => ready,
             () = ticks(&vitals) => continue,
         };
         vitals.tick();
-        let (tools, queue) = (tools.clone(), queue.clone());
+        let Some(job) = job else { continue };
+        let (tools, turn) = (tools.clone(), Turn::new(tools.limiter.clone(), permit));
         tracker.spawn(async move {
             let uid = job.uid;
-            let worked = std::panic::AssertUnwindSafe(work(&tools, job)).catch_unwind().await;
+            let worked = std::panic::AssertUnwindSafe(work(&tools, job, turn)).catch_unwind().await;
             let (memo, fanout, outcome) = worked.unwrap_or_else(|_| {
                 let sync = tools.world.sync(uid);
                 let (namespace, name) = sync.as_ref().map(|sync| (&*sync.key.namespace, &*sync.key.name)).unzip();
@@ -358,8 +382,8 @@ async fn dispatch(tools: Arc<Tools>, queue: Arc<Queue>, tracker: TaskTracker, vi
                 tracing::error!(namespace, name, shard, "the work on a sync panicked; it is tried again");
                 (Memo::default(), None, Outcome::Retry(Duration::from_secs(30)))
             });
-            queue.done(uid, memo, outcome, source_of(&tools.world, uid), fanout);
-            drop(permit);
+            tools.queue.done(uid, memo, outcome, source_of(&tools.world, uid), fanout);
+            drop(at_work);
         });
     }
 }
@@ -395,8 +419,13 @@ async fn serve_tenures(
                 let drained = follower.queue.close(shard);
                 let (tenures, writer) = (tenures.clone(), writer.clone());
                 tracker.spawn(async move {
-                    let _ = drained.await;
-                    writer.settled(shard).await;
+                    // Nothing is sent any more. What outlives that time is late, and guarded by what it was decided for.
+                    let surely_over = tenures.timing().request + tenures.timing().margin;
+                    let over = async {
+                        let _ = drained.await;
+                        writer.settled(shard).await;
+                    };
+                    let _ = tokio::time::timeout(surely_over, over).await;
                     tenures.drained(shard);
                 });
             }
@@ -419,8 +448,27 @@ async fn share_the_pace(mut fleet: watch::Receiver<Fleet>, queue: Arc<Queue>) {
 /// A heartbeat that takes a good part of its period is starved by our own writes: half as many, then.
 async fn spare_the_heartbeat(mut latency: watch::Receiver<Duration>, timing: Timing, limiter: Limiter) {
     while latency.changed().await.is_ok() {
-        if *latency.borrow_and_update() > timing.period / 4 {
+        let took = *latency.borrow_and_update();
+        if took > timing.period / 4 {
             limiter.halve();
+        } else {
+            let now = Instant::now();
+            limiter.heartbeat(now.checked_sub(took).unwrap_or(now));
+        }
+    }
+}
+
+/// A namespace answers again: who waited for it tries now.
+async fn wake_who_waits(mut woken: UnboundedReceiver<Wake>, world: Arc<World>, queue: Arc<Queue>) {
+    while let Some(wake) = woken.recv().await {
+        let (namespace, all) = match &wake {
+            Wake::All(namespace) => (namespace, true),
+            Wake::One(namespace) => (namespace, false),
+        };
+        for uid in world.at_home_in(namespace) {
+            if queue.end_wait(uid, source_of(&world, uid)) && !all {
+                break;
+            }
         }
     }
 }
@@ -428,8 +476,15 @@ async fn spare_the_heartbeat(mut latency: watch::Receiver<Duration>, timing: Tim
 /// Sets gauges, and now and then counts.
 async fn measure(world: Arc<World>, queue: Arc<Queue>, pulses: Pulses) {
     let mut counted: Option<Instant> = None;
+    let mut told = Instant::now();
     loop {
         queue.measure();
+        if told.elapsed() >= CHANGED_HANDS {
+            told = Instant::now();
+            for uid in world.changed_hands() {
+                queue.push(uid, source_of(&world, uid), &Cause { urgent: true, ..Cause::default() });
+            }
+        }
         for name in ["configmapsyncs", "configmaps", "namespaces"] {
             metrics::gauge!(i::WATCH_AGE_SECONDS, "stream" => name).set(pulses.age(name).as_secs_f64());
         }
@@ -444,8 +499,9 @@ async fn measure(world: Arc<World>, queue: Arc<Queue>, pulses: Pulses) {
 
 fn count(world: &World, queue: &Queue) {
     let (mut all, mut stalled, mut not_ready) = (0u32, 0u32, 0u32);
+    let held = queue.held();
     world.each_sync(|sync| {
-        if !queue.holds(Shard::of(sync.uid())) {
+        if !held[Shard::of(sync.uid()).index()] {
             return;
         }
         all += 1;

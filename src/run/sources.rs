@@ -48,9 +48,8 @@ impl Wanted {
             (Some(since), SourceWord::Version(rv)) => sent >= since && content.version.rv >= rv,
             (Some(since), _) => sent >= since,
             (None, SourceWord::Version(rv)) => content.version.rv >= rv,
-            // Whatever came while nobody named it is in the table of what has passed; so it has not changed.
-            (None, SourceWord::Unheard) => true,
-            (None, SourceWord::Gone) => false,
+            // It may have changed while nobody named it, and the table of what has passed may have forgotten that.
+            (None, SourceWord::Gone | SourceWord::Unheard) => false,
         }
     }
 
@@ -172,10 +171,13 @@ impl Sources {
         }
         let (reader, at) = (self.reader.clone(), place.clone());
         let flight = async move {
-            let answer = match reader.source(&at).await {
-                Ok(content) => Ok(Found::Content(Arc::new(content))),
-                Err(Refusal::NotFound(_) | Refusal::NoNamespace(_)) => Ok(Found::Missing),
-                Err(refusal) => Err(refusal),
+            // A panic in here must not spoil every later look.
+            let read = std::panic::AssertUnwindSafe(reader.source(&at)).catch_unwind().await;
+            let answer = match read {
+                Ok(Ok(content)) => Ok(Found::Content(Arc::new(content))),
+                Ok(Err(Refusal::NotFound(_) | Refusal::NoNamespace(_))) => Ok(Found::Missing),
+                Ok(Err(refusal)) => Err(refusal),
+                Err(_) => Err(Refusal::Unavailable("the read of the source panicked".to_owned())),
             };
             let result = match &answer {
                 Ok(Found::Content(_)) => "ok",
@@ -261,7 +263,7 @@ mod tests {
         let (old, new) = (content(5), content(7));
         assert!(!since(SourceWord::Version(7), None).content_with(&old, sent));
         assert!(since(SourceWord::Version(7), None).content_with(&new, sent));
-        assert!(since(SourceWord::Unheard, None).content_with(&old, sent));
+        assert!(!since(SourceWord::Unheard, None).content_with(&old, sent));
         assert!(!since(SourceWord::Gone, None).content_with(&new, sent));
         assert!(!since(SourceWord::Version(7), None).none_with(sent), "it was created since");
         assert!(!since(SourceWord::Version(7), Some(sent)).none_with(sent), "it was created since the second request");

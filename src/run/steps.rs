@@ -1,5 +1,6 @@
 //! Carrying out one step, and learning from the answer.
 
+use http::Method;
 use serde_json::{Map, Value};
 
 use super::memo::Verified;
@@ -12,11 +13,17 @@ use crate::core::plan::Step;
 use crate::core::records::{Place, Seen, Shared, Sync, Version};
 use crate::core::status::{self, Stall, Text, Verdict};
 use crate::io::refusal::Refusal;
-use crate::io::writer::Removed;
+use crate::io::writer::{Attempt, Removed, Written};
 
 impl Work<'_> {
     /// Sends the request that a step asks for.
     pub(super) async fn carry_out(&mut self, view: &View, step: Step) -> Result<(), Refused> {
+        if let Some(refusal) = self.is_set_apart(view, &step) {
+            return Err(Refused { refusal, during: step });
+        }
+        if matches!(step, Step::ReadNamespace(_) | Step::ReadCopy(_)) {
+            self.turn.give_back(); // whoever waits for a read holds no place
+        }
         let done = match &step {
             Step::ReadSource { last_word } => self.read_source(view, *last_word).await,
             Step::ReadNamespace(name) => match self.tools.reader.namespace(name).await {
@@ -49,10 +56,30 @@ impl Work<'_> {
         done.map_err(|refusal| Refused { refusal, during: step })
     }
 
+    /// What a write is sent with.
+    pub(super) fn attempt(&mut self) -> Attempt<'_> {
+        Attempt { shard: self.shard, turn: &mut self.turn, asked: self.local.asked }
+    }
+
+    /// Whether a step would write to a namespace that is set apart: then nothing need be made ready for it.
+    fn is_set_apart(&self, view: &View, step: &Step) -> Option<Refusal> {
+        let (place, method) = written_to(view, step)?;
+        let wait = self.tools.writer.wait(&place.namespace, &method).filter(|_| !self.local.asked)?;
+        Some(Refusal::SetApart(place.namespace.to_string(), wait))
+    }
+
     async fn read_source(&mut self, view: &View, last_word: bool) -> Result<(), Refusal> {
         let Ok(spec) = &view.sync.spec else { return Ok(()) };
         let wanted = view.wanted(&self.memo, &self.local, last_word);
-        let (found, sent) = self.tools.sources.get(&spec.source, wanted).await?;
+        self.local.source = None;
+        let (found, sent) = match self.tools.sources.cached(&spec.source, wanted) {
+            Some(hit) => hit,
+            None => {
+                self.turn.give_back();
+                let _reading = self.tools.queue.reading(&spec.source);
+                self.tools.sources.get(&spec.source, wanted).await?
+            }
+        };
         match &found {
             Found::Missing => {
                 self.memo.change(|trouble| _ = trouble.missing_since.get_or_insert(sent));
@@ -64,7 +91,10 @@ impl Work<'_> {
                     && self.tools.sources.held_the_same(&spec.source, source.rv, content)
                 {
                     let generation = view.sync.generation;
-                    self.memo.verified = Some(Verified { source: content.version, copy, generation });
+                    let source = content.version;
+                    if !view.sync.status.changed_by_admission {
+                        self.memo.verified = Some(Verified { source, copy, generation, changed: None });
+                    }
                 }
             }
         }
@@ -84,16 +114,19 @@ impl Work<'_> {
         };
         let adopted = adopt || standing.seen().is_some_and(|seen| over.is_some() && seen.adopted);
         let read = self.local.copy(place).and_then(Option::as_ref);
-        let metadata = read.and_then(|read| read.object["metadata"].as_object()).or(self.local.carried.as_ref());
+        let carried = self.memo.carried.as_ref().filter(|carried| carried.0 == *place).map(|carried| &carried.1);
+        let metadata = read.map(|read| &read.metadata).or(carried);
         let body = body(&source, sync, place, namespace, over, adopted, metadata);
-        let (tools, shard) = (self.tools, self.shard);
+        let place = place.clone();
         let was_ours = read.is_some_and(|read| read.read.seen.mark.is_some());
         let manager = read.and_then(|read| read.last_manager()).map(str::to_owned);
-        let seen = match over {
-            None => tools.writer.create_copy(shard, place, body).await?,
-            Some(_) => tools.writer.replace_copy(shard, place, body).await?,
-        };
-        self.wrote(sync, place, &source, seen);
+        let tools = self.tools;
+        let written = tools.writer.write_copy(self.attempt(), &place, &source, body, over).await?;
+        let changed = self.wrote(sync, &place, &source, written);
+        if let Some(what) = changed {
+            let (namespace, name, shard) = (&*sync.key.namespace, &*sync.key.name, self.shard.index());
+            tracing::warn!(namespace, name, shard, copy = %place, cause = what, "admission changed a copy; it is left as it is");
+        }
         let told = &sync.status;
         // What the status tells of was there, and was written from this very source or a newer one.
         let told_of = sync.is_observed() && told.destination_exists;
@@ -113,7 +146,10 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn wrote(&mut self, sync: &Sync, place: &Place, source: &SourceContent, seen: Seen) {
+    /// Learns from the answer to a write of the copy. Returns what admission changed.
+    fn wrote(&mut self, sync: &Sync, place: &Place, source: &SourceContent, written: Written) -> Option<String> {
+        let Written { seen, changed } = written;
+        let changed = changed.or_else(|| lost_marks(&seen, sync));
         tracing::debug!(
             namespace = &*sync.key.namespace,
             name = &*sync.key.name,
@@ -126,21 +162,24 @@ impl Work<'_> {
             fanout.reached_copy();
         }
         let generation = sync.generation;
-        self.memo.verified = Some(Verified { source: source.version, copy: seen.version, generation });
+        let what = changed.as_deref().map(Into::into);
+        self.memo.verified = Some(Verified { source: source.version, copy: seen.version, generation, changed: what });
         self.memo.gone = None;
         self.memo.change(|trouble| trouble.conflicts = 0);
         self.memo.copy = Some((place.clone(), Shared::new(seen)));
         self.local.forget_copy(place);
-        self.local.carried = None;
+        self.memo.carried = None;
+        changed
     }
 
     /// Removes a copy, or takes our marks off it.
     pub(super) async fn take_away(&mut self, step: Step) -> Result<(), Refusal> {
+        let tools = self.tools;
         match step {
-            Step::Remove(place, version) => match self.tools.writer.remove_copy(self.shard, &place, version).await? {
+            Step::Remove(place, version) => match tools.writer.remove_copy(self.attempt(), &place, version).await? {
                 Removed::Gone => {
                     let read = self.local.copy(&place).and_then(Option::as_ref);
-                    self.local.carried = read.and_then(|read| read.object["metadata"].as_object().cloned());
+                    self.memo.carried = read.map(|read| Box::new((place.clone(), read.metadata.clone())));
                     self.memo.copy.take_if(|(at, _)| *at == place);
                     self.memo.gone = Some(Box::new((place.clone(), version.uid)));
                     self.local.put_copy(place, None);
@@ -152,13 +191,16 @@ impl Work<'_> {
             },
             Step::Unmark(place) => {
                 let Some(mut read) = self.local.take_copy(&place) else { return Ok(()) };
-                let body = serde_json::to_vec(&content::unmarked(read.object.clone())).unwrap_or_default();
-                read.read.seen = self.tools.writer.replace_copy(self.shard, &place, body).await?;
+                self.turn.give_back();
+                let object = tools.reader.whole_copy(&place, read.read.seen.version).await?;
+                let body = serde_json::to_vec(&content::unmarked(object)).unwrap_or_default();
+                read.read.seen = tools.writer.unmark_copy(self.attempt(), &place, body).await?;
                 self.memo.copy = Some((place.clone(), Shared::new(read.read.seen.clone())));
                 self.local.put_copy(place, Some(read));
             }
             Step::ReadCopy(place) => {
-                let read = self.tools.reader.copy(&place).await?;
+                self.turn.give_back();
+                let read = tools.reader.copy(&place).await?;
                 self.local.put_copy(place, read);
             }
             _ => {}
@@ -167,7 +209,8 @@ impl Work<'_> {
     }
 
     async fn finalizer(&mut self, view: &View, present: bool) -> Result<(), Refusal> {
-        let answered = self.tools.writer.finalizer(self.shard, &view.sync, present).await?;
+        let tools = self.tools;
+        let answered = tools.writer.finalizer(self.attempt(), &view.sync, present).await?;
         self.memo.sync = match answered {
             Some(sync) => Some(Shared::new(sync)),
             None => Some(Shared::new(Sync { finalizer: false, ..(*view.sync).clone() })),
@@ -177,7 +220,8 @@ impl Work<'_> {
 
     async fn report(&mut self, sync: &Sync, verdict: &Verdict, text: &Text<'_>) -> Result<(), Refusal> {
         let object = status::object(text, sync, now_seconds());
-        let answered = self.tools.writer.status(self.shard, sync, &object).await?;
+        let tools = self.tools;
+        let answered = tools.writer.status(self.attempt(), sync, &object).await?;
         self.memo.sync = Some(Shared::new(answered));
         self.memo.change(|trouble| trouble.conflicts = 0);
         if restores(sync, verdict) {
@@ -203,6 +247,24 @@ impl Work<'_> {
     }
 }
 
+/// Where a step writes a copy, and how.
+pub(super) fn written_to<'a>(view: &'a View, step: &'a Step) -> Option<(&'a Place, Method)> {
+    match step {
+        Step::Create => Some((view.sync.destination()?, Method::POST)),
+        Step::Replace { .. } => Some((view.sync.destination()?, Method::PUT)),
+        Step::Unmark(place) => Some((place, Method::PUT)),
+        Step::Remove(place, _) => Some((place, Method::DELETE)),
+        _ => None,
+    }
+}
+
+/// What admission made of our marks.
+fn lost_marks(seen: &Seen, sync: &Sync) -> Option<String> {
+    let kept = seen.mark.as_ref().is_some_and(|mark| mark.uid == Some(sync.uid()) && mark.at.is_some());
+    let lost = [crate::api::names::ANNOTATION_SYNC, crate::api::names::ANNOTATION_AT];
+    (!kept).then(|| format!("annotation {} removed or changed", lost.join(" or ")))
+}
+
 /// Whether the status told of these very versions already, so that somebody else must have changed the rest of it.
 pub(super) fn restores(sync: &Sync, verdict: &Verdict) -> bool {
     let told = &sync.status;
@@ -220,6 +282,7 @@ fn reason(verdict: &Verdict) -> &'static str {
         Verdict::Stalled(stall) => Stall::reason(stall),
         Verdict::Failed(failed) => failed.reason,
         Verdict::CopyHeld(_) => "CopyHeld",
+        Verdict::Changed { .. } => status::CHANGED_BY_ADMISSION,
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::memo::Memo;
@@ -29,10 +28,10 @@ pub struct Local {
     pub copies_read_at: Option<Instant>,
     /// Namespaces that were read, or of which a refusal told.
     pub namespaces: Vec<(Name, Home)>,
-    /// The metadata of an immutable copy that was removed to be made anew.
-    pub carried: Option<Map<String, Value>>,
     /// Whether a missing source is to be asked for again.
     pub recheck: bool,
+    /// Whether a person asks for an attempt now.
+    pub asked: bool,
     /// How many conflicts about the copy there were in this look.
     pub conflicts: u32,
 }
@@ -82,6 +81,7 @@ pub struct View {
 
 struct Corner {
     place: Place,
+    known: bool,
     home: Home,
     seen: Option<Shared<Seen>>,
     gone: bool,
@@ -89,7 +89,7 @@ struct Corner {
 }
 
 impl Corner {
-    fn new(world: &World, memo: &Memo, place: &Place, uid: Uid) -> Self {
+    fn new(world: &World, memo: &Memo, place: &Place, uid: Uid, known: bool) -> Self {
         let told = world.configmap(place);
         let answered = memo.copy.as_ref().filter(|(at, _)| at == place).map(|(_, seen)| seen.clone());
         let newest = match (told, answered) {
@@ -105,7 +105,7 @@ impl Corner {
             Some(namespace) => Home::Live(namespace.uid),
         };
         let seen = newest.filter(|_| !gone);
-        Self { place: place.clone(), home, seen, gone, wanted_by_another: world.wanted_by_another(place, uid) }
+        Self { place: place.clone(), known, home, seen, gone, wanted_by_another: world.wanted_by_another(place, uid) }
     }
 
     fn spot<'a>(&'a self, local: &'a Local) -> Spot<'a> {
@@ -122,11 +122,17 @@ impl Corner {
             namespace: read.unwrap_or(self.home),
             copy,
             wanted_by_another: self.wanted_by_another,
+            known: self.known,
         }
     }
 }
 
 impl View {
+    /// Whether a place is a former one of the sync only by the marks of what stands there.
+    pub fn is_strange(&self, place: &Place) -> bool {
+        self.leftovers.iter().any(|corner| corner.place == *place && !corner.known)
+    }
+
     /// What is known of a sync; `None` when it is gone.
     pub fn of(world: &World, memo: &Memo, local: &Local, uid: Uid) -> Option<Self> {
         let told = world.sync(uid)?;
@@ -135,13 +141,19 @@ impl View {
             _ => told,
         };
         let spec = sync.spec.as_ref().ok();
-        let destination = spec.map(|spec| Corner::new(world, memo, &spec.destination, uid));
+        let destination = spec.map(|spec| Corner::new(world, memo, &spec.destination, uid, true));
         let standing = destination.as_ref().map(|corner| (&corner.place, corner.spot(local).copy.seen()));
         let owner = standing.and_then(|(place, seen)| world.owner_of(place, seen)).filter(|owner| owner.uid() != uid);
+        let told_of = sync.status.copy.map(|copy| copy.uid);
+        let leftover = |leftover: &Leftover| {
+            let mut corner = Corner::new(world, memo, &leftover.place, uid, leftover.wanted);
+            corner.known |= told_of.is_some() && corner.seen.as_ref().map(|seen| seen.version.uid) == told_of;
+            corner
+        };
         let leftovers = world.leftovers(uid);
         Some(Self {
             word: spec.map_or(SourceWord::Unheard, |spec| world.source(&spec.source)),
-            leftovers: leftovers.iter().map(|leftover| Corner::new(world, memo, &leftover.place, uid)).collect(),
+            leftovers: leftovers.iter().map(leftover).collect(),
             owner: owner.map(|owner| owner.key.clone()),
             ring: world.ring(&sync),
             destination,
@@ -150,7 +162,7 @@ impl View {
     }
 
     /// The facts, with what was read just now.
-    pub fn facts<'a>(&'a self, memo: &Memo, local: &'a Local) -> Facts<'a> {
+    pub fn facts<'a>(&'a self, memo: &'a Memo, local: &'a Local) -> Facts<'a> {
         Facts {
             sync: &self.sync,
             source: self.source(memo, local),
@@ -163,7 +175,8 @@ impl View {
             leftovers: self.leftovers.iter().map(|corner| corner.spot(local)).collect(),
             owner: self.owner.clone(),
             ring: self.ring.clone(),
-            verified: memo.verified.map(|verified| (verified.source, verified.copy)),
+            verified: memo.verified.as_ref().map(|verified| (verified.source, verified.copy)),
+            changed: memo.verified.as_ref().and_then(|verified| verified.changed.as_deref()),
             contested: memo.held_back().map(|(_, manager)| manager.to_owned()),
         }
     }
@@ -173,7 +186,7 @@ impl View {
             Some((Found::Missing, _)) => return Source::Missing,
             Some((Found::Content(content), sent)) if !self.outdated(content.version.rv) => {
                 let last_word = local.copies_read_at.is_some_and(|read| *sent >= read);
-                let immutable = content.content.immutable == Some(true);
+                let immutable = content.immutable;
                 return Source::InHand { version: content.version, hash: content.hash, immutable, last_word };
             }
             _ => {}
@@ -186,6 +199,7 @@ impl View {
             // No news since a sync named it: then it is as we, or a former holder, found it.
             SourceWord::Unheard => memo
                 .verified
+                .as_ref()
                 .filter(|verified| verified.generation == self.sync.generation)
                 .map(|verified| verified.source)
                 .or(told.source.filter(|_| of_this_spec))
@@ -203,6 +217,7 @@ impl View {
         let twice =
             memo.trouble().missing_since.map(|since| since + backoff::SOURCE_MISSING_TWICE).filter(|at| *at <= now);
         let sent_since = match (local.recheck, twice) {
+            _ if local.asked => Some(now),
             (_, Some(at)) => Some(at),
             (true, None) => Some(now.checked_sub(RECHECK_SHARED).unwrap_or(now)),
             (false, None) => last_word.then_some(now),
@@ -228,7 +243,10 @@ pub fn leftover<'a>(
 ) -> Option<(Place, OwnedSpot<'a>)> {
     let seen = world.configmap(&leftover.place)?;
     let sync = seen.mark.as_ref()?.sync.clone();
-    Some((sync, OwnedSpot { corner: Corner::new(world, &Memo::default(), &leftover.place, uid), local }))
+    Some((
+        sync,
+        OwnedSpot { corner: Corner::new(world, &Memo::default(), &leftover.place, uid, leftover.wanted), local },
+    ))
 }
 
 /// A spot with what it borrows from.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::fanout::Fanout;
-use super::memo::{Memo, Trouble};
-use super::queue::{Job, Lane, Outcome};
+use super::memo::{Failure as Failing, Memo, Trouble};
+use super::queue::{Job, Lane, Outcome, Queue};
 use super::sources::Sources;
-use super::steps::restores;
+use super::steps::{restores, written_to};
 use super::view::{Local, View, leftover};
 use super::world::{Leftover, World};
 use crate::core::backoff::{self, Failure};
@@ -21,7 +21,7 @@ use crate::core::status::{self, Failed, Verdict};
 use crate::io::chance;
 use crate::io::events::Events;
 use crate::io::instruments as i;
-use crate::io::limiter::Limiter;
+use crate::io::limiter::{Limiter, Turn};
 use crate::io::reader::Reader;
 use crate::io::refusal::Refusal;
 use crate::io::writer::Writer;
@@ -42,7 +42,9 @@ pub struct Tools {
     pub reader: Reader,
     /// Writes.
     pub writer: Writer,
-    /// How many keys may be at work.
+    /// Where keys wait.
+    pub queue: Arc<Queue>,
+    /// How many writes may be in flight.
     pub limiter: Limiter,
     /// Events for people.
     pub events: Events,
@@ -52,6 +54,7 @@ pub struct Tools {
 pub(super) struct Work<'a> {
     pub(super) tools: &'a Tools,
     pub(super) shard: Shard,
+    pub(super) turn: Turn,
     pub(super) memo: Memo,
     pub(super) local: Local,
     pub(super) fanout: Option<Arc<Fanout>>,
@@ -63,11 +66,12 @@ pub(super) struct Refused {
     pub(super) during: Step,
 }
 
-/// Works on a key as far as its lane allows. Returns what is remembered of it, and what is left.
-pub async fn work(tools: &Tools, job: Job) -> (Memo, Option<Arc<Fanout>>, Outcome) {
+/// Works on a key as far as its lane allows. `turn`: the place that its writes take. Returns what is remembered of it, and
+/// what is left.
+pub async fn work(tools: &Tools, job: Job, turn: Turn) -> (Memo, Option<Arc<Fanout>>, Outcome) {
     let start = Instant::now();
     let Job { uid, lane, memo, fanout } = job;
-    let mut work = Work { tools, shard: Shard::of(uid), memo, local: Local::default(), fanout };
+    let mut work = Work { tools, shard: Shard::of(uid), turn, memo, local: Local::default(), fanout };
     work.memo.catch_up(&tools.world, uid);
     let outcome = work.run(uid, lane).await;
     let (name, result) = match outcome {
@@ -90,10 +94,23 @@ pub async fn work(tools: &Tools, job: Job) -> (Memo, Option<Arc<Fanout>>, Outcom
 
 impl Work<'_> {
     async fn run(&mut self, uid: Uid, lane: Lane) -> Outcome {
+        if let Some(sync) = self.tools.world.sync(uid) {
+            self.local.asked = self.memo.hear_request(sync.request());
+            self.local.recheck |= self.local.asked;
+        }
         for _ in 0..MOST_STEPS {
             let Some(view) = View::of(&self.tools.world, &self.memo, &self.local, uid) else {
                 return self.sweep(uid).await;
             };
+            if let Some(failing) = self.memo.failed.take() {
+                let now = Instant::now();
+                if lane == Lane::Paperwork && failing.until > now {
+                    let told = self.tell_failure(&view, &failing.failed).await;
+                    // What could not be told now is told with the next attempt.
+                    self.memo.failed = told.is_ok().then_some(failing.clone());
+                    return Outcome::Retry(failing.until.saturating_duration_since(now));
+                }
+            }
             let step = plan::next(&view.facts(&self.memo, &self.local));
             if let Step::Rest(wait) = step {
                 match self.rest(&view, wait) {
@@ -136,9 +153,10 @@ impl Work<'_> {
         let in_order = wait.is_none() && told.conditions[2].is_some_and(|ready| ready.is_true);
         if in_order {
             self.memo.change(|trouble| *trouble = Trouble::default());
-            if self.memo.verified.is_some_and(|it| told.source == Some(it.source) && told.copy == Some(it.copy)) {
-                self.memo.verified = None; // the status tells it now
-            }
+        }
+        if in_order || told.changed_by_admission {
+            // The status tells it now.
+            self.memo.verified.take_if(|it| told.source == Some(it.source) && told.copy == Some(it.copy));
         }
         if let Some((left, _)) = self.memo.held_back() {
             return Some(Outcome::Rest(Some(left)));
@@ -171,6 +189,10 @@ impl Work<'_> {
         match (&refusal, place) {
             (Refusal::GateClosed, _) => return Some(Outcome::Retry(Duration::from_millis(500))),
             (Refusal::ObserveOnly, _) => return Some(Outcome::Rest(None)),
+            (Refusal::SetApart(_, wait), _) if self.memo.trouble().unanswered < UNANSWERED => {
+                self.memo.change(|trouble| trouble.unanswered += 1);
+                return Some(Outcome::Retry(backoff::jittered(*wait, chance::random())));
+            }
             (Refusal::Busy(wait), _) => return Some(Outcome::Retry(backoff::jittered(*wait, chance::random()))),
             (Refusal::NoNamespace(_), Some(place)) if about_copy => {
                 self.local.put_namespace(&place.namespace, Home::Absent);
@@ -199,7 +221,10 @@ impl Work<'_> {
                 return self.read_again(view, place).await;
             }
             // No answer is mostly an API server that comes back in a moment; only when it does not, it is a failure.
-            (Refusal::Unavailable(_), _) if self.memo.trouble().unanswered < UNANSWERED => {
+            // Where only this namespace does not answer, it is one at once.
+            (Refusal::Unavailable(_), _)
+                if self.memo.trouble().unanswered < UNANSWERED && self.apart(view, &during).is_none() =>
+            {
                 let trouble = self.memo.change(|trouble| trouble.unanswered += 1);
                 let wait = Duration::from_secs(1 << trouble.unanswered);
                 return Some(Outcome::Retry(backoff::jittered(wait, chance::random())));
@@ -214,12 +239,19 @@ impl Work<'_> {
         Some(self.fail(view, &refusal, &during).await)
     }
 
+    /// How long a write of this step has to wait, where its namespace is set apart.
+    fn apart(&self, view: &View, during: &Step) -> Option<Duration> {
+        let (place, method) = written_to(view, during)?;
+        self.tools.writer.wait(&place.namespace, &method)
+    }
+
     /// There was a conflict: how long to wait.
     fn after_conflict(&mut self) -> Duration {
         backoff::after_conflict(self.memo.change(|trouble| trouble.conflicts += 1).conflicts)
     }
 
     async fn read_again(&mut self, view: &View, place: Place) -> Option<Outcome> {
+        self.turn.give_back();
         match self.tools.reader.copy(&place).await {
             Ok(read) => {
                 self.local.put_copy(place, read);
@@ -239,23 +271,35 @@ impl Work<'_> {
         if let Some(fanout) = self.fanout.take() {
             fanout.give_up();
         }
-        let wait = backoff::jittered(backoff::after(kind, attempt), chance::random());
-        let message = format!("cannot {what}: {refusal}");
+        let wait = self.apart(view, during).unwrap_or_else(|| backoff::after(kind, attempt));
+        let wait = backoff::jittered(wait, chance::random());
+        let again = jiff::Timestamp::from_second((now_seconds()).into()).unwrap_or_default();
+        let again = again.checked_add(wait).map(|at| format!("{at:.0}")).unwrap_or_default();
+        let message = format!("cannot {what}: {refusal}; tried again at {again}");
         let (namespace, name) = (&*sync.key.namespace, &*sync.key.name);
         tracing::warn!(namespace, name, shard = self.shard.index(), attempt, retry_in = ?wait, request = what, cause = %refusal, "a request failed; it is tried again");
         self.tools.events.warning(sync, reason, message.clone());
         let about_sync = matches!(during, Step::Report(..) | Step::AddFinalizer { .. } | Step::RemoveFinalizer);
-        if !about_sync {
-            let verdict = Verdict::Failed(Failed { reason, message, attempt });
-            let text = plan::text(&view.facts(&self.memo, &self.local), &verdict);
-            if text.digest() != sync.status.digest {
-                let object = status::object(&text, sync, now_seconds());
-                if let Ok(answered) = self.tools.writer.status(self.shard, sync, &object).await {
-                    self.memo.sync = Some(Shared::new(answered));
-                }
-            }
+        let strange = matches!(during, Step::Remove(place, _) | Step::Unmark(place) | Step::ReadCopy(place) if view.is_strange(place));
+        if about_sync || strange {
+            return Outcome::Retry(wait);
         }
-        Outcome::Retry(wait)
+        // Told in its own lane: a thousand failures must not stand before the copies.
+        let failed = Failed { reason, message, attempt };
+        self.memo.failed = Some(Box::new(Failing { failed, until: Instant::now() + wait }));
+        Outcome::Paperwork
+    }
+
+    /// Says on the object that a request failed.
+    async fn tell_failure(&mut self, view: &View, failed: &Failed) -> Result<(), Refusal> {
+        let sync = &view.sync;
+        let text = plan::text(&view.facts(&self.memo, &self.local), &Verdict::Failed(failed.clone()));
+        if text.digest() != sync.status.digest {
+            let object = status::object(&text, sync, now_seconds());
+            let tools = self.tools;
+            self.memo.sync = Some(Shared::new(tools.writer.status(self.attempt(), sync, &object).await?));
+        }
+        Ok(())
     }
 
     /// The sync is gone: what stands somewhere with its mark goes too, once a GET has said that it is.
@@ -272,6 +316,7 @@ impl Work<'_> {
                 Ok(Some(wait)) => return Outcome::Rest(Some(wait)),
                 Err(Refusal::GateClosed) => return Outcome::Retry(Duration::from_millis(500)),
                 Err(Refusal::ObserveOnly) => return Outcome::Rest(None),
+                Err(Refusal::SetApart(_, wait) | Refusal::Busy(wait)) => return Outcome::Retry(wait),
                 Err(Refusal::Conflict) => self.local.forget_copy(&next.place),
                 Err(refusal) => {
                     let attempt = self.memo.change(|trouble| trouble.failures += 1).failures;
@@ -297,6 +342,7 @@ impl Work<'_> {
         if !next.saw_go && waited < backoff::SWEEP {
             return Ok(Some(backoff::SWEEP - waited));
         }
+        self.turn.give_back();
         if self.tools.reader.sync(&sync).await?.is_some_and(|sync| sync.uid() == uid) {
             return Ok(Some(backoff::SWEEP)); // it lives: the stream will tell
         }

@@ -64,6 +64,7 @@ impl Leadership {
         let (commands, orders) = mpsc::unbounded_channel();
         let (latency_sender, latency) = watch::channel(Duration::ZERO);
         let (fleet_sender, fleet) = watch::channel(Fleet::default());
+        let (gate_sender, gate_opens) = watch::channel(false);
         let tenures = Tenures {
             shared: Arc::new(Shared { held: AtomicU64::new(0), gate: AtomicU64::new(0) }),
             base: base.clone().into(),
@@ -72,6 +73,7 @@ impl Leadership {
             leases: leases.clone(),
             latency,
             fleet,
+            gate_opens,
             commands,
             left: CancellationToken::new(),
             stopped: CancellationToken::new(),
@@ -81,6 +83,7 @@ impl Leadership {
             events,
             latency: latency_sender,
             fleet: fleet_sender,
+            gate: gate_sender,
             left: tenures.left.clone(),
         };
         let task = task::Task::new(&base, settings, leases, orders, outlets);
@@ -103,6 +106,7 @@ pub struct Tenures {
     leases: Leases,
     latency: watch::Receiver<Duration>,
     fleet: watch::Receiver<Fleet>,
+    gate_opens: watch::Receiver<bool>,
     commands: mpsc::UnboundedSender<Command>,
     /// All is given up.
     left: CancellationToken,
@@ -167,6 +171,12 @@ impl Tenures {
     /// ([`Timing::period`]): else a big fan-out starves its own heartbeat.
     pub fn renewal_latency(&self) -> watch::Receiver<Duration> {
         self.latency.clone()
+    }
+
+    /// Whether the gate is open, as of the last tick: for who has nothing to do while it is closed. Before a write
+    /// [`Tenures::may_write`] is asked.
+    pub fn gate_opens(&self) -> watch::Receiver<bool> {
+        self.gate_opens.clone()
     }
 
     /// The fleet in a few figures, as this replica's watch has shown it; for the fleet leader and for readiness.

@@ -29,6 +29,7 @@ pub(super) struct Outlets {
     pub(super) events: mpsc::UnboundedSender<TenureEvent>,
     pub(super) latency: watch::Sender<Duration>,
     pub(super) fleet: watch::Sender<Fleet>,
+    pub(super) gate: watch::Sender<bool>,
     pub(super) left: CancellationToken,
 }
 
@@ -164,7 +165,9 @@ impl Task {
         let gate = self.machine.gate().map_or(0, |closes| u64::try_from(closes.as_nanos()).unwrap_or(u64::MAX));
         self.outlets.shared.held.store(held, Ordering::SeqCst);
         self.outlets.shared.gate.store(gate, Ordering::SeqCst);
-        self.story.published(held.count_ones(), self.machine.gate_is_open(now));
+        let open = self.machine.gate_is_open(now);
+        self.outlets.gate.send_if_modified(|known| std::mem::replace(known, open) != open);
+        self.story.published(held.count_ones(), open);
         if now >= self.fleet_due {
             self.fleet_due = now + Duration::from_secs(1);
             let fleet = self.machine.fleet(now);

@@ -7,6 +7,7 @@ mod syncs;
 mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use ahash::{AHashSet, RandomState};
 use dashmap::DashMap;
@@ -48,6 +49,8 @@ pub struct World {
     names: Names,
     /// The newest version that the stream of ConfigMaps told.
     configmaps_rv: AtomicU64,
+    /// Places that many want and that have another owner since their rivals were told last.
+    changed_hands: Mutex<AHashSet<Place>>,
 }
 
 #[derive(Default)]
@@ -57,11 +60,19 @@ struct Dependants {
     heard: bool,
 }
 
+/// So many who want one place are looked at one by one, at each change of it.
+const FEW_RIVALS: usize = 16;
+
+/// So many copies that a sync is not known to have wanted are looked at, at a time.
+const MOST_LEFTOVERS: usize = 16;
+
 /// A copy that stands where its sync does not want it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Leftover {
     /// Where it stands.
     pub place: Place,
+    /// Whether this replica saw its sync want the place. Anyone may write a sync's marks on what is his.
+    pub wanted: bool,
     /// Whether this replica saw its sync go: then it need not wait to be swept.
     pub saw_go: bool,
     /// `deletionPolicy: Orphan` of the sync that went.
@@ -112,17 +123,28 @@ impl World {
             _ => Change::Wanted,
         };
         let sync = Shared::new(sync);
-        if let Some(before) = before.filter(|_| !same_wish) {
-            self.unindex(&before);
-            self.strand(&before, false);
-            self.neighbours(&before, woken);
+        if same_wish {
+            self.syncs.put(&sync);
+            return change;
         }
+        // Whoever looks meanwhile finds the sync in the index, at its former place, at its new one or at both; which of
+        // them it wants the record says.
+        let owners = [before.as_deref(), Some(&*sync)].map(|sync| self.owner_at(sync));
+        self.index(&sync, before.as_deref());
         self.syncs.put(&sync);
-        if !same_wish {
-            self.index(&sync);
-            self.neighbours(&sync, woken);
+        if let Some(before) = &before {
+            self.unindex(before, Some(&sync));
+            if before.destination() != sync.destination() {
+                self.strand(before, false);
+            }
+            self.neighbours(before, owners[0], woken);
         }
+        self.neighbours(&sync, owners[1], woken);
         change
+    }
+
+    fn owner_at(&self, sync: Option<&Sync>) -> Option<Uid> {
+        sync.and_then(Sync::destination).and_then(|place| self.owner(place)).map(|owner| owner.uid())
     }
 
     /// A sync went.
@@ -141,32 +163,47 @@ impl World {
     }
 
     fn forget(&self, uid: Uid, woken: &mut Vec<Uid>) {
+        let owner = self.owner_at(self.syncs.get(uid).as_deref());
         let Some(sync) = self.syncs.remove(uid) else { return };
         self.departed.remember(uid, sync.orphan());
-        self.unindex(&sync);
+        self.unindex(&sync, None);
         self.strand(&sync, true);
-        self.neighbours(&sync, woken);
+        self.neighbours(&sync, owner, woken);
         woken.push(uid);
     }
 
-    fn index(&self, sync: &Sync) {
+    /// Puts a sync into the index, but for where it is found by what it wanted `before`.
+    fn index(&self, sync: &Sync, before: Option<&Sync>) {
         let Ok(spec) = &sync.spec else { return };
+        let before = before.and_then(|before| before.spec.as_ref().ok());
         let uid = sync.uid();
-        let mut source = self.sources.entry(spec.source.clone()).or_default();
-        if source.uids.is_empty() {
-            source.heard = self.configmaps.contains_key(&spec.source);
+        if before.is_none_or(|before| before.source != spec.source) {
+            let mut source = self.sources.entry(spec.source.clone()).or_default();
+            if source.uids.is_empty() {
+                source.heard = self.configmaps.contains_key(&spec.source);
+            }
+            put_in(&mut source.uids, uid, |uids| uids.len());
         }
-        put_in(&mut source.uids, uid);
-        drop(source);
-        put_in(&mut self.destinations.entry(spec.destination.clone()).or_default(), uid);
-        put_in(&mut self.homes.entry(spec.destination.namespace.clone()).or_default(), uid);
+        if before.is_none_or(|before| before.destination != spec.destination) {
+            let age = |uid: Uid| self.syncs.get(uid).map_or((0, uid), |sync| (sync.created, uid));
+            put_in(&mut self.destinations.entry(spec.destination.clone()).or_default(), uid, |uids| {
+                uids.partition_point(|other| age(*other) < (sync.created, uid))
+            });
+        }
+        if before.is_none_or(|before| before.destination.namespace != spec.destination.namespace) {
+            put_in(&mut self.homes.entry(spec.destination.namespace.clone()).or_default(), uid, |uids| uids.len());
+        }
         self.unstrand(uid, &spec.destination);
     }
 
-    fn unindex(&self, sync: &Sync) {
+    /// Takes a sync out of the index, but for where it is found by what it wants `now`.
+    fn unindex(&self, sync: &Sync, now: Option<&Sync>) {
         let Ok(spec) = &sync.spec else { return };
+        let now = now.and_then(|now| now.spec.as_ref().ok());
         let uid = sync.uid();
-        if let Some(mut source) = self.sources.get_mut(&spec.source) {
+        if now.is_none_or(|now| now.source != spec.source)
+            && let Some(mut source) = self.sources.get_mut(&spec.source)
+        {
             source.uids.retain(|other| *other != uid);
         }
         if let Some((place, source)) = self.sources.remove_if(&spec.source, |_, source| source.uids.is_empty())
@@ -176,8 +213,12 @@ impl World {
             // It is gone. Who names it next must not take it to be as its status says.
             self.passed.remember(&place, GONE);
         }
-        take_out(&self.destinations, &spec.destination, uid);
-        take_out(&self.homes, &spec.destination.namespace, uid);
+        if now.is_none_or(|now| now.destination != spec.destination) {
+            take_out(&self.destinations, &spec.destination, uid);
+        }
+        if now.is_none_or(|now| now.destination.namespace != spec.destination.namespace) {
+            take_out(&self.homes, &spec.destination.namespace, uid);
+        }
         for place in [&spec.source, &spec.destination] {
             let unmarked = |seen: &Shared<Seen>| seen.mark.as_ref().is_none_or(|mark| mark.uid.is_none());
             if !self.concerns_a_sync(place)
@@ -189,14 +230,12 @@ impl World {
     }
 
     /// Those whose case depends on where this sync reads and writes: who wants the same place or left a copy there, and,
-    /// since a ring may have closed or opened, who is downstream.
-    fn neighbours(&self, sync: &Sync, woken: &mut Vec<Uid>) {
+    /// since a ring may have closed or opened, who is downstream. `owner`: who owned the place before.
+    fn neighbours(&self, sync: &Sync, owner: Option<Uid>, woken: &mut Vec<Uid>) {
         let Ok(spec) = &sync.spec else { return };
         let mut downstream = vec![spec.destination.clone()];
         let mut seen: AHashSet<Uid> = AHashSet::new();
-        if let Some(rivals) = self.destinations.get(&spec.destination) {
-            seen.extend(rivals.iter().copied());
-        }
+        self.rivals(&spec.destination, owner, |uid| _ = seen.insert(uid));
         // Whose copy stands there, though it wants it no more: it was left for this sync to take over.
         seen.extend(self.mark_at(&spec.destination));
         while let Some(place) = downstream.pop() {
@@ -221,7 +260,7 @@ impl World {
         if let Some(place) = sync.destination()
             && self.mark_at(place) == Some(sync.uid())
         {
-            self.add_leftover(sync.uid(), Leftover { place: place.clone(), saw_go, orphan });
+            self.add_leftover(sync.uid(), Leftover { place: place.clone(), wanted: true, saw_go, orphan });
         }
         if saw_go && let Some(mut others) = self.leftovers.get_mut(&sync.uid()) {
             for other in others.iter_mut() {
@@ -236,10 +275,19 @@ impl World {
 
     fn add_leftover(&self, uid: Uid, leftover: Leftover) {
         let mut leftovers = self.leftovers.entry(uid).or_default();
-        match leftovers.iter_mut().find(|other| other.place == leftover.place) {
-            Some(other) if leftover.saw_go => *other = leftover,
-            Some(_) => {}
-            None => leftovers.push(leftover),
+        if let Some(other) = leftovers.iter_mut().find(|other| other.place == leftover.place) {
+            other.wanted |= leftover.wanted;
+            if leftover.saw_go {
+                (other.saw_go, other.orphan) = (true, leftover.orphan);
+            }
+        } else if leftovers.len() < MOST_LEFTOVERS {
+            leftovers.push(leftover);
+        } else if leftover.wanted {
+            // Whoever forges marks pays for it alone.
+            match leftovers.iter_mut().find(|other| !other.wanted) {
+                Some(other) => *other = leftover,
+                None => leftovers.push(leftover),
+            }
         }
     }
 
@@ -268,6 +316,7 @@ impl World {
         if let Some(mark) = &mut seen.mark {
             mark.sync = self.names.intern(&mark.sync);
         }
+        let owner = self.owner(&place).map(|owner| owner.uid());
         let before = self.configmaps.insert(place.clone(), Shared::new(seen));
         if let Some(before) = &before
             && before.mark.as_ref().and_then(|mark| mark.uid) != marked
@@ -279,22 +328,23 @@ impl World {
         {
             let departed = self.departed.recall(uid).filter(|_| !self.syncs.contains(uid));
             let (saw_go, orphan) = (departed.is_some(), departed.unwrap_or(false));
-            self.add_leftover(uid, Leftover { place: place.clone(), saw_go, orphan });
+            self.add_leftover(uid, Leftover { place: place.clone(), wanted: false, saw_go, orphan });
             others.push(uid);
         }
-        self.concerned(&place, sources, others);
+        self.concerned(&place, owner, sources, others);
     }
 
     /// A ConfigMap went.
     pub fn configmap_deleted(&self, place: &Place, rv: u64, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
         self.configmaps_rv.fetch_max(rv, Ordering::AcqRel);
+        let owner = self.owner(place).map(|owner| owner.uid());
         if let Some((_, before)) = self.configmaps.remove(place) {
             self.unmark(place, &before, others);
         }
         if !self.concerns_a_sync(place) {
             self.passed.remember(place, GONE);
         }
-        self.concerned(place, sources, others);
+        self.concerned(place, owner, sources, others);
     }
 
     /// All ConfigMaps are about to be listed.
@@ -335,13 +385,26 @@ impl World {
         }
     }
 
-    fn concerned(&self, place: &Place, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
+    fn concerned(&self, place: &Place, owner: Option<Uid>, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
         if let Some(mut entry) = self.sources.get_mut(place) {
             entry.heard = true;
             sources.extend(&entry.uids);
         }
-        if let Some(wanting) = self.destinations.get(place) {
-            others.extend(wanting.iter());
+        self.rivals(place, owner, |uid| others.push(uid));
+    }
+
+    /// Those who want a place and have reason to look again at once. Where they are many, that is who owns it; the others
+    /// have reason only when it changed hands, and are told together, by [`World::changed_hands`].
+    fn rivals(&self, place: &Place, owner_before: Option<Uid>, mut visit: impl FnMut(Uid)) {
+        let Some(wanting) = self.destinations.get(place) else { return };
+        if wanting.len() <= FEW_RIVALS {
+            return wanting.iter().copied().for_each(visit);
+        }
+        drop(wanting);
+        let owner = self.owner(place).map(|owner| owner.uid());
+        owner.into_iter().for_each(&mut visit);
+        if owner != owner_before {
+            self.changed_hands.lock().unwrap_or_else(PoisonError::into_inner).insert(place.clone());
         }
     }
 
@@ -389,12 +452,13 @@ impl World {
     }
 }
 
-/// A list grows by an eighth: one that doubles is half empty at times, and together they hold every sync.
-fn put_in(uids: &mut Uids, uid: Uid) {
+/// Puts a UID in where `at` says. A list grows by an eighth: one that doubles is half empty at times, and
+/// together they hold every sync.
+fn put_in(uids: &mut Uids, uid: Uid, at: impl Fn(&Uids) -> usize) {
     if uids.len() == uids.capacity() {
         uids.reserve_exact(uids.len() / 8 + 1);
     }
-    uids.push(uid);
+    uids.insert(at(uids), uid);
 }
 
 fn take_out<K: Eq + std::hash::Hash>(map: &Map<K, Uids>, key: &K, uid: Uid) {

@@ -1,11 +1,12 @@
 //! What a replica's world is asked.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use super::{Leftover, SourceWord, World};
+use crate::core::cycle;
 use crate::core::records::{Namespace, Place, Seen, Shared, Sync};
 use crate::core::shard::Uid;
-use crate::core::{cycle, ownership};
 use crate::run::passed::GONE;
 
 impl World {
@@ -68,6 +69,11 @@ impl World {
         self.leftovers.get(&uid).map(|entry| entry.value().clone()).unwrap_or_default()
     }
 
+    /// The syncs that want their copy in this namespace.
+    pub fn at_home_in(&self, namespace: &str) -> Vec<Uid> {
+        self.homes.get(namespace).map(|uids| uids.to_vec()).unwrap_or_default()
+    }
+
     /// Whether a live sync other than `uid` wants this place.
     pub fn wanted_by_another(&self, place: &Place, uid: Uid) -> bool {
         self.destinations.get(place).is_some_and(|uids| uids.iter().any(|other| *other != uid))
@@ -80,14 +86,25 @@ impl World {
 
     /// The sync that owns a place as its destination, by what stands there.
     pub fn owner_of(&self, place: &Place, standing: Option<&Seen>) -> Option<Shared<Sync>> {
-        let uids = self.destinations.get(place).map(|entry| entry.value().clone())?;
-        if let [only] = uids[..] {
-            return self.sync(only);
-        }
-        let wanting: Vec<Shared<Sync>> = uids.into_iter().filter_map(|uid| self.sync(uid)).collect();
-        let mark = standing.and_then(|seen| seen.mark.as_ref());
-        let owner = ownership::owner(wanting.iter().map(|sync| &**sync), mark)?.uid();
-        wanting.into_iter().find(|sync| sync.uid() == owner)
+        let wanting = self.destinations.get(place)?;
+        let wants = |sync: &Shared<Sync>| sync.destination() == Some(place);
+        let marked = standing.and_then(|seen| seen.mark.as_ref()).filter(|_| wanting.len() > 1);
+        let marked = marked.and_then(|mark| match mark.uid {
+            Some(uid) => self.sync(uid),
+            None => self.syncs.named(&mark.sync),
+        });
+        // The oldest comes first in the index; it is the rule of `ownership::owner`.
+        let oldest = || wanting.iter().filter_map(|uid| self.sync(*uid)).find(wants);
+        marked.filter(wants).or_else(oldest)
+    }
+
+    /// Those who want a place that many want and that has another owner since they were asked for last.
+    pub fn changed_hands(&self) -> Vec<Uid> {
+        let places = std::mem::take(&mut *self.changed_hands.lock().unwrap_or_else(PoisonError::into_inner));
+        let wanting = places.iter().filter_map(|place| self.destinations.get(place).map(|uids| uids.to_vec()));
+        let mut uids: Vec<Uid> = wanting.flatten().collect();
+        uids.sort_unstable();
+        uids
     }
 
     /// The ring that `sync` is part of.

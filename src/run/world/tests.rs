@@ -76,7 +76,7 @@ fn a_copy_that_its_sync_no_longer_wants_is_a_leftover_until_it_goes() {
     assert!(world.leftovers(uid(1)).is_empty());
     let moved = Sync { version: version(1, 20), ..sync("n/s", 1, "src/x", "two/x") };
     apply(&world, moved);
-    let at = |place_of: &str, saw_go| Leftover { place: place(place_of), saw_go, orphan: false };
+    let at = |place_of: &str, saw_go| Leftover { place: place(place_of), wanted: true, saw_go, orphan: false };
     assert_eq!(world.leftovers(uid(1)), [at("one/x", false)]);
     let mut woken = Vec::new();
     world.sync_deleted(&sync("n/s", 1, "src/x", "two/x"), &mut woken);

@@ -1,0 +1,312 @@
+//! Namespaces that are set apart. An admission webhook, a policy or a quota makes writes slow, silent or throttled in
+//! the namespaces that it covers, and only there. One write at a time is sent to such a namespace, so that it never takes
+//! the places of the others; the first one that is answered in time brings it back.
+//!
+//! A door is a namespace with a kind of object and a verb: a webhook for deletions says nothing about updates.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ahash::AHashMap;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::instruments;
+use crate::core::records::Name;
+
+/// How long to wait after the first write without an answer; it doubles.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait between two attempts at one door.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Who finds another write at the door looks again after this time at the latest; mostly the end of that write wakes it.
+const BEHIND_ANOTHER: Duration = Duration::from_secs(10);
+/// Admission may take this long by its default, with something on top.
+const ADMISSION_DEFAULT: Duration = Duration::from_secs(12);
+/// Admission may take this long at the most (`timeoutSeconds: 30`), with something on top.
+const ADMISSION_LONGEST: Duration = Duration::from_secs(35);
+
+/// A namespace, a kind of object, a verb.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Door {
+    /// The namespace.
+    pub namespace: Name,
+    /// The resource, as in a URL.
+    pub resource: &'static str,
+    /// The verb.
+    pub verb: &'static str,
+}
+
+/// Who waited at a door may try again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Wake {
+    /// All who write to this namespace: it is back.
+    All(Name),
+    /// One of them: the door is free.
+    One(Name),
+}
+
+/// The doors that are set apart.
+#[derive(Clone)]
+pub struct Bulkheads {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    doors: Mutex<AHashMap<Door, Apart>>,
+    wake: mpsc::UnboundedSender<Wake>,
+}
+
+/// What is known of a door that is set apart.
+#[derive(Debug, Default)]
+struct Apart {
+    /// Writes in flight that are late, or were sent since it was set apart.
+    in_flight: u32,
+    /// Writes in a row that were not answered.
+    unanswered: u32,
+    /// Not before this time is another one sent.
+    next: Option<Instant>,
+    /// Whether people were told.
+    told: bool,
+}
+
+/// How a write at a door ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// It was answered in time.
+    InTime,
+    /// It was answered, and late.
+    Late,
+    /// It was not answered, or admission failed.
+    Unanswered,
+    /// The server asked to come back after this time.
+    Throttled(Duration),
+    /// The trouble is not this namespace's.
+    NotItsFault,
+}
+
+/// A write at a door. To be ended by [`Entry::end`]; one that is dropped was cut short.
+pub struct Entry {
+    shared: Arc<Shared>,
+    door: Door,
+    /// Whether it counts among those in flight.
+    counted: bool,
+    timeout: Option<Duration>,
+}
+
+impl Bulkheads {
+    /// No namespace is set apart. Who waits at a door is woken through `wake`.
+    pub fn new(wake: mpsc::UnboundedSender<Wake>) -> Self {
+        Self { shared: Arc::new(Shared { doors: Mutex::default(), wake }) }
+    }
+
+    /// Lets a write in, or says how long to wait. `asked`: a person asked for an attempt now; another write that is in
+    /// flight is waited for all the same.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn enter(&self, door: Door, asked: bool) -> Result<Entry, Duration> {
+        let mut doors = self.shared.lock();
+        let Some(apart) = doors.get_mut(&door) else {
+            return Ok(Entry { shared: self.shared.clone(), door, counted: false, timeout: None });
+        };
+        if apart.in_flight > 0 {
+            return Err(BEHIND_ANOTHER);
+        }
+        let now = Instant::now();
+        if let Some(left) = apart.next.and_then(|next| next.checked_duration_since(now)).filter(|left| !left.is_zero())
+            && !asked
+        {
+            return Err(left);
+        }
+        apart.in_flight += 1;
+        let timeout = match apart.unanswered {
+            0 | 1 => ADMISSION_DEFAULT,
+            _ => ADMISSION_LONGEST,
+        };
+        Ok(Entry { shared: self.shared.clone(), door, counted: true, timeout: Some(timeout) })
+    }
+
+    /// How long a write at this door would have to wait, if it would have to.
+    pub fn wait(&self, door: &Door) -> Option<Duration> {
+        let doors = self.shared.lock();
+        let apart = doors.get(door)?;
+        if apart.in_flight > 0 {
+            return Some(BEHIND_ANOTHER);
+        }
+        apart.next?.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, AHashMap<Door, Apart>> {
+        // Nothing in here panics half-way through a change.
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(doors: &AHashMap<Door, Apart>) {
+        let mut namespaces: Vec<&Name> =
+            doors.iter().filter(|(_, it)| it.told).map(|(door, _)| &door.namespace).collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        metrics::gauge!(instruments::NAMESPACES_SET_APART).set(namespaces.len() as f64);
+    }
+
+    fn wake(&self, wake: Wake) {
+        // Without anyone who listens the replica goes down.
+        let _ = self.wake.send(wake);
+    }
+}
+
+impl Entry {
+    /// For how long an answer is waited for, where that is longer than usual.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// The write is late: until it ends, no other is sent to this door.
+    pub fn is_late(&mut self) {
+        if !std::mem::replace(&mut self.counted, true) {
+            self.shared.lock().entry(self.door.clone()).or_default().in_flight += 1;
+        }
+    }
+
+    /// The write has ended. `why`: in words for people.
+    pub fn end(mut self, ended: Ended, why: &str) {
+        let mut doors = self.shared.lock();
+        let was_apart = doors.contains_key(&self.door);
+        match ended {
+            // What most namespaces show, or an answer in time at a door that is not set apart.
+            Ended::InTime | Ended::NotItsFault if !was_apart => return,
+            _ => {}
+        }
+        let apart = doors.entry(self.door.clone()).or_default();
+        if std::mem::take(&mut self.counted) {
+            apart.in_flight = apart.in_flight.saturating_sub(1);
+        }
+        let free = apart.in_flight == 0;
+        let now = Instant::now();
+        let namespace = self.door.namespace.clone();
+        match ended {
+            Ended::InTime => {
+                let told = apart.told;
+                doors.remove(&self.door);
+                if told {
+                    tracing::info!(
+                        namespace = &*namespace,
+                        resource = self.door.resource,
+                        verb = self.door.verb,
+                        "a namespace is no longer set apart: a write was answered in time"
+                    );
+                    Shared::count(&doors);
+                }
+                self.shared.wake(Wake::All(namespace));
+                return;
+            }
+            Ended::NotItsFault => {
+                if !apart.told && free {
+                    doors.remove(&self.door);
+                    self.shared.wake(Wake::All(namespace));
+                }
+                return;
+            }
+            Ended::Late => (apart.unanswered, apart.next) = (0, None),
+            Ended::Unanswered => {
+                let wait = FIRST_WAIT.saturating_mul(1 << apart.unanswered.min(6)).min(LONGEST_WAIT);
+                (apart.unanswered, apart.next) = (apart.unanswered.saturating_add(1), Some(now + wait));
+            }
+            Ended::Throttled(wait) => apart.next = Some(now + wait),
+        }
+        if !std::mem::replace(&mut apart.told, true) {
+            tracing::warn!(
+                namespace = &*namespace,
+                resource = self.door.resource,
+                verb = self.door.verb,
+                cause = why,
+                "a namespace is set apart: one write at a time is sent to it until one is answered in time"
+            );
+            Shared::count(&doors);
+        }
+        if free && ended == Ended::Late {
+            self.shared.wake(Wake::One(namespace));
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if !self.counted {
+            return;
+        }
+        let mut doors = self.shared.lock();
+        if let Some(apart) = doors.get_mut(&self.door) {
+            apart.in_flight = apart.in_flight.saturating_sub(1);
+            if !apart.told && apart.in_flight == 0 {
+                doors.remove(&self.door);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn door(namespace: &str) -> Door {
+        Door { namespace: namespace.into(), resource: "configmaps", verb: "update" }
+    }
+
+    fn bulkheads() -> (Bulkheads, mpsc::UnboundedReceiver<Wake>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Bulkheads::new(sender), receiver)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_write_at_a_time_goes_to_a_namespace_that_does_not_answer() {
+        let (bulkheads, mut woken) = bulkheads();
+        let (mut first, second) =
+            (bulkheads.enter(door("a"), false).unwrap(), bulkheads.enter(door("a"), false).unwrap());
+        first.is_late();
+        assert_eq!(bulkheads.enter(door("a"), true).err(), Some(BEHIND_ANOTHER), "not even when a person asks");
+        assert!(bulkheads.enter(door("b"), false).is_ok());
+        drop(second);
+        first.end(Ended::Unanswered, "no answer within 4s");
+        assert_eq!(bulkheads.enter(door("a"), false).err(), Some(FIRST_WAIT));
+        assert!(bulkheads.enter(door("a"), true).is_ok(), "a person asked");
+        tokio::time::advance(FIRST_WAIT).await;
+        let again = bulkheads.enter(door("a"), false).unwrap();
+        assert_eq!(again.timeout(), Some(ADMISSION_DEFAULT));
+        again.end(Ended::Unanswered, "no answer within 12s");
+        tokio::time::advance(FIRST_WAIT * 2).await;
+        let again = bulkheads.enter(door("a"), false).unwrap();
+        assert_eq!(again.timeout(), Some(ADMISSION_LONGEST));
+        assert!(woken.try_recv().is_err());
+        again.end(Ended::InTime, "");
+        assert_eq!(woken.try_recv(), Ok(Wake::All("a".into())));
+        assert!(bulkheads.enter(door("a"), false).is_ok_and(|entry| entry.timeout().is_none()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_answers_let_one_after_the_other_in() {
+        let (bulkheads, mut woken) = bulkheads();
+        let mut entry = bulkheads.enter(door("a"), false).unwrap();
+        entry.is_late();
+        entry.end(Ended::Late, "the answer took 3s");
+        assert_eq!(woken.try_recv(), Ok(Wake::One("a".into())));
+        let entry = bulkheads.enter(door("a"), false).unwrap();
+        assert!(bulkheads.enter(door("a"), false).is_err());
+        drop(entry);
+        assert!(bulkheads.enter(door("a"), false).is_ok(), "one that is cut short lets the next one in");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_the_servers_fault_sets_nobody_apart() {
+        let (bulkheads, mut woken) = bulkheads();
+        let mut entry = bulkheads.enter(door("a"), false).unwrap();
+        entry.is_late();
+        entry.end(Ended::NotItsFault, "");
+        assert_eq!(woken.try_recv(), Ok(Wake::All("a".into())));
+        assert!(bulkheads.wait(&door("a")).is_none());
+        bulkheads.enter(door("a"), false).unwrap().end(Ended::Throttled(FIRST_WAIT), "too many requests");
+        assert_eq!(bulkheads.wait(&door("a")), Some(FIRST_WAIT));
+    }
+}
