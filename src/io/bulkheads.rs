@@ -195,7 +195,7 @@ impl Entry {
                         namespace = &*namespace,
                         resource = self.door.resource,
                         verb = self.door.verb,
-                        "a namespace is no longer set apart: a write was answered in time"
+                        "a namespace answers in time again: writes go to it as to any other"
                     );
                     Shared::count(&doors);
                 }

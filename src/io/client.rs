@@ -11,14 +11,16 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::header::{ACCEPT, HeaderValue, USER_AGENT};
 use http::{Request, Response};
-use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, Limited};
 use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
+use tokio::sync::Mutex;
 use tower::util::BoxCloneSyncService;
-use tower::{BoxError, Layer, Service};
+use tower::{BoxError, Layer, Service, ServiceExt as _};
 
-use super::{instruments, leases};
+use super::instruments;
+use super::pages::Pages;
 
 /// Asks for metadata only: contents of ConfigMaps are not even sent.
 pub const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
@@ -26,6 +28,9 @@ pub const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=met
 // line of what a watch is answered for an event, of which it cannot make sense, and waits after each.
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 const METADATA_WATCH: &str = METADATA_ONLY;
+
+/// The longest answer that is read, but for watches: no object that etcd holds is as large.
+const LONGEST_ANSWER: usize = 4 << 20;
 
 /// A watch that says nothing for this long is broken: the server sends a bookmark about every minute.
 const SILENCE: Duration = Duration::from_secs(100);
@@ -74,7 +79,7 @@ impl Clients {
             requests: client(config.clone(), &pulses, false)?,
             streams: client(streaming.clone(), &pulses, false)?,
             metadata: client(streaming, &pulses, true)?,
-            leases: leases::leases_client(config)?,
+            leases: client(config, &pulses, false)?,
             pulses,
         })
     }
@@ -82,7 +87,7 @@ impl Clients {
     fn within(service: &BoxCloneSyncService<Request<Body>, Answer, BoxError>) -> Self {
         let pulses = Pulses::default();
         let client = |metadata_only| {
-            let layer = MeasuredLayer { pulses: pulses.clone(), metadata_only };
+            let layer = MeasuredLayer::new(&pulses, metadata_only);
             ClientBuilder::new(service.clone(), "default").with_layer(&layer).build()
         };
         Self {
@@ -107,7 +112,7 @@ pub fn config_for(config: &Config, agent: &str) -> Config {
 }
 
 fn client(config: Config, pulses: &Pulses, metadata_only: bool) -> Result<Client, kube::Error> {
-    let layer = MeasuredLayer { pulses: pulses.clone(), metadata_only };
+    let layer = MeasuredLayer::new(pulses, metadata_only);
     Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
 }
 
@@ -141,38 +146,84 @@ impl Pulses {
     }
 }
 
-/// Counts requests and their time, feels the pulse of watches, and asks for metadata where that is enough.
+/// Counts requests and their time, feels the pulse of watches, asks for metadata where that is enough, and reads no more of
+/// an answer than there is room for.
 #[derive(Clone)]
 struct MeasuredLayer {
     pulses: Pulses,
+    pages: Arc<Pages>,
     metadata_only: bool,
+}
+
+impl MeasuredLayer {
+    fn new(pulses: &Pulses, metadata_only: bool) -> Self {
+        Self { pulses: pulses.clone(), pages: Arc::default(), metadata_only }
+    }
 }
 
 impl<S> Layer<S> for MeasuredLayer {
     type Service = Measured<S>;
     fn layer(&self, inner: S) -> Measured<S> {
-        Measured { inner, settings: self.clone() }
+        Measured { inner: Arc::new(Mutex::new(inner)), settings: self.clone() }
     }
 }
 
 struct Measured<S> {
-    inner: S,
+    inner: Arc<Mutex<S>>,
     settings: MeasuredLayer,
+}
+
+/// Sends one request.
+async fn sent<S, B>(inner: &Mutex<S>, request: Request<Body>) -> Result<Response<B>, S::Error>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+{
+    let answer = inner.lock().await.ready().await?.call(request);
+    answer.await
+}
+
+/// A page of a list, smaller ones where one is too large to be read.
+async fn page<S, B>(inner: &Mutex<S>, request: Request<Body>, pages: &Pages) -> Result<Answer, BoxError>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    let (parts, _) = request.into_parts();
+    loop {
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = parts.method.clone();
+        *request.headers_mut() = parts.headers.clone();
+        let (uri, limit) = pages.limited(&parts.uri)?;
+        *request.uri_mut() = uri;
+        let (head, body) = sent(inner, request).await.map_err(Into::into)?.into_parts();
+        match Limited::new(body, LONGEST_ANSWER).collect().await {
+            Ok(whole) => {
+                let whole = whole.to_bytes();
+                pages.fitted(limit, whole.len(), LONGEST_ANSWER);
+                return Ok(Response::from_parts(head, Full::new(whole).map_err(|never| match never {}).boxed_unsync()));
+            }
+            Err(error) if error.is::<http_body_util::LengthLimitError>() && pages.overflowed(limit) => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 impl<S, B> Service<Request<Body>> for Measured<S>
 where
-    S: Service<Request<Body>, Response = Response<B>>,
+    S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
     S::Future: Send + 'static,
+    S::Error: Into<BoxError> + Send,
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    type Response = Response<UnsyncBoxBody<Bytes, BoxError>>;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
+    type Response = Answer;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
@@ -182,12 +233,22 @@ where
             request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
         }
         let method = method(request.method());
-        let stream = STREAMS.iter().position(|name| request.uri().path().ends_with(name));
-        let pulses = self.settings.pulses.clone();
+        // Only the watch itself tells that it is alive: a POST to the same address does not.
+        let stream = STREAMS.iter().position(|name| watch && request.uri().path().ends_with(name));
+        let is_list = Pages::is_list(request.uri()) && request.method() == http::Method::GET;
+        let MeasuredLayer { pulses, pages, .. } = self.settings.clone();
         let start = Instant::now();
-        let answer = self.inner.call(request);
+        let inner = self.inner.clone();
         async move {
-            let answer = answer.await;
+            let answer: Result<Answer, BoxError> = if is_list && !watch {
+                page(&inner, request, &pages).await
+            } else {
+                let whole = |body: B| match stream {
+                    Some(_) => body.map_err(Into::into).boxed_unsync(),
+                    None => Limited::new(body, LONGEST_ANSWER).map_err(too_long).boxed_unsync(),
+                };
+                sent(&inner, request).await.map(|answer| answer.map(whole)).map_err(Into::into)
+            };
             let code = answer.as_ref().map_or("<error>".to_owned(), |answer| answer.status().as_u16().to_string());
             metrics::counter!(instruments::REST_CLIENT_REQUESTS_TOTAL, "code" => code, "method" => method).increment(1);
             metrics::histogram!(instruments::REST_CLIENT_REQUEST_DURATION_SECONDS, "verb" => method)
@@ -199,12 +260,19 @@ where
                         pulses.beat(index);
                         frame
                     });
-                    beating.map_err(Into::into).boxed_unsync()
+                    beating.boxed_unsync()
                 }
-                None => body.map_err(Into::into).boxed_unsync(),
+                None => body,
             }))
         }
         .boxed()
+    }
+}
+
+fn too_long(error: BoxError) -> BoxError {
+    match error.is::<http_body_util::LengthLimitError>() {
+        true => format!("the answer is longer than {} MiB", LONGEST_ANSWER >> 20).into(),
+        false => error,
     }
 }
 

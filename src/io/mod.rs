@@ -10,6 +10,7 @@ pub mod instruments;
 pub mod leases;
 pub mod limiter;
 pub mod listening;
+mod pages;
 pub mod reader;
 pub mod refusal;
 pub mod streams;

@@ -6,6 +6,9 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hyper_util::client::proxy::matcher::Matcher;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
 /// The shortest lease that is accepted: below it a heartbeat has no room for one slow request.
 pub const LEASE_DURATION_MIN: Duration = Duration::from_secs(2);
 /// The longest lease that is accepted: a crashed replica's shards stand still for about that long.
@@ -39,13 +42,58 @@ impl Config {
     /// # Errors
     /// When the named kubeconfig cannot be read or parsed, or when neither a kubeconfig nor a Pod's account is found.
     pub async fn cluster(&self) -> Result<kube::Config, ClusterError> {
-        let Some(path) = &self.kubeconfig else {
-            return kube::Config::infer().await.map_err(|source| ClusterError::Infer { source: Box::new(source) });
+        let (mut config, named) = match &self.kubeconfig {
+            None => {
+                let named = Kubeconfig::read().ok().and_then(|file| proxy_of(&file));
+                let inferred = kube::Config::infer().await;
+                (inferred.map_err(|source| ClusterError::Infer { source: Box::new(source) })?, named)
+            }
+            Some(path) => {
+                let broken = |source| ClusterError::Kubeconfig { path: path.clone(), source: Box::new(source) };
+                let file = Kubeconfig::read_from(path).map_err(broken)?;
+                let named = proxy_of(&file);
+                let options = KubeConfigOptions::default();
+                (kube::Config::from_custom_kubeconfig(file, &options).await.map_err(broken)?, named)
+            }
         };
-        let broken = |source| ClusterError::Kubeconfig { path: path.clone(), source: Box::new(source) };
-        let file = kube::config::Kubeconfig::read_from(path).map_err(broken)?;
-        kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await.map_err(broken)
+        if named.is_none() {
+            let environment = Matcher::from_env();
+            config.proxy_url = proxy_from_environment(&config.cluster_url, &environment, |name| std::env::var(name).ok())?;
+        }
+        if let Some(proxy) = &config.proxy_url {
+            tracing::info!(host = proxy.host(), "the API server is reached through a proxy");
+        }
+        Ok(config)
     }
+}
+
+/// The proxy that a kubeconfig names for the cluster of its current context.
+fn proxy_of(file: &Kubeconfig) -> Option<String> {
+    let current = file.current_context.as_deref()?;
+    let context = file.contexts.iter().find(|named| named.name == current)?.context.as_ref()?;
+    let cluster = file.clusters.iter().find(|named| named.name == context.cluster)?.cluster.as_ref()?;
+    cluster.proxy_url.clone().filter(|url| !url.is_empty())
+}
+
+/// The proxy that the environment names for the API server, unless NO_PROXY exempts it. kube reads HTTPS_PROXY for a
+/// kubeconfig alone, and NO_PROXY not at all.
+fn proxy_from_environment(
+    server: &http::Uri,
+    environment: &Matcher,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Option<http::Uri>, ClusterError> {
+    if environment.intercept(server).is_none() {
+        return Ok(None);
+    }
+    let names = match server.scheme_str() {
+        Some("http") => ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
+        _ => ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
+    };
+    let named = names.into_iter().find_map(|name| Some((name, variable(name).filter(|value| !value.is_empty())?)));
+    let Some((name, value)) = named else { return Ok(None) };
+    let with_scheme = if value.contains("://") { value } else { format!("http://{value}") };
+    // Its value may hold a password.
+    with_scheme.parse().map(Some).map_err(|_| ClusterError::Proxy { variable: name })
 }
 
 /// Why no cluster could be found.
@@ -59,10 +107,45 @@ pub enum ClusterError {
         /// What is wrong with it.
         source: Box<kube::config::KubeconfigError>,
     },
+    /// The environment names a proxy that is no URL.
+    #[error("{variable} is no URL of a proxy, as in http://proxy.example:3128; NO_PROXY exempts hosts from it")]
+    Proxy {
+        /// The variable's name.
+        variable: &'static str,
+    },
     /// Nothing was named and nothing was found.
     #[error("no cluster found; set KUBECONFIG, or run in a Pod with a service account: {source}")]
     Infer {
         /// What was tried, in kube's words.
         source: Box<kube::config::InferConfigError>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("https://10.0.0.1:443", "", Some("http://proxy:3128/"))]
+    #[case("https://10.0.0.1:443", "10.0.0.0/8", None)]
+    #[case("https://10.0.0.1:443", "localhost,10.0.0.1", None)]
+    #[case("https://api.example.com", ".example.com", None)]
+    #[case("https://api.example.com", "*", None)]
+    #[case("https://127.0.0.1:6443", "localhost,127.0.0.1", None)]
+    #[case("https://127.0.0.1:6443", "localhost", Some("http://proxy:3128/"))]
+    fn no_proxy_exempts_the_api_server(#[case] server: &str, #[case] exempt: &str, #[case] expected: Option<&str>) {
+        let environment = Matcher::builder().https("http://proxy:3128").no(exempt).build();
+        let variable = |name: &str| (name == "HTTPS_PROXY").then(|| "proxy:3128".to_owned());
+        let proxy = proxy_from_environment(&server.parse().unwrap(), &environment, variable).unwrap();
+        assert_eq!(proxy.map(|uri| uri.to_string()).as_deref(), expected);
+    }
+
+    #[test]
+    fn a_proxy_that_is_no_url_is_named_by_its_variable_alone() {
+        let environment = Matcher::builder().https("http://proxy:3128").build();
+        let variable = |name: &str| (name == "https_proxy").then(|| "http://user:secret@[".to_owned());
+        let error = proxy_from_environment(&"https://a.example".parse().unwrap(), &environment, variable).unwrap_err();
+        assert!(error.to_string().contains("https_proxy") && !error.to_string().contains("secret"), "{error}");
+    }
 }

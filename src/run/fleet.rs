@@ -11,10 +11,10 @@ use kube::Client;
 use kube_leader_election::{LeaseLock, LeaseLockParams, LeaseLockResult};
 use metrics::gauge;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::leadership::{Settings, Tenures};
+use super::supervisor::Supervisor;
 use crate::core::shard::Uid;
 use crate::io::clock::Clock;
 use crate::io::instruments::{LEADER_ELECTION_MASTER_STATUS, SHARDS_UNHELD};
@@ -45,8 +45,14 @@ struct Candidate {
     seen: Option<((Uid, u64), Duration)>,
 }
 
-/// Stands for fleet leader until `cancel`, in `tracker`. `client` is one of [`crate::io::leases::leases_client`].
-pub fn start(client: Client, settings: &Settings, tenures: Tenures, tracker: &TaskTracker, cancel: CancellationToken) {
+/// Stands for fleet leader until `cancel`. `client` is one of [`crate::io::leases::leases_client`].
+pub fn start(
+    client: Client,
+    settings: &Settings,
+    tenures: Tenures,
+    supervisor: &Supervisor,
+    cancel: CancellationToken,
+) {
     let params = LeaseLockParams {
         lease_name: FLEET_LEADER.to_owned(),
         holder_id: tenures.identity().to_owned(),
@@ -54,7 +60,7 @@ pub fn start(client: Client, settings: &Settings, tenures: Tenures, tracker: &Ta
     };
     let lock = LeaseLock::new(client, &settings.namespace, params);
     let candidate = Candidate { lock, tenures, clock: settings.clock.clone(), led: None, seen: None };
-    tracker.spawn(candidate.run(cancel));
+    supervisor.spawn("fleet-leader", candidate.run(cancel));
 }
 
 impl Candidate {

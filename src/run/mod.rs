@@ -15,5 +15,6 @@ pub mod replica;
 pub mod sources;
 mod steps;
 mod view;
+pub mod supervisor;
 pub mod work;
 pub mod world;

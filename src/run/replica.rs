@@ -22,6 +22,7 @@ use super::leadership::{Leadership, Settings, TenureEvent, Tenures};
 use super::memo::Memo;
 use super::queue::{Cause, Outcome, Queue};
 use super::sources::Sources;
+use super::supervisor::Supervisor;
 use super::view::is_at_rest;
 use super::work::{Tools, work};
 use super::world::World;
@@ -63,6 +64,9 @@ pub enum Error {
     /// No thread for the streams.
     #[error("the streams' thread cannot be started: {0}")]
     Thread(#[from] std::io::Error),
+    /// A long-lived task ended early; it is a fault of the program.
+    #[error("the task {0:?} has ended early; the log before tells of a panic, if it was one")]
+    TaskEnded(&'static str),
     /// The lease duration makes no sense.
     #[error("--lease-duration: {0}")]
     Timing(String),
@@ -103,10 +107,15 @@ pub async fn run_on(ground: Ground, config: Config, health: Health, stop: Cancel
     let timing = Timing::new(config.lease_duration).map_err(Error::Timing)?;
     let vitals = Arc::new(Vitals::new());
     vitals.clone().report_to(&health);
-    while Life::begin(&config, timing, &ground, &vitals)?.live(&stop).await == End::Restored {
-        tracing::warn!("the API server's store was restored from a backup: all that was known is listed anew");
+    loop {
+        match Life::begin(&config, timing, &ground, &vitals, &stop)?.live(&stop).await {
+            End::Stopped => return Ok(()),
+            End::Broken(task) => return Err(Error::TaskEnded(task)),
+            End::Restored => {
+                tracing::warn!("the API server's store was restored from a backup: all that was known is listed anew");
+            }
+        }
     }
-    Ok(())
 }
 
 type Streams = Vec<(&'static str, Arc<Progress>)>;
@@ -127,6 +136,11 @@ impl Vitals {
 
     fn watch(&self, streams: Streams, pulses: Pulses) {
         *self.streams.lock().unwrap_or_else(PoisonError::into_inner) = Some((streams, pulses));
+    }
+
+    /// Nothing is dispatched before all is listed; that takes as long as it takes.
+    fn begin_anew(&self) {
+        self.ticked.store(0, Ordering::Relaxed);
     }
 
     fn tick(&self) {
@@ -179,6 +193,8 @@ enum End {
     Stopped,
     /// What it knows is of a store that is no more.
     Restored,
+    /// A long-lived task ended early.
+    Broken(&'static str),
 }
 
 /// A replica from a first list to its end. When the store was restored from a backup, another one begins.
@@ -191,17 +207,26 @@ struct Life {
     world: Arc<World>,
     queue: Arc<Queue>,
     tracker: TaskTracker,
+    supervisor: Supervisor,
     /// Where the streams run.
     listening: Handle,
     end: CancellationToken,
 }
 
 impl Life {
-    fn begin(config: &Config, timing: Timing, ground: &Ground, vitals: &Arc<Vitals>) -> Result<Self, Error> {
+    fn begin(
+        config: &Config,
+        timing: Timing,
+        ground: &Ground,
+        vitals: &Arc<Vitals>,
+        stop: &CancellationToken,
+    ) -> Result<Self, Error> {
+        vitals.begin_anew();
         let agent = format!("configmapsync-operator/{} ({})", env!("CARGO_PKG_VERSION"), config.identity);
         let clients = Clients::new(&ground.server, &agent)?;
         let (tracker, end) = (TaskTracker::new(), CancellationToken::new());
         let listening = listening::start(&ground.server, &tracker, end.clone())?;
+        let supervisor = Supervisor::new(tracker.clone(), end.clone(), stop.clone());
         Ok(Self {
             config: config.clone(),
             timing,
@@ -211,6 +236,7 @@ impl Life {
             world: Arc::default(),
             queue: Arc::default(),
             tracker,
+            supervisor,
             listening,
             end,
         })
@@ -228,14 +254,18 @@ impl Life {
 
     async fn until_end(&self, stop: &CancellationToken) -> End {
         let (events, sender) = Events::new(self.clients.requests.clone(), self.config.identity.clone());
-        self.tracker.spawn(sender.run(self.end.clone()));
+        self.supervisor.spawn("events", sender.run(self.end.clone()));
         let gauges = measure(self.world.clone(), self.queue.clone(), self.clients.pulses.clone());
-        self.spawn(gauges);
+        self.supervisor.spawn("gauges", gauges);
         let follower = Follower { world: self.world.clone(), queue: self.queue.clone(), events: events.clone() };
         tokio::select! {
             biased;
             () = stop.cancelled() => return End::Stopped,
+            task = self.supervisor.broken() => return End::Broken(task),
             () = self.follow(&follower) => {}
+        }
+        if self.config.observe_only {
+            return self.observe(&follower, events, stop).await;
         }
         tracing::info!(syncs = self.world.len(), "all streams are listed: taking part in leadership");
         let settings = Settings {
@@ -245,15 +275,18 @@ impl Life {
             clock: self.ground.clock.clone(),
         };
         let (tenures, changes) =
-            Leadership::start(self.clients.leases.clone(), settings.clone(), &self.tracker, self.end.clone());
+            Leadership::start(self.clients.leases.clone(), settings.clone(), &self.supervisor, self.end.clone());
         *self.vitals.tenures.lock().unwrap_or_else(PoisonError::into_inner) = Some(tenures.clone());
-        fleet::start(self.clients.leases.clone(), &settings, tenures.clone(), &self.tracker, self.end.clone());
-        let tools = self.tools(&tenures, events);
+        fleet::start(self.clients.leases.clone(), &settings, tenures.clone(), &self.supervisor, self.end.clone());
+        let tools = self.tools((self.ground.gate)(tenures.clone()), events);
+        let heartbeat = spare_the_heartbeat(tenures.renewal_latency(), self.timing, tools.limiter.clone());
+        self.supervisor.spawn("heartbeat", heartbeat);
         let writer = tools.writer.clone();
-        self.spawn(dispatch(tools.clone(), tools.writer.gate_opens(), self.tracker.clone(), self.vitals.clone()));
-        self.spawn(share_the_pace(tenures.fleet(), self.queue.clone()));
+        self.dispatch(tools);
+        self.supervisor.spawn("pace", share_the_pace(tenures.fleet(), self.queue.clone()));
         let (restored, is_restored) = tokio::sync::oneshot::channel();
-        self.spawn(serve_tenures(tenures.clone(), changes, follower, writer, self.tracker.clone(), restored));
+        let serving = serve_tenures(tenures.clone(), changes, follower, writer, self.tracker.clone(), restored);
+        self.supervisor.spawn("hand-over", serving);
         tokio::select! {
             biased;
             Ok(()) = is_restored => End::Restored,
@@ -266,28 +299,30 @@ impl Life {
                 }
                 End::Stopped
             }
+            task = self.supervisor.broken() => End::Broken(task),
         }
     }
 
-    /// A task that ends with this life.
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.spawn_on(&Handle::current(), task);
+    /// Looks at all syncs, says what it would write and takes no part in leadership.
+    async fn observe(&self, follower: &Follower, events: Events, stop: &CancellationToken) -> End {
+        tracing::info!(syncs = self.world.len(), "all streams are listed: observing, without a part in leadership");
+        self.dispatch(self.tools(Arc::new(Observer), events));
+        let all: AHashSet<Shard> = Shard::all().collect();
+        open(follower, &all).await;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => End::Stopped,
+            task = self.supervisor.broken() => End::Broken(task),
+        }
     }
 
-    fn listen(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.spawn_on(&self.listening, task);
+    fn dispatch(&self, tools: Arc<Tools>) {
+        let gate = tools.writer.gate_opens();
+        self.supervisor.spawn("dispatcher", dispatch(tools, gate, self.tracker.clone(), self.vitals.clone()));
     }
 
-    fn spawn_on(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
-        let end = self.end.clone();
-        let task = async move {
-            tokio::select! {
-                biased;
-                () = end.cancelled() => {}
-                () = task => {}
-            }
-        };
-        self.tracker.spawn_on(task, runtime);
+    fn listen(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.supervisor.spawn_on(&self.listening, name, task);
     }
 
     /// Opens the streams; returns when all are listed. ConfigMaps come after syncs: only then it is known which of
@@ -300,23 +335,21 @@ impl Life {
             ("configmaps", configmaps.clone()),
         ];
         self.vitals.watch(all, self.clients.pulses.clone());
-        self.listen(follower.clone().syncs(streams::syncs(&self.clients), syncs.clone()));
-        self.listen(follower.clone().namespaces(streams::namespaces(&self.clients), namespaces.clone()));
+        self.listen("configmapsyncs", follower.clone().syncs(streams::syncs(&self.clients), syncs.clone()));
+        self.listen("namespaces", follower.clone().namespaces(streams::namespaces(&self.clients), namespaces.clone()));
         syncs.listed().await;
-        self.listen(follower.clone().configmaps(streams::configmaps(&self.clients), configmaps.clone()));
+        self.listen("configmaps", follower.clone().configmaps(streams::configmaps(&self.clients), configmaps.clone()));
         namespaces.listed().await;
         configmaps.listed().await;
     }
 
-    fn tools(&self, tenures: &Tenures, events: Events) -> Arc<Tools> {
+    fn tools(&self, gate: Arc<dyn Gate>, events: Events) -> Arc<Tools> {
         let limiter = Limiter::new(self.config.max_in_flight.get());
         let reader = Reader::new(self.clients.requests.clone());
         let rate = Rate::new(self.config.write_qps);
-        let gate = (self.ground.gate)(tenures.clone());
         let client = self.clients.requests.clone();
         let (wake, woken) = mpsc::unbounded_channel();
-        self.spawn(wake_who_waits(woken, self.world.clone(), self.queue.clone()));
-        self.spawn(spare_the_heartbeat(tenures.renewal_latency(), self.timing, limiter.clone()));
+        self.supervisor.spawn("bulkheads", wake_who_waits(woken, self.world.clone(), self.queue.clone()));
         Arc::new(Tools {
             world: self.world.clone(),
             sources: Sources::new(reader.clone()),
@@ -341,6 +374,21 @@ impl Gate for Tenures {
     }
     fn opens(&self) -> Option<watch::Receiver<bool>> {
         Some(self.gate_opens())
+    }
+}
+
+/// The gate of a replica that only observes: nothing is ever sent.
+struct Observer;
+
+impl Gate for Observer {
+    fn may_write(&self, _: Shard) -> bool {
+        false
+    }
+    fn request_timeout(&self) -> Duration {
+        Duration::ZERO
+    }
+    fn surely_over(&self) -> Duration {
+        Duration::ZERO
     }
 }
 
@@ -394,6 +442,17 @@ async fn ticks(vitals: &Vitals) {
     vitals.tick();
 }
 
+/// Opens shards: whatever is not at rest in them is put into the queue.
+async fn open(follower: &Follower, shards: &AHashSet<Shard>) {
+    shards.iter().for_each(|shard| follower.queue.open(*shard));
+    for uids in follower.world.uids().chunks(1_000) {
+        let of_these = uids.iter().copied().filter(|uid: &Uid| shards.contains(&Shard::of(*uid)));
+        let at_work: Vec<Uid> = of_these.filter(|uid| !is_at_rest(&follower.world, *uid)).collect();
+        follower.wake(&at_work, &Cause { urgent: true, ..Cause::default() });
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Opens and closes shards as leadership says.
 async fn serve_tenures(
     tenures: Tenures,
@@ -406,14 +465,7 @@ async fn serve_tenures(
     while let Some(change) = changes.recv().await {
         match change {
             TenureEvent::Opened(shards) => {
-                let opened: AHashSet<Shard> = shards.into_iter().collect();
-                opened.iter().for_each(|shard| follower.queue.open(*shard));
-                for uids in follower.world.uids().chunks(1_000) {
-                    let of_these = uids.iter().copied().filter(|uid: &Uid| opened.contains(&Shard::of(*uid)));
-                    let at_work: Vec<Uid> = of_these.filter(|uid| !is_at_rest(&follower.world, *uid)).collect();
-                    follower.wake(&at_work, &Cause { urgent: true, ..Cause::default() });
-                    tokio::task::yield_now().await;
-                }
+                open(&follower, &shards.into_iter().collect()).await;
             }
             TenureEvent::Closing(shard) => {
                 let drained = follower.queue.close(shard);

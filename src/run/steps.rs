@@ -260,9 +260,12 @@ pub(super) fn written_to<'a>(view: &'a View, step: &'a Step) -> Option<(&'a Plac
 
 /// What admission made of our marks.
 fn lost_marks(seen: &Seen, sync: &Sync) -> Option<String> {
-    let kept = seen.mark.as_ref().is_some_and(|mark| mark.uid == Some(sync.uid()) && mark.at.is_some());
-    let lost = [crate::api::names::ANNOTATION_SYNC, crate::api::names::ANNOTATION_AT];
-    (!kept).then(|| format!("annotation {} removed or changed", lost.join(" or ")))
+    use crate::api::names::{ANNOTATION_AT, ANNOTATION_SYNC};
+    match seen.mark.as_ref().filter(|mark| mark.uid == Some(sync.uid())) {
+        None => Some(format!("annotation {ANNOTATION_SYNC} removed or changed")),
+        Some(mark) if mark.at.is_none() => Some(format!("annotation {ANNOTATION_AT} removed or changed")),
+        Some(_) => None,
+    }
 }
 
 /// Whether the status told of these very versions already, so that somebody else must have changed the rest of it.

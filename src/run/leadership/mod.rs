@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::core::session::{Fleet, Timing};
 use crate::core::shard::Shard;
@@ -18,6 +17,7 @@ use crate::io::chance;
 use crate::io::clock::Clock;
 use crate::io::instruments::GATE_CLOSED_TOTAL;
 use crate::io::leases::{Leases, identity};
+use crate::run::supervisor::Supervisor;
 
 /// What leadership needs to know before it starts.
 #[derive(Clone, Debug)]
@@ -50,12 +50,12 @@ pub enum TenureEvent {
 pub struct Leadership;
 
 impl Leadership {
-    /// Starts leadership in `tracker`. It ends with `cancel`, without releasing anything: for that, call
+    /// Starts leadership. It ends with `cancel`, without releasing anything: for that, call
     /// [`Tenures::leave`] first. `client` is one of [`crate::io::leases::leases_client`].
     pub fn start(
         client: kube::Client,
         settings: Settings,
-        tracker: &TaskTracker,
+        supervisor: &Supervisor,
         cancel: CancellationToken,
     ) -> (Tenures, mpsc::UnboundedReceiver<TenureEvent>) {
         let base = identity(&settings.identity, chance::random());
@@ -88,7 +88,7 @@ impl Leadership {
         };
         let task = task::Task::new(&base, settings, leases, orders, outlets);
         let stopped = tenures.stopped.clone().drop_guard();
-        tracker.spawn(async move {
+        supervisor.spawn("leadership", async move {
             let _stopped = stopped;
             task.run(cancel).await;
         });
