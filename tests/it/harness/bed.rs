@@ -120,6 +120,24 @@ impl Bed {
         operator
     }
 
+    /// Starts an operator with a kubeconfig of the test's own making and these variables in its environment, and waits
+    /// until it is ready. `change` alters the kubeconfig of the operator's account.
+    pub async fn operator_in(
+        &self,
+        name: &str,
+        variables: &[(&str, &str)],
+        change: impl FnOnce(&mut Value),
+    ) -> Operator {
+        let kubeconfig = self.cluster.service_account_kubeconfig(SYSTEM, ACCOUNT).await.unwrap();
+        let mut content: Value = serde_json::from_slice(&std::fs::read(&kubeconfig).unwrap()).unwrap();
+        change(&mut content);
+        std::fs::write(&kubeconfig, content.to_string()).unwrap();
+        let operator = Operator::launch_with(&kubeconfig, self.cluster.dir(), name, &[], variables).await;
+        self.logs.lock().unwrap().push(operator.log().to_owned());
+        eventually(format!("operator {name} is ready"), async || operator.get("/readyz").await).await;
+        operator
+    }
+
     /// Starts an operator and waits until it holds all shards.
     pub async fn holder(&self, name: &str) -> Operator {
         let operator = self.operator(name).await;

@@ -6,12 +6,14 @@ mod case;
 mod operator;
 pub mod rights;
 mod wait;
+pub mod webhook;
 mod witness;
 
 pub use bed::Bed;
 pub use case::Case;
 pub use operator::Operator;
-pub use wait::{eventually, seconds, stays};
+pub use wait::{eventually, eventually_within, seconds, stays};
+pub use webhook::Webhook;
 pub use witness::Witness;
 
 /// Names that the tests write down themselves, so that a change of one breaks a test.

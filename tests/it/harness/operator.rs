@@ -32,12 +32,26 @@ impl Operator {
 
     /// Starts one and waits only until it listens.
     pub async fn launch(kubeconfig: &Path, dir: &Path, name: &str, flags: &[&str]) -> Self {
+        Self::launch_with(kubeconfig, dir, name, flags, &[]).await
+    }
+
+    /// As [`Operator::launch`], with these variables in its environment.
+    pub async fn launch_with(
+        kubeconfig: &Path,
+        dir: &Path,
+        name: &str,
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let log = dir.join(format!("operator-{name}.log"));
         let said_before = fs::read_to_string(&log).unwrap_or_default().len();
         // One listener for probes and metrics, on a port that the kernel gives and the log tells.
-        let command = Command::new(env!("CARGO_BIN_EXE_configmapsync-operator"))
-            .env_remove("KUBECONFIG")
-            .env_remove("RUST_LOG")
+        let mut command =
+            Command::new(env!("CARGO_BIN_EXE_configmapsync-operator")).env_remove("KUBECONFIG").env_remove("RUST_LOG");
+        for (variable, value) in variables {
+            command = command.env(variable, value);
+        }
+        let command = command
             .args(["--health-probe-bind-address=127.0.0.1:0", "--metrics-bind-address=127.0.0.1:0", LEASE])
             .args(["--log-level=info,configmapsync_operator=debug", "--identity", name, "--kubeconfig"])
             .arg(kubeconfig)
@@ -102,6 +116,13 @@ impl Operator {
     /// Whether it still is the process that was started.
     pub fn is_running(&self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+
+    /// The most memory that it ever held at once, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.pid())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
     }
 
     /// SIGSTOP, or SIGCONT.

@@ -16,18 +16,25 @@ pub const fn seconds(n: u64) -> Duration {
 
 /// Looks again and again until the answer is `Ok`; the last `Err` says what was seen when time was up.
 #[track_caller]
-pub fn eventually<T>(
+pub fn eventually<T>(what: impl Into<String>, look: impl AsyncFnMut() -> Result<T, String>) -> impl Future<Output = T> {
+    eventually_within(PATIENCE, what, look)
+}
+
+/// As [`eventually`], with more or less patience.
+#[track_caller]
+pub fn eventually_within<T>(
+    patience: Duration,
     what: impl Into<String>,
     mut look: impl AsyncFnMut() -> Result<T, String>,
 ) -> impl Future<Output = T> {
     let (what, place) = (what.into(), std::panic::Location::caller());
     async move {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         loop {
             match look().await {
                 Ok(value) => return value,
                 Err(seen) if Instant::now() > deadline => {
-                    panic!("{place}: not within {PATIENCE:?}: {what}\nlast seen: {seen}")
+                    panic!("{place}: not within {patience:?}: {what}\nlast seen: {seen}")
                 }
                 Err(_) => sleep(PAUSE).await,
             }

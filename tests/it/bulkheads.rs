@@ -1,0 +1,301 @@
+//! A namespace whose writes do not end is that namespace's trouble: the others get their copies.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::Api;
+use kube::api::{ListParams, PostParams};
+use serde_json::json;
+
+use crate::harness::webhook::{Answer, Rule};
+use crate::harness::{Bed, Case, Operator, Webhook, eventually, eventually_within, seconds};
+use crate::requests::SHIPPED_LEASE;
+
+/// The label of namespaces that the webhook is asked about.
+const SICK: &str = "sick";
+
+/// Ample for what takes seconds when nobody is in its way.
+const HEALTHY_WITHIN: Duration = seconds(60);
+/// Ample for writes that wait their turn after the webhook has gone.
+const ALL_WITHIN: Duration = seconds(180);
+
+/// Namespaces for one copy each, some of them sick.
+struct Wards<'a> {
+    case: &'a Case<'a>,
+    sick: Vec<String>,
+    healthy: Vec<String>,
+}
+
+impl<'a> Wards<'a> {
+    async fn new(case: &'a Case<'a>, sick: usize, healthy: usize) -> Self {
+        let names = |kind: &str, count: usize| -> Vec<String> {
+            (0..count).map(|number| case.name(&format!("{kind}{number:03}"))).collect()
+        };
+        let wards = Self { case, sick: names("sick", sick), healthy: names("healthy", healthy) };
+        let namespaces = Api::<Namespace>::all(case.client.clone());
+        let labelled = wards.sick.iter().map(|name| (name, "yes")).chain(wards.healthy.iter().map(|name| (name, "no")));
+        let objects: Vec<Namespace> = labelled
+            .map(|(name, sick)| json!({ "metadata": { "name": name, "labels": { SICK: sick } } }))
+            .map(|object| serde_json::from_value(object).unwrap())
+            .collect();
+        for chunk in objects.chunks(16) {
+            let created =
+                chunk.iter().map(async |object| namespaces.create(&PostParams::default(), object).await.unwrap());
+            futures::future::join_all(created).await;
+        }
+        // What every namespace gets is written before a webhook stands in its way.
+        eventually_within(seconds(120), "every namespace has its kube-root-ca.crt", async || {
+            let missing = wards.without("kube-root-ca.crt", |_| true).await;
+            if missing.is_empty() { Ok(()) } else { Err(format!("{} have none", missing.len())) }
+        })
+        .await;
+        wards
+    }
+
+    fn all(&self) -> impl Iterator<Item = &String> {
+        self.sick.iter().chain(&self.healthy)
+    }
+
+    /// Creates a sync of the source `from` into each of these namespaces, named after it.
+    async fn syncs(&self, from: &str, namespaces: impl Iterator<Item = &String>) {
+        let namespaces: Vec<&String> = namespaces.collect();
+        for chunk in namespaces.chunks(16) {
+            let created = chunk.iter().map(async |namespace| {
+                let spec = json!({ "configMapName": from, "destinationNamespace": namespace });
+                self.case.sync(&sync_of(from, namespace), spec).await
+            });
+            futures::future::join_all(created).await;
+        }
+    }
+
+    async fn change(&self, from: &str, value: &str) {
+        self.case.patch(&self.case.src, from, json!({ "data": { "k": value } })).await;
+    }
+
+    /// The namespaces without a ConfigMap of this name that is as it should be.
+    async fn without(&self, name: &str, right: impl Fn(&ConfigMap) -> bool) -> BTreeSet<&String> {
+        let named = ListParams::default().fields(&format!("metadata.name={name}"));
+        let found = Api::<ConfigMap>::all(self.case.client.clone()).list(&named).await.unwrap().items;
+        let found: BTreeSet<String> =
+            found.into_iter().filter(|map| right(map)).filter_map(|map| map.metadata.namespace).collect();
+        self.all().filter(|namespace| !found.contains(*namespace)).collect()
+    }
+
+    /// Waits until the copies in these namespaces hold this; says how long that took.
+    #[track_caller]
+    fn until(
+        &self,
+        within: Duration,
+        name: &str,
+        value: &str,
+        namespaces: &[&[String]],
+    ) -> impl Future<Output = Duration> {
+        let wanted: BTreeSet<&String> = namespaces.iter().copied().flatten().collect();
+        let what = format!("{} copies of {name} hold {value}", wanted.len());
+        let begun = Instant::now();
+        eventually_within(within, what, async move || {
+            let holds = |map: &ConfigMap| map.data.as_ref().and_then(|data| data.get("k")).is_some_and(|k| k == value);
+            let without = self.without(name, holds).await;
+            match wanted.intersection(&without).count() {
+                0 => Ok(begun.elapsed()),
+                missing => Err(format!("{missing} do not")),
+            }
+        })
+    }
+
+    /// Waits until the copies in these namespaces are gone.
+    #[track_caller]
+    fn until_gone(&self, within: Duration, namespaces: &[&[String]]) -> impl Future<Output = Duration> {
+        let wanted: BTreeSet<&String> = namespaces.iter().copied().flatten().collect();
+        let begun = Instant::now();
+        eventually_within(within, format!("{} copies go", wanted.len()), async move || {
+            let gone = self.without("cm", |_| true).await;
+            match wanted.difference(&gone).count() {
+                0 => Ok(begun.elapsed()),
+                standing => Err(format!("{standing} stand")),
+            }
+        })
+    }
+
+    /// Puts a webhook in force for the sick ones.
+    async fn fall_sick(&self, operation: &str, answer: Answer) -> Webhook<'a> {
+        let rule = Rule { operations: &[operation], failure_policy: "Fail", timeout_seconds: 10, label: SICK };
+        Webhook::in_force(self.case.bed, rule, &self.sick[0], answer).await
+    }
+
+    /// Waits until the status of a sick one's sync says when it is tried again.
+    async fn until_it_says_when(&self) {
+        let namespace = &self.sick[0];
+        eventually("the status of a sick one says when it is tried again", async || {
+            let message = self.case.status(&sync_of("cm", namespace)).await.message;
+            if message.contains("tried again at") { Ok(()) } else { Err(message) }
+        })
+        .await;
+    }
+}
+
+fn sync_of(from: &str, namespace: &str) -> String {
+    format!("{from}-{namespace}")
+}
+
+/// Waits until this many namespaces are set apart.
+async fn until_apart(operator: &Operator, what: &str, right: impl Fn(f64) -> bool) {
+    eventually_within(seconds(120), format!("{what} namespaces are set apart"), async || {
+        let apart = operator.metric("configmapsync_namespaces_set_apart", &[]).await;
+        let page = operator.get("/metrics").await?;
+        match page.contains("configmapsync_namespaces_set_apart") {
+            true if right(apart) => Ok(()),
+            told => Err(format!("{apart}, told: {told}")),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_never_answers_for_some_namespaces_does_not_hold_up_the_others() {
+    let Some(bed) = Bed::own("a_webhook_that_never_answers_for_some_namespaces").await else { return };
+    let case = Case::on(&bed, "silent").await;
+    let operator = bed.operator_with("silent", &[SHIPPED_LEASE]).await;
+    bed.until_all_shards_are_held().await;
+    let wards = Wards::new(&case, 50, 100).await;
+    case.source(json!({ "k": "1" })).await;
+    case.create(&case.src, "other", json!({ "data": { "k": "1" } })).await;
+    wards.syncs("cm", wards.all()).await;
+    let twenty = &wards.healthy[..20];
+    wards.syncs("other", twenty.iter()).await;
+    wards.until(ALL_WITHIN, "cm", "1", &[&wards.sick, &wards.healthy]).await;
+    wards.until(ALL_WITHIN, "other", "1", &[twenty]).await;
+    wards.change("cm", "2").await;
+    let before = wards.until(ALL_WITHIN, "cm", "2", &[&wards.sick, &wards.healthy]).await;
+
+    let webhook = wards.fall_sick("UPDATE", Answer::Never).await;
+    wards.change("cm", "3").await;
+    let took = wards.until(HEALTHY_WITHIN, "cm", "3", &[&wards.healthy]).await;
+    wards.change("other", "2").await;
+    let other = wards.until(seconds(30), "other", "2", &[twenty]).await;
+    println!("150 copies without the webhook: {before:?}; 100 healthy ones beside it: {took:?}; 20 others: {other:?}");
+    until_apart(&operator, "some", |apart| apart > 0.0).await;
+    wards.until_it_says_when().await;
+    // Once more, when the sick ones are known.
+    wards.change("cm", "4").await;
+    let took = wards.until(HEALTHY_WITHIN, "cm", "4", &[&wards.healthy]).await;
+    println!("once more: {took:?}");
+    let lines: Vec<usize> = wards.all().map(|namespace| operator.said(&["set apart", namespace]).len()).collect();
+    assert!(lines.iter().all(|lines| *lines <= 1), "one line begins it: {:#?}", operator.said(&["set apart"]));
+    assert!(lines.iter().sum::<usize>() > 0, "the log does not say that a namespace is set apart");
+
+    webhook.lift().await;
+    wards.until(ALL_WITHIN, "cm", "4", &[&wards.sick, &wards.healthy]).await;
+    until_apart(&operator, "no", |apart| apart == 0.0).await;
+}
+
+/// A few namespaces and an operator, until the source `cm` is there.
+async fn a_few(test: &str, name: &str, act: impl AsyncFnOnce(&Wards<'_>, &Operator)) {
+    let Some(bed) = Bed::own(test).await else { return };
+    let case = Case::on(&bed, name).await;
+    let operator = bed.operator_with(name, &[SHIPPED_LEASE]).await;
+    bed.until_all_shards_are_held().await;
+    let wards = Wards::new(&case, 4, 8).await;
+    case.source(json!({ "k": "1" })).await;
+    act(&wards, &operator).await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_never_answers_for_new_copies_does_not_hold_up_those_elsewhere() {
+    a_few("a_webhook_that_never_answers_for_new_copies", "silent-new", async |wards, operator| {
+        let webhook = wards.fall_sick("CREATE", Answer::Never).await;
+        wards.syncs("cm", wards.all()).await;
+        wards.until(HEALTHY_WITHIN, "cm", "1", &[&wards.healthy]).await;
+        until_apart(operator, "some", |apart| apart > 0.0).await;
+        wards.until_it_says_when().await;
+        wards.change("cm", "2").await;
+        wards.until(HEALTHY_WITHIN, "cm", "2", &[&wards.healthy]).await;
+        webhook.lift().await;
+        wards.until(ALL_WITHIN, "cm", "2", &[&wards.sick, &wards.healthy]).await;
+        until_apart(operator, "no", |apart| apart == 0.0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_never_answers_for_deletions_does_not_hold_up_those_elsewhere() {
+    a_few("a_webhook_that_never_answers_for_deletions", "silent-gone", async |wards, operator| {
+        wards.syncs("cm", wards.all()).await;
+        wards.until(ALL_WITHIN, "cm", "1", &[&wards.sick, &wards.healthy]).await;
+        let webhook = wards.fall_sick("DELETE", Answer::Never).await;
+        for namespace in wards.all() {
+            wards.case.delete_sync(&sync_of("cm", namespace)).await;
+        }
+        wards.until_gone(HEALTHY_WITHIN, &[&wards.healthy]).await;
+        for namespace in &wards.healthy {
+            wards.case.until_sync_gone(&sync_of("cm", namespace)).await;
+        }
+        until_apart(operator, "some", |apart| apart > 0.0).await;
+        wards.until_it_says_when().await;
+        webhook.lift().await;
+        wards.until_gone(ALL_WITHIN, &[&wards.sick]).await;
+        for namespace in &wards.sick {
+            wards.case.until_sync_gone(&sync_of("cm", namespace)).await;
+        }
+        until_apart(operator, "no", |apart| apart == 0.0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_answers_after_three_seconds_slows_only_its_own_namespaces() {
+    a_few("a_webhook_that_answers_after_three_seconds", "slow", async |wards, _| {
+        wards.syncs("cm", wards.all()).await;
+        wards.until(ALL_WITHIN, "cm", "1", &[&wards.sick, &wards.healthy]).await;
+        let webhook = wards.fall_sick("UPDATE", Answer::After(seconds(3))).await;
+        for value in ["2", "3", "4"] {
+            wards.change("cm", value).await;
+            let took = wards.until(HEALTHY_WITHIN, "cm", value, &[&wards.healthy]).await;
+            println!("8 healthy copies: {took:?}");
+        }
+        wards.until(HEALTHY_WITHIN, "cm", "4", &[&wards.sick]).await;
+        webhook.lift().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_write_that_admission_keeps_for_ten_seconds_arrives() {
+    let Some(bed) = Bed::own("a_write_that_admission_keeps_for_ten_seconds_arrives").await else { return };
+    let case = Case::on(&bed, "kept").await;
+    let _operator = bed.operator_with("kept", &[SHIPPED_LEASE]).await;
+    bed.until_all_shards_are_held().await;
+    let wards = Wards::new(&case, 1, 0).await;
+    case.source(json!({ "k": "1" })).await;
+    let rule = Rule { operations: &["CREATE", "UPDATE"], failure_policy: "Ignore", timeout_seconds: 10, label: SICK };
+    let _webhook = Webhook::in_force(&bed, rule, &wards.sick[0], Answer::Never).await;
+    wards.syncs("cm", wards.all()).await;
+    wards.until(seconds(60), "cm", "1", &[&wards.sick]).await;
+    case.until_ready(&sync_of("cm", &wards.sick[0])).await;
+    wards.change("cm", "2").await;
+    wards.until(seconds(60), "cm", "2", &[&wards.sick]).await;
+    case.until_ready(&sync_of("cm", &wards.sick[0])).await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_denies_some_namespaces_does_not_hold_up_the_others() {
+    const WORDS: &str = "not on a Friday";
+    a_few("a_webhook_that_denies_some_namespaces", "denied", async |wards, _| {
+        wards.syncs("cm", wards.all()).await;
+        wards.until(ALL_WITHIN, "cm", "1", &[&wards.sick, &wards.healthy]).await;
+        let webhook = wards.fall_sick("UPDATE", Answer::Denied(WORDS.to_owned())).await;
+        wards.change("cm", "2").await;
+        wards.until(HEALTHY_WITHIN, "cm", "2", &[&wards.healthy]).await;
+        let denied = sync_of("cm", &wards.sick[0]);
+        eventually("the status has the webhook's words", async || match wards.case.status(&denied).await.message {
+            message if message.contains(WORDS) && message.contains("tried again at") => Ok(()),
+            message => Err(message),
+        })
+        .await;
+        webhook.lift().await;
+        wards.change("cm", "3").await;
+        wards.until(ALL_WITHIN, "cm", "3", &[&wards.sick, &wards.healthy]).await;
+    })
+    .await;
+}
