@@ -33,6 +33,10 @@ async fn a_spec_that_makes_no_sense_is_refused_with_a_sentence_that_names_the_fi
         (json!({ "destinationName": "B" }), &["spec.destinationName", "must be a ConfigMap's name"]),
         (json!({ "destinationName": "" }), &["spec.destinationName"]),
         (json!({ "destinationName": "kube-root-ca.crt" }), &["spec.destinationName", "kube-root-ca.crt"]),
+        (
+            json!({ "configMapName": "kube-root-ca.crt", "destinationName": "root-ca" }),
+            &["spec.configMapName", "kube-root-ca.crt"],
+        ),
         (json!({ "conflictPolicy": "Perhaps" }), &["spec.conflictPolicy", "Overwrite", "Fail"]),
         (json!({ "deletionPolicy": "Keep" }), &["spec.deletionPolicy", "Delete", "Orphan"]),
         (json!({ "sourceMissingPolicy": "Orphan" }), &["spec.sourceMissingPolicy", "Keep", "Delete"]),
@@ -65,7 +69,6 @@ async fn names_at_their_limits_are_taken() {
         json!({ "sourceNamespace": "a".repeat(63), "destinationNamespace": "0" }),
         json!({ "configMapName": "a".repeat(253) }),
         json!({ "destinationName": name }),
-        json!({ "configMapName": "kube-root-ca.crt", "destinationName": "root-ca" }),
         json!({ "destinationNamespace": case.src, "destinationName": "another" }),
     ];
     for (number, change) in taken.into_iter().enumerate() {
