@@ -1,11 +1,13 @@
 //! GETs of single objects.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 
 use super::decode::{ConfigMapObject, NamespaceObject, SyncObject};
 use super::refusal::Refusal;
@@ -14,6 +16,9 @@ use crate::core::content::{Content, SourceContent, hexadecimal};
 use crate::core::facts::Read;
 use crate::core::records::{Namespace, Place, Seen, Sync, Version};
 
+/// So many copies are read at a time.
+const COPIES: usize = 8;
+
 /// How long a GET may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -21,6 +26,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Reader {
     client: kube::Client,
+    /// Copies that are read at a time: each may have 1 MiB, and is not wanted for longer than it takes to look at it.
+    copies: Arc<Semaphore>,
 }
 
 /// A ConfigMap that was read in full.
@@ -44,7 +51,7 @@ impl CopyRead {
 impl Reader {
     /// A reader.
     pub fn new(client: kube::Client) -> Self {
-        Self { client }
+        Self { client, copies: Arc::new(Semaphore::new(COPIES)) }
     }
 
     /// The content of a source.
@@ -62,6 +69,7 @@ impl Reader {
     /// # Errors
     /// When there was no answer that says so.
     pub async fn copy(&self, place: &Place) -> Result<Option<CopyRead>, Refusal> {
+        let _room = self.copies.acquire().await;
         let text = match self.get(&configmap_path(place)).await {
             Ok(text) => text,
             Err(Refusal::NotFound(_) | Refusal::NoNamespace(_)) => return Ok(None),

@@ -76,7 +76,8 @@ impl From<kube::Error> for Refusal {
     }
 }
 
-fn from_status(status: &Status) -> Refusal {
+/// What the server's answer means.
+pub(super) fn from_status(status: &Status) -> Refusal {
     let details = status.details.as_ref();
     let named = details.map_or("", |details| details.name.as_str());
     let caused_by = |reason: &str| details.is_some_and(|details| details.causes.iter().any(|c| c.reason == reason));

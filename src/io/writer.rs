@@ -4,10 +4,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Method, Request};
+use http_body_util::BodyExt as _;
+use kube::client::Body;
+use kube::core::Status;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::bulkheads::{Bulkheads, Door, Ended};
@@ -15,7 +19,8 @@ use super::client::METADATA_ONLY;
 use super::decode::{ConfigMapObject, SyncObject};
 use super::instruments;
 use super::limiter::{Limiter, Rate, Turn};
-use super::refusal::Refusal;
+use super::refusal::{self, Refusal};
+use super::trouble;
 use crate::api::configmapsync::ConfigMapSyncStatus;
 use crate::api::names::{FIELD_MANAGER, FINALIZER};
 use crate::core::content::{self, SourceContent};
@@ -50,6 +55,8 @@ struct Inner {
     bulkheads: Bulkheads,
     rate: Rate,
     observe_only: bool,
+    /// Room for the bodies of copies.
+    bodies: Arc<Semaphore>,
     /// Until when a write that was not answered may take effect, by shard.
     unsettled: Mutex<[Option<Instant>; SHARDS]>,
 }
@@ -72,6 +79,15 @@ pub struct Written {
     /// What admission made of what was sent, if it changed anything.
     pub changed: Option<String>,
 }
+
+/// How many bytes the bodies of copies may take that are not sent yet.
+const BODIES: usize = 8 << 20;
+/// Room is counted in such units.
+const UNIT: usize = 1 << 10;
+/// What a body has beside its content, as a rule.
+const METADATA: usize = 2 << 10;
+/// So much is told of an answer that is no Status, as a proxy gives one.
+const LONGEST_WORDS: usize = 200;
 
 /// An answer that takes longer than this is late, however slow the others are not.
 const LATE_ANSWER: Duration = Duration::from_secs(1);
@@ -101,7 +117,8 @@ impl Writer {
         observe_only: bool,
     ) -> Self {
         let unsettled = Mutex::new([None; SHARDS]);
-        Self { inner: Arc::new(Inner { client, gate, limiter, bulkheads, rate, observe_only, unsettled }) }
+        let bodies = Arc::new(Semaphore::new(BODIES / UNIT));
+        Self { inner: Arc::new(Inner { client, gate, limiter, bulkheads, rate, observe_only, bodies, unsettled }) }
     }
 
     /// POSTs a copy of `source`, or, with `over`, PUTs it over the version that the body names.
@@ -111,12 +128,13 @@ impl Writer {
     /// `NotFound` when it is gone, `Invalid` when it is immutable; among others.
     pub async fn write_copy(
         &self,
-        attempt: Attempt<'_>,
+        mut attempt: Attempt<'_>,
         place: &Place,
         source: &SourceContent,
-        body: Vec<u8>,
+        body: impl FnOnce() -> Vec<u8>,
         over: Option<Version>,
     ) -> Result<Written, Refusal> {
+        let body = self.body(&mut attempt, source.size(), body).await;
         let text = match over {
             None => {
                 let path = format!("/api/v1/namespaces/{}/configmaps", place.namespace);
@@ -133,7 +151,7 @@ impl Writer {
     /// # Errors
     /// `Conflict` when it is another version, `NotFound` when it is gone.
     pub async fn unmark_copy(&self, attempt: Attempt<'_>, place: &Place, body: Vec<u8>) -> Result<Seen, Refusal> {
-        let text = self.send(attempt, Method::PUT, CONFIGMAPS, &configmap_path(place), place, body).await?;
+        let text = self.send(attempt, Method::PUT, CONFIGMAPS, &configmap_path(place), place, body.into()).await?;
         seen(parse(&text)?)
     }
 
@@ -219,6 +237,18 @@ impl Writer {
         self.inner.gate.opens()
     }
 
+    /// Makes a body when its turn has come and there is room for it. The room is given back when the bytes are sent,
+    /// which is long before the answer where admission takes its time.
+    async fn body(&self, attempt: &mut Attempt<'_>, size: usize, body: impl FnOnce() -> Vec<u8>) -> Bytes {
+        if self.inner.observe_only {
+            return Bytes::new();
+        }
+        attempt.turn.take().await;
+        let units = u32::try_from((size + METADATA).div_ceil(UNIT).min(BODIES / UNIT)).unwrap_or(u32::MAX);
+        let room = self.inner.bodies.clone().acquire_many_owned(units).await.ok();
+        Bytes::from_owner(Sized { bytes: body(), _room: room })
+    }
+
     /// How long a write of a copy to this namespace has to wait, if it has to.
     pub fn wait(&self, namespace: &Name, method: &Method) -> Option<Duration> {
         self.inner.bulkheads.wait(&Door { namespace: namespace.clone(), resource: CONFIGMAPS, verb: verb(method) })
@@ -231,7 +261,7 @@ impl Writer {
         resource: &'static str,
         path: &str,
         place: &Place,
-        body: Vec<u8>,
+        body: Bytes,
     ) -> Result<String, Refusal> {
         let inner = &*self.inner;
         let Attempt { shard, turn, asked } = attempt;
@@ -257,7 +287,7 @@ impl Writer {
         let _in_flight = InFlight::one();
         let sent = Instant::now();
         let patience = inner.limiter.patience().min(timeout);
-        let mut answering = std::pin::pin!(inner.client.request_text(request));
+        let mut answering = std::pin::pin!(exchange(&inner.client, request));
         let mut answer = tokio::time::timeout(patience, &mut answering).await;
         if answer.is_err() {
             // Whoever waits for a place need not wait for this one.
@@ -266,7 +296,7 @@ impl Writer {
             answer = tokio::time::timeout_at(sent + timeout, &mut answering).await;
         }
         let answer = match answer {
-            Ok(answer) => answer.map_err(Refusal::from),
+            Ok(answer) => answer,
             Err(_) => Err(Refusal::Unavailable(format!("no answer within {timeout:?}"))),
         };
         if let Err(Refusal::Unavailable(_)) = &answer {
@@ -341,8 +371,8 @@ fn request(
     path: &str,
     resource: &'static str,
     timeout: Duration,
-    body: Vec<u8>,
-) -> Result<Request<Vec<u8>>, Refusal> {
+    body: Bytes,
+) -> Result<Request<Body>, Refusal> {
     let is_delete = method == Method::DELETE;
     let manager = if is_delete { String::new() } else { format!("&fieldManager={FIELD_MANAGER}") };
     let uri = format!("{path}?timeout={}ms{manager}", timeout.as_millis());
@@ -352,7 +382,7 @@ fn request(
     if resource == CONFIGMAPS && is_delete {
         request = request.header(http::header::ACCEPT, METADATA_ONLY);
     }
-    request.body(body).map_err(|error| Refusal::Unavailable(error.to_string()))
+    request.body(body.into()).map_err(|error| Refusal::Unavailable(error.to_string()))
 }
 
 fn verb(method: &Method) -> &'static str {
@@ -373,9 +403,37 @@ fn sync_path(key: &Place) -> String {
     format!("/apis/apps.kapendra.com/v1/namespaces/{}/configmapsyncs/{}", key.namespace, key.name)
 }
 
-fn bytes(body: &Value) -> Vec<u8> {
+fn bytes(body: &Value) -> Bytes {
     // A JSON value always serializes.
-    serde_json::to_vec(body).unwrap_or_default()
+    serde_json::to_vec(body).unwrap_or_default().into()
+}
+
+/// Sends a request and reads its answer.
+async fn exchange(client: &kube::Client, request: Request<Body>) -> Result<String, Refusal> {
+    let (head, body) = client.send(request).await?.into_parts();
+    let body = body.collect().await.map_err(|error| Refusal::Unavailable(trouble::with_causes(&error)))?;
+    let text = String::from_utf8(body.to_bytes().into()).map_err(unreadable)?;
+    if head.status.is_success() {
+        return Ok(text);
+    }
+    let status = serde_json::from_str(&text).unwrap_or_else(|_| Status {
+        code: head.status.as_u16(),
+        message: text.chars().take(LONGEST_WORDS).collect(),
+        ..Status::default()
+    });
+    Err(refusal::from_status(&status))
+}
+
+/// Bytes that are sent, and the room that they take until then.
+struct Sized {
+    bytes: Vec<u8>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Sized {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 fn seen(object: ConfigMapObject) -> Result<Seen, Refusal> {

@@ -58,7 +58,8 @@ impl Config {
         };
         if named.is_none() {
             let environment = Matcher::from_env();
-            config.proxy_url = proxy_from_environment(&config.cluster_url, &environment, |name| std::env::var(name).ok())?;
+            config.proxy_url =
+                proxy_from_environment(&config.cluster_url, &environment, |name| std::env::var(name).ok())?;
         }
         if let Some(proxy) = &config.proxy_url {
             tracing::info!(host = proxy.host(), "the API server is reached through a proxy");

@@ -14,7 +14,7 @@ pub mod queue;
 pub mod replica;
 pub mod sources;
 mod steps;
-mod view;
 pub mod supervisor;
+mod view;
 pub mod work;
 pub mod world;

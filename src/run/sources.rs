@@ -1,12 +1,15 @@
 //! The contents of sources. Each version is fetched once however many syncs want it: who comes while a GET is under
-//! way shares its answer. What was fetched is kept in a bounded cache.
+//! way shares its answer. All that is being fetched, in hand or kept for later takes at most [`ROOM`]; the room for the
+//! largest ConfigMap is there before a GET is sent.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ahash::AHashMap;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::world::SourceWord;
@@ -16,8 +19,14 @@ use crate::io::instruments;
 use crate::io::reader::Reader;
 use crate::io::refusal::Refusal;
 
-/// How many bytes of contents are kept.
-const CACHE_BYTES: usize = 8 << 20;
+/// How many bytes contents may take.
+const ROOM: usize = 8 << 20;
+/// The room that a content may need, as long as it is not known: the server takes 1 MiB of data, which escapes may double.
+const UNKNOWN: usize = 2 << 20;
+/// Room is counted in such units.
+const UNIT: usize = 1 << 10;
+/// Whoever waits for room looks this often whether somebody has put a content down.
+const LOOK: Duration = Duration::from_millis(20);
 /// How many places without a source are remembered.
 const CACHE_PLACES: usize = 4096;
 /// For how long one answer "there is none" serves everybody who asks: shorter than the time after which a missing
@@ -28,9 +37,23 @@ const MISSING_FOR: Duration = Duration::from_secs(240);
 #[derive(Clone, Debug)]
 pub enum Found {
     /// Its content.
-    Content(Arc<SourceContent>),
+    Content(Arc<InHand>),
     /// There is none.
     Missing,
+}
+
+/// A content, and the room that it takes for as long as anybody holds it.
+#[derive(Debug)]
+pub struct InHand {
+    content: SourceContent,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Deref for InHand {
+    type Target = SourceContent;
+    fn deref(&self) -> &SourceContent {
+        &self.content
+    }
 }
 
 /// Which answer will do.
@@ -76,13 +99,13 @@ type Flight = Shared<BoxFuture<'static, Answer>>;
 /// The cache, and the GETs under way.
 pub struct Sources {
     reader: Reader,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    room: Arc<Semaphore>,
 }
 
 #[derive(Default)]
 struct State {
     entries: AHashMap<Place, Entry>,
-    bytes: usize,
     clock: u64,
 }
 
@@ -101,12 +124,11 @@ const SAME: usize = 8;
 impl Sources {
     /// An empty cache.
     pub fn new(reader: Reader) -> Self {
-        Self { reader, state: Mutex::default() }
+        Self { reader, state: Arc::default(), room: Arc::new(Semaphore::new(ROOM / UNIT)) }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        // Nothing in here panics half-way through a change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
 
     /// What is in the cache, if it will do.
@@ -169,12 +191,17 @@ impl Sources {
         if let Some((sent, flight)) = &entry.flight {
             return (*sent, flight.clone());
         }
-        let (reader, at) = (self.reader.clone(), place.clone());
+        let (reader, at, room, state) = (self.reader.clone(), place.clone(), self.room.clone(), self.state.clone());
         let flight = async move {
+            let mut room = room_for(&room, &state, UNKNOWN).await;
             // A panic in here must not spoil every later look.
             let read = std::panic::AssertUnwindSafe(reader.source(&at)).catch_unwind().await;
             let answer = match read {
-                Ok(Ok(content)) => Ok(Found::Content(Arc::new(content))),
+                Ok(Ok(content)) => {
+                    let too_much = room.num_permits().saturating_sub(content.size().div_ceil(UNIT));
+                    drop(room.split(too_much));
+                    Ok(Found::Content(Arc::new(InHand { content, _room: room })))
+                }
                 Ok(Err(Refusal::NotFound(_) | Refusal::NoNamespace(_))) => Ok(Found::Missing),
                 Ok(Err(refusal)) => Err(refusal),
                 Err(_) => Err(Refusal::Unavailable("the read of the source panicked".to_owned())),
@@ -202,22 +229,31 @@ impl Sources {
             return;
         }
         entry.flight = None;
-        let before = entry.found.as_ref().map_or(0, size);
         if let Ok(found) = answer {
             entry.sent = sent;
             entry.note_same(found);
             entry.found = Some(found.clone());
         }
-        let after = entry.found.as_ref().map_or(0, size);
-        state.bytes = state.bytes + after - before;
-        state.evict();
+        while state.entries.len() > CACHE_PLACES && state.evict(|_| true) {}
     }
 }
 
-fn size(found: &Found) -> usize {
-    match found {
-        Found::Content(content) => content.size(),
-        Found::Missing => 0,
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    // Nothing in here panics half-way through a change.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for room; contents that nobody holds make way, the least used first.
+async fn room_for(room: &Arc<Semaphore>, state: &Mutex<State>, bytes: usize) -> OwnedSemaphorePermit {
+    let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+    loop {
+        let idle =
+            |entry: &Entry| matches!(&entry.found, Some(Found::Content(content)) if Arc::strong_count(content) == 1);
+        while room.available_permits() < units as usize && lock(state).evict(idle) {}
+        let taken = tokio::time::timeout(LOOK, room.clone().acquire_many_owned(units)).await;
+        if let Ok(Ok(taken)) = taken {
+            return taken;
+        }
     }
 }
 
@@ -236,14 +272,11 @@ impl Entry {
 }
 
 impl State {
-    fn evict(&mut self) {
-        while self.bytes > CACHE_BYTES || self.entries.len() > CACHE_PLACES {
-            let idle = self.entries.iter().filter(|(_, entry)| entry.flight.is_none());
-            let Some(place) = idle.min_by_key(|(_, entry)| entry.used).map(|(place, _)| place.clone()) else { return };
-            if let Some(entry) = self.entries.remove(&place) {
-                self.bytes -= entry.found.as_ref().map_or(0, size);
-            }
-        }
+    /// Lets go of the least used of those. Whether there was one.
+    fn evict(&mut self, of: impl Fn(&Entry) -> bool) -> bool {
+        let idle = self.entries.iter().filter(|(_, entry)| entry.flight.is_none() && of(entry));
+        let place = idle.min_by_key(|(_, entry)| entry.used).map(|(place, _)| place.clone());
+        place.is_some_and(|place| self.entries.remove(&place).is_some())
     }
 }
 

@@ -116,12 +116,15 @@ impl Work<'_> {
         let read = self.local.copy(place).and_then(Option::as_ref);
         let carried = self.memo.carried.as_ref().filter(|carried| carried.0 == *place).map(|carried| &carried.1);
         let metadata = read.map(|read| &read.metadata).or(carried);
-        let body = body(&source, sync, place, namespace, over, adopted, metadata);
+        let metadata = metadata.cloned();
         let place = place.clone();
         let was_ours = read.is_some_and(|read| read.read.seen.mark.is_some());
         let manager = read.and_then(|read| read.last_manager()).map(str::to_owned);
         let tools = self.tools;
-        let written = tools.writer.write_copy(self.attempt(), &place, &source, body, over).await?;
+        let written = {
+            let body = || body(&source, sync, &place, namespace, over, adopted, metadata.as_ref());
+            tools.writer.write_copy(self.attempt(), &place, &source, body, over).await?
+        };
         let changed = self.wrote(sync, &place, &source, written);
         if let Some(what) = changed {
             let (namespace, name, shard) = (&*sync.key.namespace, &*sync.key.name, self.shard.index());
@@ -262,8 +265,8 @@ pub(super) fn written_to<'a>(view: &'a View, step: &'a Step) -> Option<(&'a Plac
 fn lost_marks(seen: &Seen, sync: &Sync) -> Option<String> {
     use crate::api::names::{ANNOTATION_AT, ANNOTATION_SYNC};
     match seen.mark.as_ref().filter(|mark| mark.uid == Some(sync.uid())) {
-        None => Some(format!("annotation {ANNOTATION_SYNC} removed or changed")),
-        Some(mark) if mark.at.is_none() => Some(format!("annotation {ANNOTATION_AT} removed or changed")),
+        None => Some(format!("annotation {ANNOTATION_SYNC} removed")),
+        Some(mark) if mark.at.is_none() => Some(format!("annotation {ANNOTATION_AT} removed")),
         Some(_) => None,
     }
 }

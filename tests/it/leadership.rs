@@ -9,6 +9,7 @@ use configmapsync_operator::io::clock::Clock;
 use configmapsync_operator::io::leases::{self, FLEET_LEADER};
 use configmapsync_operator::run::fleet;
 use configmapsync_operator::run::leadership::{Leadership, Settings, TenureEvent, Tenures};
+use configmapsync_operator::run::supervisor::Supervisor;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
@@ -43,8 +44,9 @@ impl Replica {
             clock: Clock::Boot,
         };
         let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
-        let (tenures, mut events) = Leadership::start(client.clone(), settings.clone(), &tracker, cancel.clone());
-        fleet::start(client, &settings, tenures.clone(), &tracker, cancel.clone());
+        let supervisor = Supervisor::new(tracker, cancel.clone(), cancel.clone());
+        let (tenures, mut events) = Leadership::start(client.clone(), settings.clone(), &supervisor, cancel.clone());
+        fleet::start(client, &settings, tenures.clone(), &supervisor, cancel.clone());
         let answers = tenures.clone();
         let news = tokio::spawn(async move {
             let mut news = vec![];

@@ -186,7 +186,6 @@ async fn one_that_only_observes_says_what_it_would_write_and_writes_nothing() {
 
     let mark = case.mark().unwrap();
     let operator = bed.operator_with("observer", &["--observe-only"]).await;
-    bed.until_all_shards_are_held().await;
     let would = [("create", "new"), ("update", "changed"), ("delete", "deleted")];
     for (verb, name) in would {
         let words = ["would write", &format!(r#""verb":"{verb}""#), &format!(r#""name":"{name}""#), &case.dst];
@@ -226,7 +225,6 @@ async fn a_log_line_about_a_sync_has_its_shard_as_a_number() {
     let case = Case::on(&bed, "shard").await;
     let operator = bed.operator_with("shard", &[]).await;
     let observer = bed.operator_with("observer", &["--observe-only"]).await;
-    bed.until_all_shards_are_held().await;
     case.source(json!({ "k": "1" })).await;
     for number in 0..20 {
         case.sync(&format!("s{number}"), json!({ "destinationName": format!("s{number}") })).await;
