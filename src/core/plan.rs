@@ -190,8 +190,12 @@ fn known_to_be_reached(facts: &Facts<'_>) -> u64 {
 /// namespace that is no more. (The seed's
 /// marks may stay until the source changes.)
 fn marks_are_anothers(facts: &Facts<'_>, spot: &Spot<'_>, seen: &Seen) -> bool {
-    let Some((mark, uid)) = seen.mark.as_ref().and_then(|mark| Some((mark, mark.uid?))) else { return false };
-    uid != facts.sync.uid() || matches!(spot.namespace, Home::Live(namespace) if mark.at != Some(namespace))
+    let Some(mark) = &seen.mark else { return true };
+    match mark.uid {
+        // One of ours that lost a mark; the seed's have no place.
+        None => mark.at.is_some(),
+        Some(uid) => uid != facts.sync.uid() || matches!(spot.namespace, Home::Live(home) if mark.at != Some(home)),
+    }
 }
 
 /// What stands at the destination is nobody's copy.

@@ -253,23 +253,20 @@ fn names_an_object(place: &Place) -> bool {
 /// Our marks. Those of the seed's operator are its labels; marks that make no sense are none.
 fn mark(metadata: &Metadata<'_>) -> Option<Mark> {
     let (labels, annotations) = (&metadata.labels, &metadata.annotations);
+    let at = annotations.get(names::ANNOTATION_AT).and_then(|at| at.split_once('/'));
+    let at = at.filter(|(_, name)| *name == metadata.name).and_then(|(uid, _)| Uid::parse(uid));
     let Some(sync) = annotations.get(names::ANNOTATION_SYNC) else {
         let place = Place::new(labels.get(names::LABEL_SYNC_NAMESPACE)?, labels.get(names::LABEL_SYNC_NAME)?);
         let seeds = labels.get(names::LABEL_MANAGED_BY) == Some(names::MANAGED_BY) && names_an_object(&place);
-        return seeds.then_some(Mark { sync: place, uid: None, source_rv: 0, at: None });
+        // One of ours that lost its annotation has the rest of them, which the seed's have not.
+        return seeds.then_some(Mark { sync: place, uid: None, source_rv: 0, at });
     };
     let mut parts = sync.split('/');
     let (namespace, name, uid) = (parts.next()?, parts.next()?, Uid::parse(parts.next()?)?);
     // It goes into the path of a request: anyone may have written it.
     let sync = Some(Place::new(namespace, name)).filter(|sync| parts.next().is_none() && names_an_object(sync))?;
     let source = annotations.get(names::ANNOTATION_SOURCE).and_then(|source| source.rsplit('/').next());
-    let at = annotations.get(names::ANNOTATION_AT).and_then(|at| at.split_once('/'));
-    Some(Mark {
-        sync,
-        uid: Some(uid),
-        source_rv: source.and_then(|rv| rv.parse().ok()).unwrap_or(0),
-        at: at.filter(|(_, name)| *name == metadata.name).and_then(|(uid, _)| Uid::parse(uid)),
-    })
+    Some(Mark { sync, uid: Some(uid), source_rv: source.and_then(|rv| rv.parse().ok()).unwrap_or(0), at })
 }
 
 impl FromRaw for Sync {

@@ -7,7 +7,7 @@ use http::Request;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::decode::{ConfigMapObject, NamespaceObject, SyncObject};
 use super::refusal::Refusal;
@@ -16,8 +16,14 @@ use crate::core::content::{Content, SourceContent, hexadecimal};
 use crate::core::facts::Read;
 use crate::core::records::{Namespace, Place, Seen, Sync, Version};
 
-/// So many copies are read at a time.
-const COPIES: usize = 8;
+/// How many bytes copies may take that are being read, or were read and are not done with.
+const ROOM: usize = 16 << 20;
+/// The room that a copy may need, as long as its size is not known.
+const COPY: usize = 2 << 20;
+/// Room is counted in such units.
+const UNIT: usize = 1 << 10;
+/// How long room is waited for; then the key gives back what it has, and comes again.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a GET may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,8 +32,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Reader {
     client: kube::Client,
-    /// Copies that are read at a time: each may have 1 MiB, and is not wanted for longer than it takes to look at it.
-    copies: Arc<Semaphore>,
+    /// Room for copies that are being read, and for what is kept of them until their keys' work is done.
+    room: Arc<Semaphore>,
 }
 
 /// A ConfigMap that was read in full.
@@ -37,6 +43,9 @@ pub struct CopyRead {
     pub read: Read,
     /// Its metadata as the server sent it, so that what others put on it can be kept.
     pub metadata: Map<String, Value>,
+    /// How many bytes the metadata has.
+    pub size: usize,
+    _room: OwnedSemaphorePermit,
 }
 
 impl CopyRead {
@@ -51,7 +60,7 @@ impl CopyRead {
 impl Reader {
     /// A reader.
     pub fn new(client: kube::Client) -> Self {
-        Self { client, copies: Arc::new(Semaphore::new(COPIES)) }
+        Self { client, room: Arc::new(Semaphore::new(ROOM / UNIT)) }
     }
 
     /// The content of a source.
@@ -69,7 +78,7 @@ impl Reader {
     /// # Errors
     /// When there was no answer that says so.
     pub async fn copy(&self, place: &Place) -> Result<Option<CopyRead>, Refusal> {
-        let _room = self.copies.acquire().await;
+        let mut room = self.room().await?;
         let text = match self.get(&configmap_path(place)).await {
             Ok(text) => text,
             Err(Refusal::NotFound(_) | Refusal::NoNamespace(_)) => return Ok(None),
@@ -81,7 +90,9 @@ impl Reader {
         let marked = metadata.get("annotations").and_then(|all| all[ANNOTATION_HASH].as_str());
         let as_marked = marked == Some(&*hexadecimal(&hash));
         let read = Read { seen, hash, immutable: content.immutable == Some(true), as_marked };
-        Ok(Some(CopyRead { read, metadata }))
+        let size = text.len().saturating_sub(content.len());
+        drop(room.split(room.num_permits().saturating_sub(size.div_ceil(UNIT))));
+        Ok(Some(CopyRead { read, metadata, size, _room: room }))
     }
 
     /// What stands where a copy stands, whole, if it still is this version.
@@ -89,6 +100,7 @@ impl Reader {
     /// # Errors
     /// `Conflict` when it is another version.
     pub async fn whole_copy(&self, place: &Place, version: Version) -> Result<Value, Refusal> {
+        let _room = self.room().await?;
         let object: Value = serde_json::from_str(&self.get(&configmap_path(place)).await?).map_err(unreadable)?;
         let is = |field: &str, text: String| object["metadata"][field] == text;
         if is("uid", version.uid.to_string()) && is("resourceVersion", version.rv.to_string()) {
@@ -142,6 +154,15 @@ impl Reader {
         let created = crd.metadata.creation_timestamp.map(|time| time.0.as_second());
         let age = super::clock::wall().as_second().saturating_sub(created.unwrap_or(i64::MAX));
         Ok(Some(Duration::from_secs(u64::try_from(age).unwrap_or(0))))
+    }
+
+    /// Room for a copy of the largest size. Whoever waits for it may hold some of it already, so it is not waited for long.
+    async fn room(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let room = self.room.clone().acquire_many_owned((COPY / UNIT) as u32);
+        match tokio::time::timeout(PATIENCE, room).await {
+            Ok(Ok(room)) => Ok(room),
+            _ => Err(Refusal::NoRoom(PATIENCE)),
+        }
     }
 
     async fn get(&self, path: &str) -> Result<String, Refusal> {

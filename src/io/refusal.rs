@@ -39,6 +39,9 @@ pub enum Refusal {
     /// Not sent: the namespace is set apart (see [`super::bulkheads`]); after this time it may be tried.
     #[error("namespace {0} is set apart: an earlier write there was not answered in time")]
     SetApart(String, Duration),
+    /// Not sent: too much that was read is in hand; after this time there may be room.
+    #[error("not read: there is no room for it")]
+    NoRoom(Duration),
     /// Not sent: the shard's lease might end before the answer.
     #[error("not sent: the lease of this replica may end before the answer")]
     GateClosed,
@@ -61,6 +64,7 @@ impl Refusal {
             Self::Forbidden(_) => "forbidden",
             Self::Unavailable(_) => "unavailable",
             Self::SetApart(..) => "set_apart",
+            Self::NoRoom(_) => "no_room",
             Self::GateClosed => "gate_closed",
             Self::ObserveOnly => "observe_only",
         }

@@ -121,7 +121,8 @@ impl Writer {
         Self { inner: Arc::new(Inner { client, gate, limiter, bulkheads, rate, observe_only, bodies, unsettled }) }
     }
 
-    /// POSTs a copy of `source`, or, with `over`, PUTs it over the version that the body names.
+    /// POSTs a copy of `source`, or, with `over`, PUTs it over the version that the body names. `size`: about how many bytes
+    /// the body will have.
     ///
     /// # Errors
     /// `AlreadyExists`, `NoNamespace`, `NamespaceTerminating` when it is new; `Conflict` when it is another version,
@@ -131,10 +132,10 @@ impl Writer {
         mut attempt: Attempt<'_>,
         place: &Place,
         source: &SourceContent,
-        body: impl FnOnce() -> Vec<u8>,
+        (size, body): (usize, impl FnOnce() -> Vec<u8>),
         over: Option<Version>,
     ) -> Result<Written, Refusal> {
-        let body = self.body(&mut attempt, source.size(), body).await;
+        let body = self.body(&mut attempt, size, body).await;
         let text = match over {
             None => {
                 let path = format!("/api/v1/namespaces/{}/configmaps", place.namespace);

@@ -83,7 +83,9 @@ fn proxy_from_environment(
     environment: &Matcher,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<http::Uri>, ClusterError> {
-    if environment.intercept(server).is_none() {
+    // The matcher takes a star for any name, and not for any address.
+    let exempts_all = |name| variable(name).is_some_and(|value| value.split(',').any(|host| host.trim() == "*"));
+    if environment.intercept(server).is_none() || ["NO_PROXY", "no_proxy"].into_iter().any(exempts_all) {
         return Ok(None);
     }
     let names = match server.scheme_str() {
@@ -133,11 +135,16 @@ mod tests {
     #[case("https://10.0.0.1:443", "localhost,10.0.0.1", None)]
     #[case("https://api.example.com", ".example.com", None)]
     #[case("https://api.example.com", "*", None)]
+    #[case("https://10.0.0.1:443", "localhost, *", None)]
     #[case("https://127.0.0.1:6443", "localhost,127.0.0.1", None)]
     #[case("https://127.0.0.1:6443", "localhost", Some("http://proxy:3128/"))]
     fn no_proxy_exempts_the_api_server(#[case] server: &str, #[case] exempt: &str, #[case] expected: Option<&str>) {
         let environment = Matcher::builder().https("http://proxy:3128").no(exempt).build();
-        let variable = |name: &str| (name == "HTTPS_PROXY").then(|| "proxy:3128".to_owned());
+        let variable = |name: &str| match name {
+            "HTTPS_PROXY" => Some("proxy:3128".to_owned()),
+            "NO_PROXY" => Some(exempt.to_owned()),
+            _ => None,
+        };
         let proxy = proxy_from_environment(&server.parse().unwrap(), &environment, variable).unwrap();
         assert_eq!(proxy.map(|uri| uri.to_string()).as_deref(), expected);
     }

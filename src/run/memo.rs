@@ -86,6 +86,8 @@ pub struct Trouble {
 struct Repairs {
     /// When the last ones were.
     at: VecDeque<Instant>,
+    /// The generation of the sync that the copy was repaired for.
+    generation: u32,
     /// How often they had to be held back.
     held_back: u32,
     /// Until when they were held back last, and for whom.
@@ -158,10 +160,11 @@ impl Memo {
     }
 
     /// A copy was repaired. When that happens too often, repairs are held back for a while, longer each time.
-    pub fn repaired(&mut self, manager: Option<&str>) {
+    pub fn repaired(&mut self, manager: Option<&str>, generation: u32) {
         let now = Instant::now();
         self.repairs.take_if(|repairs| repairs.is_over());
         let repairs = self.repairs.get_or_insert_default();
+        repairs.generation = generation;
         repairs.at.retain(|at| at.elapsed() < CONTESTED_WITHIN);
         repairs.at.push_back(now);
         // Whoever changed it again after a hold is at it still.
@@ -187,9 +190,9 @@ impl Memo {
         true
     }
 
-    /// Something else is wanted: whoever kept changing the copy may be content now.
-    pub fn begin_anew(&mut self) {
-        self.repairs = None;
+    /// The sync has this generation. Where something else is wanted, whoever kept changing the copy may be content now.
+    pub fn hear_generation(&mut self, generation: u32) {
+        self.repairs.take_if(|repairs| repairs.generation != generation);
     }
 
     /// Whether it is time to ask for a missing source again.

@@ -117,13 +117,14 @@ impl Work<'_> {
         let carried = self.memo.carried.as_ref().filter(|carried| carried.0 == *place).map(|carried| &carried.1);
         let metadata = read.map(|read| &read.metadata).or(carried);
         let metadata = metadata.cloned();
+        let size = source.size() + read.map_or(0, |read| read.size);
         let place = place.clone();
         let was_ours = read.is_some_and(|read| read.read.seen.mark.is_some());
         let manager = read.and_then(|read| read.last_manager()).map(str::to_owned);
         let tools = self.tools;
         let written = {
             let body = || body(&source, sync, &place, namespace, over, adopted, metadata.as_ref());
-            tools.writer.write_copy(self.attempt(), &place, &source, body, over).await?
+            tools.writer.write_copy(self.attempt(), &place, &source, (size, body), over).await?
         };
         let changed = self.wrote(sync, &place, &source, written);
         if let Some(what) = changed {
@@ -135,7 +136,7 @@ impl Work<'_> {
         let told_of = sync.is_observed() && told.destination_exists;
         let was_there = if over.is_some() { was_ours } else { told_of };
         if was_there && told.source.is_some_and(|told| told.rv >= source.version.rv) {
-            self.memo.repaired(manager.as_deref());
+            self.memo.repaired(manager.as_deref(), sync.generation);
             let (how, who) = (if over.is_some() { "changed" } else { "deleted" }, or_somebody(manager.as_deref()));
             self.tell(sync, "Repaired", format!("{place} was {how} by {who}; restored"));
         } else if adopt {
@@ -228,7 +229,7 @@ impl Work<'_> {
         self.memo.sync = Some(Shared::new(answered));
         self.memo.change(|trouble| trouble.conflicts = 0);
         if restores(sync, verdict) {
-            self.memo.repaired(None);
+            self.memo.repaired(None, sync.generation);
         }
         let (namespace, name, shard) = (&*sync.key.namespace, &*sync.key.name, self.shard.index());
         match verdict {

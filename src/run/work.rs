@@ -95,6 +95,7 @@ pub async fn work(tools: &Tools, job: Job, turn: Turn) -> (Memo, Option<Arc<Fano
 impl Work<'_> {
     async fn run(&mut self, uid: Uid, lane: Lane) -> Outcome {
         if let Some(sync) = self.tools.world.sync(uid) {
+            self.memo.hear_generation(sync.generation);
             self.local.asked = self.memo.hear_request(sync.request());
             self.local.recheck |= self.local.asked;
         }
@@ -193,7 +194,9 @@ impl Work<'_> {
                 self.memo.change(|trouble| trouble.unanswered += 1);
                 return Some(Outcome::Retry(backoff::jittered(*wait, chance::random())));
             }
-            (Refusal::Busy(wait), _) => return Some(Outcome::Retry(backoff::jittered(*wait, chance::random()))),
+            (Refusal::Busy(wait) | Refusal::NoRoom(wait), _) => {
+                return Some(Outcome::Retry(backoff::jittered(*wait, chance::random())));
+            }
             (Refusal::NoNamespace(_), Some(place)) if about_copy => {
                 self.local.put_namespace(&place.namespace, Home::Absent);
                 return None;
@@ -257,6 +260,7 @@ impl Work<'_> {
                 self.local.put_copy(place, read);
                 None
             }
+            Err(Refusal::NoRoom(wait)) => Some(Outcome::Retry(wait)),
             Err(refusal) => Some(self.fail(view, &refusal, &Step::ReadCopy(place)).await),
         }
     }
@@ -316,7 +320,9 @@ impl Work<'_> {
                 Ok(Some(wait)) => return Outcome::Rest(Some(wait)),
                 Err(Refusal::GateClosed) => return Outcome::Retry(Duration::from_millis(500)),
                 Err(Refusal::ObserveOnly) => return Outcome::Rest(None),
-                Err(Refusal::SetApart(_, wait) | Refusal::Busy(wait)) => return Outcome::Retry(wait),
+                Err(Refusal::SetApart(_, wait) | Refusal::Busy(wait) | Refusal::NoRoom(wait)) => {
+                    return Outcome::Retry(wait);
+                }
                 Err(Refusal::Conflict) => self.local.forget_copy(&next.place),
                 Err(refusal) => {
                     let attempt = self.memo.change(|trouble| trouble.failures += 1).failures;

@@ -180,3 +180,16 @@ async fn without_an_api_server_it_ends_within_its_grace_period_and_at_once_by_a_
     hurried.signal(Signal::Int);
     ended(&hurried, 1, "a second signal cut the way down short").await;
 }
+
+/// A debug build panics where the environment names a task.
+#[tokio::test]
+async fn a_long_lived_task_that_panics_ends_the_process() {
+    let Some(bed) = Bed::own("a_long_lived_task_that_panics").await else { return };
+    for task in ["leadership", "configmaps", "configmapsyncs", "namespaces", "hand-over", "dispatcher", "fleet-leader"]
+    {
+        let operator = bed.operator_that_fails(task).await;
+        let status = operator.end().await;
+        assert_eq!(status.code(), Some(1), "{task}");
+        assert!(!operator.said(&["has ended early", task]).is_empty(), "{task} is not named");
+    }
+}

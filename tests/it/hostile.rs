@@ -233,3 +233,84 @@ async fn what_others_put_on_copies_costs_a_replica_no_memory() {
     assert_eq!(json!(adopted.data), json!({ "k": "v" }));
     assert_eq!(adopted.metadata.annotations.unwrap()["example.com/last-applied"].len(), NOTE);
 }
+
+#[tokio::test]
+async fn many_large_sources_that_change_at_once_cost_a_replica_no_memory() {
+    const SOURCES: usize = 64;
+    let Some(bed) = Bed::own("many_large_sources").await else { return };
+    let case = Case::on(&bed, "large").await;
+    let operator = bed.holder("large").await;
+    let content = |letter: &str| json!({ "data": { "k": letter.repeat(900_000) } });
+    let names: Vec<String> = (0..SOURCES).map(|number| format!("large{number}")).collect();
+    let sources = names.iter().map(|name| {
+        let mut source = content("a");
+        source["metadata"] = json!({ "name": name });
+        source
+    });
+    made::<ConfigMap>(&case.maps(&case.src), sources.collect()).await;
+    let syncs = names.iter().map(|name| {
+        let spec = case.spec(json!({ "configMapName": name }));
+        json!({ "metadata": { "name": name }, "spec": spec })
+    });
+    made::<ConfigMapSync>(&case.syncs(), syncs.collect()).await;
+    // A label of somebody else's on each copy: it is read whole before it is written.
+    let labelled = |name: &String| (name.clone(), json!({ "metadata": { "labels": { "theirs": "yes" } } }));
+    for (name, label) in names.iter().map(labelled) {
+        eventually_within(seconds(120), format!("{name} is copied"), async || {
+            case.get(&case.dst, &name).await.map(drop).ok_or_else(|| "not yet".to_owned())
+        })
+        .await;
+        case.patch(&case.dst, &name, label).await;
+    }
+    futures::future::join_all(names.iter().map(|name| case.patch(&case.src, name, content("b")))).await;
+    for name in &names {
+        eventually_within(seconds(120), format!("{name} has the change"), async || {
+            let copy = case.get(&case.dst, name).await.unwrap();
+            let changed = copy.data.is_some_and(|data| data["k"].starts_with('b'));
+            let kept = copy.metadata.labels.is_some_and(|labels| labels.contains_key("theirs"));
+            if changed && kept { Ok(()) } else { Err(format!("changed: {changed}, label kept: {kept}")) }
+        })
+        .await;
+    }
+    let peak = operator.peak_memory();
+    println!("peak: {} MiB", peak >> 20);
+    assert!(peak < MOST, "it once held {} MiB", peak >> 20);
+}
+
+#[tokio::test]
+async fn forty_sources_that_change_at_once_are_read_once_each() {
+    const SOURCES: usize = 40;
+    const COPIES: usize = 10;
+    let Some(bed) = Bed::own("forty_sources").await else { return };
+    let case = Case::on(&bed, "forty").await;
+    let _operator = bed.holder("forty").await;
+    let content = |letter: &str| json!({ "k": letter.repeat(150_000) });
+    let names: Vec<String> = (0..SOURCES).map(|number| format!("s{number}")).collect();
+    let sources = names.iter().map(|name| json!({ "metadata": { "name": name }, "data": content("a") }));
+    made::<ConfigMap>(&case.maps(&case.src), sources.collect()).await;
+    let copies: Vec<(String, String)> = names
+        .iter()
+        .flat_map(|name| (0..COPIES).map(move |number| (name.clone(), format!("{name}-{number}"))))
+        .collect();
+    let syncs = copies.iter().map(|(source, copy)| {
+        let spec = case.spec(json!({ "configMapName": source, "destinationName": copy }));
+        json!({ "metadata": { "name": copy }, "spec": spec })
+    });
+    made::<ConfigMapSync>(&case.syncs(), syncs.collect()).await;
+    for (_, copy) in &copies {
+        case.until_ready(copy).await;
+    }
+    let mark = case.mark().unwrap();
+    futures::future::join_all(names.iter().map(|name| case.patch(&case.src, name, json!({ "data": content("b") }))))
+        .await;
+    for (_, copy) in &copies {
+        eventually_within(seconds(120), format!("{copy} has the change"), async || {
+            let data = case.get(&case.dst, copy).await.and_then(|copy| copy.data).unwrap_or_default();
+            if data["k"].starts_with('b') { Ok(()) } else { Err("not yet".to_owned()) }
+        })
+        .await;
+    }
+    let reads = case.requests(mark).get("get configmaps").copied().unwrap_or_default();
+    println!("{reads} reads of {SOURCES} sources");
+    assert_eq!(reads, SOURCES, "one read of each source serves its {COPIES} copies");
+}

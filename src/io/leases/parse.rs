@@ -10,6 +10,7 @@ use tracing::warn;
 use super::format::{CREATED_BY, PHASE, RELEASED_BY, RENEWAL, SESSION, SHARD, annotation, phase};
 use crate::core::session::{Holder, LONGEST, Phase, Record, SessionName, SessionRecord, ShardRecord};
 use crate::core::shard::{Shard, Uid};
+use crate::core::spec::is_name;
 
 /// The Lease of the seed's operator, which may still run when ours is started beside it.
 const PREDECESSOR: &str = "3fe4c69f.kapendra.com";
@@ -83,7 +84,12 @@ impl Parser {
             return None;
         };
         let (uid, version) = place(lease)?;
-        let holder = match (holder(lease), mark(lease, RELEASED_BY)) {
+        let named = [holder(lease), mark(lease, RELEASED_BY)];
+        if named.iter().flatten().any(|name| !is_name(name)) {
+            self.complain(lease, "a shard's Lease names something that is no session; waited out");
+        }
+        let [holder, released] = named.map(|name| name.filter(|name| is_name(name)));
+        let holder = match (holder, released) {
             (Some(holder), _) => Holder::Named(SessionName::new(holder)),
             (None, Some(by)) => Holder::Released(SessionName::new(by)),
             (None, None) if mark(lease, CREATED_BY).is_some() => Holder::Cleared,
@@ -144,6 +150,8 @@ mod tests {
     #[case(json!({ "holderIdentity": "", "leaseDurationSeconds": -10 }), Holder::Cleared, None, 2)]
     #[case(json!({ "holderIdentity": "joe", "leaseDurationSeconds": 10, "renewTime": "9999-12-31T23:59:59.999999Z" }),
         Holder::Named(SessionName::new("joe")), Some(Duration::from_secs(10)), 0)]
+    #[case(json!({ "holderIdentity": "../configmaps#", "leaseDurationSeconds": 10 }),
+        Holder::Cleared, Some(Duration::from_secs(10)), 2)]
     #[case(json!({ "holderIdentity": 5, "leaseDurationSeconds": "ten" }), Holder::Cleared, None, 2)]
     #[case(json!({ "holderIdentity": "joe", "leaseDurationSeconds": 99_999_999 }),
         Holder::Named(SessionName::new("joe")), None, 1)]

@@ -154,3 +154,49 @@ fn a_list_wakes_who_wants_a_place_where_it_shows_nothing() {
     world.configmaps_listed(&[uid(50)].into_iter().collect(), &mut sources, &mut others);
     assert_eq!(numbers(others), [1]);
 }
+
+#[test]
+fn whoever_looks_while_a_sync_changes_finds_it() {
+    let world = World::default();
+    let first = sync("n/a", 1, "src/x", "one/x");
+    apply(&world, first.clone());
+    apply(&world, Sync { created: 9, ..sync("n/b", 2, "src/x", "one/x") });
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for rv in 2..20_000 {
+                let mut toggled = Sync { version: version(1, rv), ..first.clone() };
+                toggled.spec.as_mut().unwrap().suspend = rv % 2 == 0;
+                apply(&world, toggled);
+            }
+            done.store(true, std::sync::atomic::Ordering::Release);
+        });
+        while !done.load(std::sync::atomic::Ordering::Acquire) {
+            assert_eq!(
+                world.owner(&place("one/x")).map(|owner| owner.uid()),
+                Some(uid(1)),
+                "the rival takes the place"
+            );
+        }
+    });
+}
+
+#[test]
+fn many_who_want_one_place_cost_their_number_and_not_its_square() {
+    const MANY: u64 = 2_000;
+    let world = World::default();
+    let rival = |number| Sync { created: number as u32, ..sync(&format!("n/s{number}"), number, "src/x", "one/x") };
+    let mut woken: usize = (1..=MANY).map(|number| apply(&world, rival(number)).1.len()).sum();
+    configmap(&world, "one/x", marked(50, 10, 1));
+    let (_, touched) = configmap(&world, "one/x", marked(50, 11, 1));
+    assert_eq!(touched, [1], "a touch of the copy is for who owns it");
+    for number in 1..=MANY / 2 {
+        let mut gone = Vec::new();
+        world.sync_deleted(&rival(number), &mut gone);
+        woken += gone.len();
+    }
+    assert!(woken as u64 <= 4 * MANY + 1_000, "{woken} looks for {MANY} syncs");
+    assert_eq!(world.owner(&place("one/x")).map(|owner| owner.uid()), Some(uid(MANY / 2 + 1)));
+    assert_eq!(world.changed_hands().len() as u64, MANY / 2, "the others are told together");
+    assert!(world.changed_hands().is_empty(), "once");
+}

@@ -138,6 +138,15 @@ impl Bed {
         operator
     }
 
+    /// Starts an operator of which this task will panic.
+    pub async fn operator_that_fails(&self, task: &str) -> Operator {
+        let kubeconfig = self.cluster.service_account_kubeconfig(SYSTEM, ACCOUNT).await.unwrap();
+        let variables = [("CONFIGMAPSYNC_FAILPOINT", task)];
+        let operator = Operator::launch_with(&kubeconfig, self.cluster.dir(), task, &[], &variables).await;
+        self.logs.lock().unwrap().push(operator.log().to_owned());
+        operator
+    }
+
     /// Starts an operator and waits until it holds all shards.
     pub async fn holder(&self, name: &str) -> Operator {
         let operator = self.operator(name).await;
