@@ -5,7 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy excuses test functions, not their helpers")]
 
+mod bulkheads;
 mod compare;
+mod counts;
 mod faults;
 mod found;
 mod laws;
@@ -16,6 +18,7 @@ mod script;
 mod seeds;
 mod server;
 mod sim;
+mod slow;
 mod stage;
 mod stale;
 mod wire;

@@ -1,8 +1,10 @@
 //! What becomes of a message: how long it takes, whether it is lost, and what the server says instead of doing it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
+use http::Method;
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -18,6 +20,9 @@ const USUAL: Duration = Duration::from_millis(25);
 const SILENCE: Duration = Duration::from_secs(100);
 /// The longest that a request lies in the network: a part of the margin that the gate has for it and for drift.
 const LONGEST_UP: Duration = Duration::from_millis(500);
+
+/// The server gives a write no more than this, whatever it asks for.
+const LONGEST_WRITE: Duration = Duration::from_secs(34);
 
 /// What becomes of one request.
 pub struct Fate {
@@ -40,7 +45,49 @@ impl Fate {
     pub fn good() -> Self {
         Self { up: FAST, work: Duration::ZERO, down: FAST, lost_after: None, answer_lost_after: None, refused: None }
     }
+
+    /// The server carries it out so much later. If `?timeout=` is over before, it says so then, and does nothing.
+    pub fn keep(&mut self, time: Duration, target: &Target) {
+        let bound = timeout(target).unwrap_or(LONGEST_WRITE).min(LONGEST_WRITE);
+        self.work += time;
+        if self.work >= bound {
+            self.work = bound;
+            self.refused = Some(Answer::server_error(504));
+        }
+    }
 }
+
+/// Admission that keeps the writes of ConfigMaps of a namespace, like a webhook that answers late. What a write names
+/// (UID, version) is compared when it is carried out.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// The verbs; none means all.
+    pub verbs: Vec<Method>,
+    /// It keeps a write at least this long …
+    pub least: Duration,
+    /// … and at most this long.
+    pub most: Duration,
+}
+
+impl Admission {
+    /// Every write is kept for this time.
+    pub fn takes(time: Duration) -> Self {
+        Self { verbs: Vec::new(), least: time, most: time }
+    }
+
+    /// No write is ever answered.
+    pub fn never_answers() -> Self {
+        Self::takes(Duration::from_secs(3_600))
+    }
+
+    fn keeps(&self, random: &mut StdRng, method: &Method) -> Option<Duration> {
+        let concerned = *method != Method::GET && (self.verbs.is_empty() || self.verbs.contains(method));
+        concerned.then(|| self.least + (self.most - self.least).mul_f64(random.random_range(0.0..=1.0)))
+    }
+}
+
+/// What a scene does to a request, after the weather.
+pub type Scene = Box<dyn FnMut(&Sent, &Target, &mut Fate)>;
 
 /// How bad the weather is: each a share of all requests.
 #[derive(Clone, Copy, Default, Debug)]
@@ -66,6 +113,12 @@ pub struct Network {
     cut: BTreeMap<usize, Option<Resource>>,
     /// A replica that this kind's watches tell nothing, though its requests get through.
     blind: Option<(usize, Resource)>,
+    /// Namespaces whose admission is slow.
+    pub admission: BTreeMap<String, Admission>,
+    /// What a scene does besides.
+    pub scene: Option<Scene>,
+    /// How late all lines of watches are, where a scene wants it so.
+    pub lag: Option<Range<Duration>>,
 }
 
 impl Network {
@@ -95,7 +148,7 @@ impl Network {
     }
 
     /// What becomes of a request.
-    pub fn fate(&self, random: &mut StdRng, sent: &Sent, target: &Target) -> Fate {
+    pub fn fate(&mut self, random: &mut StdRng, sent: &Sent, target: &Target) -> Fate {
         let mut fate = Fate { up: usual(random), down: usual(random), ..Fate::good() };
         let Weather { lost, answer_lost, refused, slow, .. } = self.weather;
         let learns = if random.random_bool(0.5) { usual(random) * 2 } else { SILENCE };
@@ -115,6 +168,15 @@ impl Network {
         } else if random.random_bool(slow) {
             self.slow_down(random, target, &mut fate);
         }
+        let admission = self.admission.get(&target.namespace).filter(|_| target.resource == Resource::ConfigMaps);
+        if let Some(time) = admission.and_then(|admission| admission.keeps(random, sent.request.method()))
+            && fate.refused.is_none()
+        {
+            fate.keep(time, target);
+        }
+        if let Some(scene) = &mut self.scene {
+            scene(sent, target, &mut fate);
+        }
         fate
     }
 
@@ -124,7 +186,7 @@ impl Network {
         match random.random_range(0..3) {
             0 => fate.up = FAST + LONGEST_UP.mul_f64(share),
             1 => {
-                let timeout = target.query("timeout").as_deref().and_then(duration).unwrap_or(Duration::from_secs(5));
+                let timeout = timeout(target).unwrap_or(Duration::from_secs(5));
                 fate.up = FAST + LONGEST_UP.mul_f64(random.random_range(0.0..1.0));
                 fate.work = timeout.saturating_sub(WINDOW * 2).mul_f64(share);
             }
@@ -137,6 +199,9 @@ impl Network {
         if self.blind == Some((replica, resource)) {
             return Duration::from_secs(60);
         }
+        if let Some(lag) = self.lag.clone() {
+            return random.random_range(lag);
+        }
         if random.random_bool(self.weather.late) {
             Duration::from_millis(random.random_range(30..3_000))
         } else {
@@ -147,6 +212,11 @@ impl Network {
 
 fn usual(random: &mut StdRng) -> Duration {
     Duration::from_micros(random.random_range(FAST.as_micros() as u64..USUAL.as_micros() as u64))
+}
+
+/// How long the server may take, by the request's own word.
+fn timeout(target: &Target) -> Option<Duration> {
+    target.query("timeout").as_deref().and_then(duration)
 }
 
 fn duration(text: &str) -> Option<Duration> {

@@ -10,7 +10,7 @@ use configmapsync_operator::io::client::Server;
 use configmapsync_operator::io::clock::Clock;
 use configmapsync_operator::io::writer::Gate;
 use configmapsync_operator::run::config::Config;
-use configmapsync_operator::run::health::Health;
+use configmapsync_operator::run::health::{Health, Question};
 use configmapsync_operator::run::leadership::Tenures;
 use configmapsync_operator::run::replica::{Ground, run_on};
 use tokio::runtime::Runtime;
@@ -50,6 +50,7 @@ pub struct Replica {
     wire: Arc<Wire>,
     stop: CancellationToken,
     done: JoinHandle<()>,
+    health: Health,
     /// When it was started, by the true time.
     born: Duration,
     epoch: Instant,
@@ -91,9 +92,11 @@ impl Replica {
                 |tenures| Arc::new(tenures)
             },
         };
-        let work = run_on(ground, config(&name, start.lease), Health::default(), stop.clone());
+        let health = Health::default();
+        let work = run_on(ground, config(&name, start.lease), health.clone(), stop.clone());
         let done = runtime.spawn(async move { work.await.unwrap() });
-        Self { name, start, runtime, wire, stop, done, born: now, epoch, age: Duration::ZERO, frozen_until: None }
+        let age = Duration::ZERO;
+        Self { name, start, runtime, wire, stop, done, health, born: now, epoch, age, frozen_until: None }
     }
 
     /// Lets it run until then, by the true time. Returns what it sent.
@@ -134,6 +137,13 @@ impl Replica {
     /// goes on writing what others took.
     pub fn takes_part(&self) -> bool {
         !self.stop.is_cancelled() && self.frozen_until.is_none() && !self.start.gate_held_open
+    }
+
+    /// What it answers to a probe; `Err` when the probe fails.
+    pub fn probe(&self, question: Question) -> Result<(), String> {
+        let _clock = self.runtime.enter();
+        let report = self.health.report(question);
+        if report.ok { Ok(()) } else { Err(report.text) }
     }
 
     /// Whether it has ended.

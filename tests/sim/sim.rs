@@ -402,6 +402,12 @@ impl Sim {
         }
     }
 
+    /// Watches of this kind that are open tell this replica nothing any more, and do not end.
+    pub fn mute(&mut self, replica: usize, resource: Resource) {
+        let concerned = |it: &&mut Connection| it.replica == replica && it.resource == resource;
+        self.connections.values_mut().filter(concerned).for_each(|it| _ = it.stuck.get_or_insert_default());
+    }
+
     /// The network is whole again. What waited arrives now; or connections turn out to be broken.
     pub fn mend(&mut self, replica: usize, broken: bool) {
         self.network.mend(replica);

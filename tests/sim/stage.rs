@@ -66,3 +66,29 @@ pub fn until_settled(sim: &mut Sim, within: Duration) -> Duration {
     let took = sim.run_until(within, |sim| settled(sim).map_err(|not| why = not).is_ok());
     took.unwrap_or_else(|| panic!("not settled after {within:?}: {why}"))
 }
+
+/// The places `<namespace><number>/<name>`.
+pub fn places(namespace: &str, name: &str, count: usize) -> Vec<Key> {
+    (0..count).map(|number| Key::map(&format!("{namespace}{number}"), name)).collect()
+}
+
+/// Creates a sync of `src/<map>` for each of these places, and its namespace where there is none.
+pub fn fan_out(sim: &mut Sim, map: &str, places: &[Key]) {
+    for Key { namespace, name, .. } in places {
+        let body = json!({"metadata": {"name": namespace}});
+        sim.server.request(Method::POST, "/api/v1/namespaces", &body);
+        let spec = json!({"configMapName": map, "destinationNamespace": namespace, "destinationName": name});
+        sync(sim, &format!("{namespace}.{name}"), spec);
+    }
+}
+
+/// The sync that [`fan_out`] made for a place.
+pub fn sync_for(place: &Key) -> Key {
+    Key::sync("syncs", &format!("{}.{}", place.namespace, place.name))
+}
+
+/// How many of these places hold this number.
+pub fn with_number(sim: &Sim, places: &[Key], n: u64) -> usize {
+    let n = n.to_string();
+    places.iter().filter(|place| sim.server.object(place).is_some_and(|copy| copy["data"]["n"] == n.as_str())).count()
+}
