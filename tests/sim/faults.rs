@@ -1,12 +1,13 @@
 //! What goes wrong: replicas are killed, frozen, cut off, told to end and started; watches break, the server forgets,
-//! messages are lost, refused and late.
+//! messages are lost, refused and late, admission is slow.
 
 use std::time::Duration;
 
 use rand::Rng;
 use rand::seq::IndexedRandom as _;
 
-use crate::network::Weather;
+use crate::network::{Admission, Weather};
+use crate::play::TARGETS;
 use crate::replica::Start;
 use crate::server::Resource;
 use crate::sim::Sim;
@@ -16,11 +17,16 @@ const DRIFT: f64 = 0.02;
 /// The most replicas at once.
 const MOST: usize = 4;
 
+/// The longest that admission keeps a write.
+pub const LONGEST_KEPT: Duration = Duration::from_secs(15);
+
 /// What went wrong and is not yet right again.
 #[derive(Default)]
 pub struct Faults {
     cuts: Vec<(Duration, usize)>,
     weather_until: Option<Duration>,
+    /// Until when admission is slow, in which namespace.
+    slow: Vec<(Duration, &'static str)>,
 }
 
 impl Faults {
@@ -47,6 +53,9 @@ impl Faults {
         if self.weather_until.is_some_and(|until| until <= now) {
             self.weather_until = None;
             sim.network.weather = Weather::default();
+        }
+        for (_, namespace) in self.slow.extract_if(.., |(until, _)| *until <= now) {
+            sim.network.admission.remove(namespace);
         }
     }
 
@@ -94,6 +103,13 @@ impl Faults {
                     sim.compact();
                 }
             }
+            72..82 => {
+                let namespace = TARGETS.choose(&mut sim.random).copied().unwrap_or_default();
+                let most = LONGEST_KEPT.mul_f64(sim.random.random_range(0.0..1.0));
+                sim.network.admission.insert(namespace.to_owned(), Admission::takes_up_to(most));
+                let during = Duration::from_millis(sim.random.random_range(1_000..20_000));
+                self.slow.push((sim.now + during, namespace));
+            }
             _ => {
                 let mut share = |most: f64| sim.random.random_range(0.0..most);
                 let weather = Weather {
@@ -114,6 +130,7 @@ impl Faults {
     pub fn end(&mut self, sim: &mut Sim) {
         self.cuts.iter_mut().for_each(|(until, _)| *until = sim.now);
         self.weather_until = Some(sim.now);
+        self.slow.iter_mut().for_each(|(until, _)| *until = sim.now);
         self.pass(sim);
         sim.replicas.values_mut().for_each(|replica| {
             replica.frozen_until = replica.frozen_until.map(|until| until.min(sim.now));

@@ -22,7 +22,8 @@ pub type Protected = BTreeSet<String>;
 /// The laws, and what they have seen.
 #[derive(Default)]
 pub struct Laws {
-    /// Requests keep to what the protocol assumes: then no write of a former holder takes effect.
+    /// Requests keep to what the protocol assumes: then no write of a former holder takes effect, but for one of a copy
+    /// that it sent while it held the shard, and that admission kept.
     pub assumptions_hold: bool,
     /// What was broken.
     pub broken: Vec<String>,
@@ -32,25 +33,24 @@ pub struct Laws {
     pub writes: usize,
     /// Objects that no replica may write, by UID.
     pub protected: Protected,
-    /// Who took a shard last, and when.
-    tenures: BTreeMap<usize, (String, Duration)>,
+    /// Who took a shard, and when; the last one is last.
+    tenures: BTreeMap<usize, Vec<(String, Duration)>>,
 }
 
 impl Laws {
-    /// A replica's write took effect.
-    pub fn wrote(&mut self, server: &Server, now: Duration, sent: &Sent, effect: &Effect) {
-        let who = format!("r{}", sent.replica);
+    /// A replica's write took effect; `kept`: after admission kept it.
+    pub fn wrote(&mut self, server: &Server, now: Duration, sent: &Sent, kept: bool, effect: &Effect) {
         match effect.key.resource {
             Resource::Leases => self.lease(now, effect),
             Resource::ConfigMaps => {
                 self.copy(now, sent, effect);
-                self.one_writer(server, now, sent, effect, &who);
+                self.one_writer(server, now, sent, kept, effect);
             }
             Resource::Syncs => {
                 if sent.request.method() == Method::DELETE {
                     self.breach(now, sent, "a sync was deleted by a replica");
                 }
-                self.one_writer(server, now, sent, effect, &who);
+                self.one_writer(server, now, sent, false, effect);
             }
             Resource::Events => {}
             Resource::Namespaces | Resource::Crds => self.breach(now, sent, "that is not ours to write"),
@@ -63,33 +63,36 @@ impl Laws {
         };
         let Some(after) = &effect.after else { return };
         if let Some(holder) = replica_of(&after["spec"]["holderIdentity"]) {
-            self.tenures.insert(shard, (holder.to_owned(), now));
+            self.tenures.entry(shard).or_default().push((holder.to_owned(), now));
         }
     }
 
-    fn one_writer(&mut self, server: &Server, now: Duration, sent: &Sent, effect: &Effect, who: &str) {
+    fn one_writer(&mut self, server: &Server, now: Duration, sent: &Sent, kept: bool, effect: &Effect) {
         let Some(uid) = sync_of(effect) else {
             self.breach(now, sent, "a write that belongs to no sync");
             return;
         };
         self.writes += 1;
-        let tenure = self.tenures.get(&Shard::of(uid).index());
-        if tenure.is_some_and(|(holder, _)| holder == who) || self.takes_over(server, effect, who) {
+        let (who, shard) = (format!("r{}", sent.replica), Shard::of(uid).index());
+        if self.may_write(server, effect, shard, &who, now) {
             return;
         }
         self.stale += 1;
-        if self.assumptions_hold {
-            let tenure = tenure.cloned();
-            self.breach(now, sent, &format!("{} of shard {} is held by {tenure:?}", effect.key.name, Shard::of(uid)));
+        let sent_in_time = kept && self.may_write(server, effect, shard, &who, sent.at);
+        if self.assumptions_hold && !sent_in_time {
+            let tenure = self.tenures.get(&shard).and_then(|tenures| tenures.last()).cloned();
+            self.breach(now, sent, &format!("{} of shard {shard} is held by {tenure:?}", effect.key.name));
         }
     }
 
-    /// Whether what is deleted is what another sync left, by a holder of one that wants its place.
-    fn takes_over(&self, server: &Server, effect: &Effect, who: &str) -> bool {
+    /// Whether this replica held the shard then; or what it deletes is what another sync left, and it held that of a sync
+    /// which wants its place.
+    fn may_write(&self, server: &Server, effect: &Effect, shard: usize, who: &str, then: Duration) -> bool {
+        let held = |shard| self.holder_at(shard, then) == Some(who);
         let wants = |sync: &Object| effect.after.is_none() && destination(sync) == effect.key;
-        let wanting =
+        let mut wanting =
             server.objects(Resource::Syncs).filter(|(_, sync)| wants(sync)).filter_map(|(_, sync)| uid_of(sync));
-        wanting.into_iter().any(|uid| self.holder(Shard::of(uid).index()) == Some(who))
+        held(shard) || wanting.any(|uid| held(Shard::of(uid).index()))
     }
 
     fn copy(&mut self, now: Duration, sent: &Sent, effect: &Effect) {
@@ -117,7 +120,13 @@ impl Laws {
 
     /// The replica that took a shard last.
     pub fn holder(&self, shard: usize) -> Option<&str> {
-        self.tenures.get(&shard).map(|(holder, _)| holder.as_str())
+        self.holder_at(shard, Duration::MAX)
+    }
+
+    /// The replica that had taken a shard last by then.
+    fn holder_at(&self, shard: usize, then: Duration) -> Option<&str> {
+        let tenures = self.tenures.get(&shard)?;
+        tenures.iter().rev().find(|(_, since)| *since <= then).map(|(holder, _)| holder.as_str())
     }
 
     fn breach(&mut self, now: Duration, sent: &Sent, what: &str) {

@@ -38,12 +38,22 @@ pub struct Fate {
     pub answer_lost_after: Option<Duration>,
     /// It is not carried out, and this is the answer.
     pub refused: Option<Answer>,
+    /// Admission keeps it, perhaps for longer than its sender holds its shard.
+    pub kept: bool,
 }
 
 impl Fate {
     /// Nothing happens to it.
     pub fn good() -> Self {
-        Self { up: FAST, work: Duration::ZERO, down: FAST, lost_after: None, answer_lost_after: None, refused: None }
+        Self {
+            up: FAST,
+            work: Duration::ZERO,
+            down: FAST,
+            lost_after: None,
+            answer_lost_after: None,
+            refused: None,
+            kept: false,
+        }
     }
 
     /// The server carries it out so much later. If `?timeout=` is over before, it says so then, and does nothing.
@@ -73,6 +83,11 @@ impl Admission {
     /// Every write is kept for this time.
     pub fn takes(time: Duration) -> Self {
         Self { verbs: Vec::new(), least: time, most: time }
+    }
+
+    /// Each write is kept for some time, up to this.
+    pub fn takes_up_to(most: Duration) -> Self {
+        Self { verbs: Vec::new(), least: Duration::ZERO, most }
     }
 
     /// No write is ever answered.
@@ -173,6 +188,7 @@ impl Network {
             && fate.refused.is_none()
         {
             fate.keep(time, target);
+            fate.kept = true;
         }
         if let Some(scene) = &mut self.scene {
             scene(sent, target, &mut fate);

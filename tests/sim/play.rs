@@ -11,7 +11,8 @@ use crate::server::{Key, Resource, SYSTEM};
 use crate::sim::Sim;
 
 const SOURCES: [&str; 2] = ["src-0", "src-1"];
-const TARGETS: [&str; 4] = ["dst-0", "dst-1", "dst-2", "dst-3"];
+/// Namespaces of copies.
+pub const TARGETS: [&str; 4] = ["dst-0", "dst-1", "dst-2", "dst-3"];
 const TEAMS: [&str; 2] = ["team-0", "team-1"];
 /// Syncs in the beginning.
 const SYNCS: usize = 10;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use rand::Rng;
 
-use crate::faults::Faults;
+use crate::faults::{Faults, LONGEST_KEPT};
 use crate::laws;
 use crate::play::People;
 use crate::server::Resource;
@@ -77,6 +77,9 @@ fn play(seed: u64) -> Result<Played, String> {
     people.make_peace(&mut sim);
     sim.hold_share = 0.0;
     let settled = settle(&mut sim, SETTLES)?;
+    // What admission kept is carried out by now, and repaired.
+    sim.run_for(LONGEST_KEPT);
+    settle(&mut sim, UNSEEN).map_err(|why| format!("after what admission kept: {why}"))?;
     while sim.let_one_go() {
         sim.run_for(Duration::from_millis(500));
         let begun = sim.now;

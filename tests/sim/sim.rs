@@ -314,7 +314,7 @@ impl Sim {
                 (answer.code, sent.replica).hash(&mut self.hasher);
                 self.trace(&sent, &answer);
                 if let Some(effect) = effect {
-                    self.laws.wrote(&self.server, self.now, &sent, &effect);
+                    self.laws.wrote(&self.server, self.now, &sent, fate.kept, &effect);
                 }
                 match fate.answer_lost_after {
                     Some(after) => {
