@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Layer, Service, ServiceExt as _};
 
+use super::exchange::LONGEST;
 use super::instruments;
 use super::pages::Pages;
 
@@ -28,9 +29,6 @@ pub const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=met
 // line of what a watch is answered for an event, of which it cannot make sense, and waits after each.
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 const METADATA_WATCH: &str = METADATA_ONLY;
-
-/// The longest answer that is read, but for watches: no object that etcd holds is as large.
-const LONGEST_ANSWER: usize = 4 << 20;
 
 /// A watch that says nothing for this long is broken: the server sends a bookmark about every minute.
 const SILENCE: Duration = Duration::from_secs(100);
@@ -198,10 +196,10 @@ where
         let (uri, limit) = pages.limited(&parts.uri)?;
         *request.uri_mut() = uri;
         let (head, body) = sent(inner, request).await.map_err(Into::into)?.into_parts();
-        match Limited::new(body, LONGEST_ANSWER).collect().await {
+        match Limited::new(body, LONGEST).collect().await {
             Ok(whole) => {
                 let whole = whole.to_bytes();
-                pages.fitted(limit, whole.len(), LONGEST_ANSWER);
+                pages.fitted(limit, whole.len(), LONGEST);
                 return Ok(Response::from_parts(head, Full::new(whole).map_err(|never| match never {}).boxed_unsync()));
             }
             Err(error) if error.is::<http_body_util::LengthLimitError>() && pages.overflowed(limit) => {}
@@ -245,7 +243,7 @@ where
             } else {
                 let whole = |body: B| match stream {
                     Some(_) => body.map_err(Into::into).boxed_unsync(),
-                    None => Limited::new(body, LONGEST_ANSWER).map_err(too_long).boxed_unsync(),
+                    None => Limited::new(body, LONGEST).map_err(too_long).boxed_unsync(),
                 };
                 sent(&inner, request).await.map(|answer| answer.map(whole)).map_err(Into::into)
             };
@@ -271,7 +269,7 @@ where
 
 fn too_long(error: BoxError) -> BoxError {
     match error.is::<http_body_util::LengthLimitError>() {
-        true => format!("the answer is longer than {} MiB", LONGEST_ANSWER >> 20).into(),
+        true => format!("the answer is longer than {} MiB", LONGEST >> 20).into(),
         false => error,
     }
 }

@@ -6,6 +6,7 @@ pub mod client;
 pub mod clock;
 pub mod decode;
 pub mod events;
+mod exchange;
 pub mod instruments;
 pub mod leases;
 pub mod limiter;

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use http::Request;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::client::Body;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::decode::{ConfigMapObject, NamespaceObject, SyncObject};
+use super::exchange::{LONGEST, exchange, unreadable};
 use super::refusal::Refusal;
 use crate::api::names::{ANNOTATION_HASH, FIELD_MANAGER};
 use crate::core::content::{Content, SourceContent, hexadecimal};
@@ -63,12 +65,12 @@ impl Reader {
         Self { client, room: Arc::new(Semaphore::new(ROOM / UNIT)) }
     }
 
-    /// The content of a source.
+    /// The content of a source, if the whole ConfigMap has at most `longest` bytes.
     ///
     /// # Errors
-    /// `NotFound` when it is missing.
-    pub async fn source(&self, place: &Place) -> Result<SourceContent, Refusal> {
-        let text = self.get(&configmap_path(place)).await?;
+    /// `NotFound` when it is missing, `TooLong` when it has more.
+    pub async fn source(&self, place: &Place, longest: usize) -> Result<SourceContent, Refusal> {
+        let text = self.get_up_to(&configmap_path(place), longest.min(LONGEST)).await?;
         let (seen, content) = configmap(&text)?;
         SourceContent::new(place.clone(), seen.version, content).map_err(Refusal::Invalid)
     }
@@ -166,10 +168,14 @@ impl Reader {
     }
 
     async fn get(&self, path: &str) -> Result<String, Refusal> {
+        self.get_up_to(path, LONGEST).await
+    }
+
+    async fn get_up_to(&self, path: &str, longest: usize) -> Result<String, Refusal> {
         let uri = format!("{path}?timeout={}s", TIMEOUT.as_secs());
-        let request = Request::get(uri).body(Vec::new()).map_err(|error| Refusal::Unavailable(error.to_string()))?;
-        match tokio::time::timeout(TIMEOUT, self.client.request_text(request)).await {
-            Ok(answer) => answer.map_err(Refusal::from),
+        let request = Request::get(uri).body(Body::empty()).map_err(unreadable)?;
+        match tokio::time::timeout(TIMEOUT, exchange(&self.client, request, longest)).await {
+            Ok(answer) => answer,
             Err(_) => Err(Refusal::Unavailable(format!("no answer within {TIMEOUT:?}"))),
         }
     }
@@ -185,10 +191,6 @@ fn configmap(text: &str) -> Result<(Seen, Content<'_>), Refusal> {
     let content = serde_json::from_str(text).map_err(unreadable)?;
     let (_, seen) = object.record.ok_or_else(|| Refusal::Unavailable("an object without a uid".to_owned()))?;
     Ok((seen, content))
-}
-
-fn unreadable(error: serde_json::Error) -> Refusal {
-    Refusal::Unavailable(format!("the answer cannot be read: {error}"))
 }
 
 fn configmap_path(place: &Place) -> String {

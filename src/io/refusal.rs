@@ -39,6 +39,9 @@ pub enum Refusal {
     /// Not sent: the namespace is set apart (see [`super::bulkheads`]); after this time it may be tried.
     #[error("namespace {0} is set apart: an earlier write there was not answered in time")]
     SetApart(String, Duration),
+    /// An answer of which no more than these bytes is read.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
     /// Not sent: too much that was read is in hand; after this time there may be room.
     #[error("not read: there is no room for it")]
     NoRoom(Duration),
@@ -64,6 +67,7 @@ impl Refusal {
             Self::Forbidden(_) => "forbidden",
             Self::Unavailable(_) => "unavailable",
             Self::SetApart(..) => "set_apart",
+            Self::TooLong(_) => "too_long",
             Self::NoRoom(_) => "no_room",
             Self::GateClosed => "gate_closed",
             Self::ObserveOnly => "observe_only",

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request};
-use http_body_util::BodyExt as _;
 use kube::client::Body;
-use kube::core::Status;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -17,10 +15,10 @@ use tokio::time::Instant;
 use super::bulkheads::{Bulkheads, Door, Ended};
 use super::client::METADATA_ONLY;
 use super::decode::{ConfigMapObject, SyncObject};
+use super::exchange::{LONGEST, exchange, unreadable};
 use super::instruments;
 use super::limiter::{Limiter, Rate, Turn};
-use super::refusal::{self, Refusal};
-use super::trouble;
+use super::refusal::Refusal;
 use crate::api::configmapsync::ConfigMapSyncStatus;
 use crate::api::names::{FIELD_MANAGER, FINALIZER};
 use crate::core::content::{self, SourceContent};
@@ -86,8 +84,6 @@ const BODIES: usize = 8 << 20;
 const UNIT: usize = 1 << 10;
 /// What a body has beside its content, as a rule.
 const METADATA: usize = 2 << 10;
-/// So much is told of an answer that is no Status, as a proxy gives one.
-const LONGEST_WORDS: usize = 200;
 
 /// An answer that takes longer than this is late, however slow the others are not.
 const LATE_ANSWER: Duration = Duration::from_secs(1);
@@ -288,7 +284,7 @@ impl Writer {
         let _in_flight = InFlight::one();
         let sent = Instant::now();
         let patience = inner.limiter.patience().min(timeout);
-        let mut answering = std::pin::pin!(exchange(&inner.client, request));
+        let mut answering = std::pin::pin!(exchange(&inner.client, request, LONGEST));
         let mut answer = tokio::time::timeout(patience, &mut answering).await;
         if answer.is_err() {
             // Whoever waits for a place need not wait for this one.
@@ -409,22 +405,6 @@ fn bytes(body: &Value) -> Bytes {
     serde_json::to_vec(body).unwrap_or_default().into()
 }
 
-/// Sends a request and reads its answer.
-async fn exchange(client: &kube::Client, request: Request<Body>) -> Result<String, Refusal> {
-    let (head, body) = client.send(request).await?.into_parts();
-    let body = body.collect().await.map_err(|error| Refusal::Unavailable(trouble::with_causes(&error)))?;
-    let text = String::from_utf8(body.to_bytes().into()).map_err(unreadable)?;
-    if head.status.is_success() {
-        return Ok(text);
-    }
-    let status = serde_json::from_str(&text).unwrap_or_else(|_| Status {
-        code: head.status.as_u16(),
-        message: text.chars().take(LONGEST_WORDS).collect(),
-        ..Status::default()
-    });
-    Err(refusal::from_status(&status))
-}
-
 /// Bytes that are sent, and the room that they take until then.
 struct Sized {
     bytes: Vec<u8>,
@@ -443,8 +423,4 @@ fn seen(object: ConfigMapObject) -> Result<Seen, Refusal> {
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
     serde_json::from_str(text).map_err(unreadable)
-}
-
-fn unreadable(why: impl std::fmt::Display) -> Refusal {
-    Refusal::Unavailable(format!("the answer cannot be read: {why}"))
 }

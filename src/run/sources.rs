@@ -21,8 +21,11 @@ use crate::io::refusal::Refusal;
 
 /// How many bytes contents may take.
 const ROOM: usize = 8 << 20;
-/// The room that a content may need, as long as it is not known: the server takes 1 MiB of data, which escapes may double.
-const UNKNOWN: usize = 2 << 20;
+/// The room that a content may need, as long as it is not known: the server takes 1 MiB of data, which escapes may double,
+/// and 256 KiB of annotations.
+const UNKNOWN: usize = 5 << 19;
+/// What a ConfigMap that was read before may have more than then. One that has grown by more is read twice.
+const GROWTH: usize = 64 << 10;
 /// Room is counted in such units.
 const UNIT: usize = 1 << 10;
 /// Whoever waits for room looks this often whether somebody has put a content down.
@@ -113,6 +116,8 @@ struct Entry {
     sent: Instant,
     found: Option<Found>,
     flight: Option<(Instant, Flight)>,
+    /// How many bytes it had when it was read last.
+    size: Option<usize>,
     /// Earlier versions that held the same as the one that is kept, the newest last.
     same: Vec<u64>,
     used: u64,
@@ -184,6 +189,7 @@ impl Sources {
             sent: Instant::now(),
             found: None,
             flight: None,
+            size: None,
             same: Vec::new(),
             used: clock,
         });
@@ -191,19 +197,29 @@ impl Sources {
         if let Some((sent, flight)) = &entry.flight {
             return (*sent, flight.clone());
         }
+        let known = entry.size;
         let (reader, at, room, state) = (self.reader.clone(), place.clone(), self.room.clone(), self.state.clone());
         let flight = async move {
-            let mut room = room_for(&room, &state, UNKNOWN).await;
             // A panic in here must not spoil every later look.
-            let read = std::panic::AssertUnwindSafe(reader.source(&at)).catch_unwind().await;
-            let answer = match read {
-                Ok(Ok(content)) => {
+            let read = std::panic::AssertUnwindSafe(async {
+                if let Some(known) = known {
+                    let taken = room_for(&room, &state, known + GROWTH).await;
+                    match reader.source(&at, known + GROWTH).await {
+                        Err(Refusal::TooLong(_)) => {}
+                        read => return (read, taken),
+                    }
+                }
+                let taken = room_for(&room, &state, UNKNOWN).await;
+                (reader.source(&at, UNKNOWN).await, taken)
+            });
+            let answer = match read.catch_unwind().await {
+                Ok((Ok(content), mut room)) => {
                     let too_much = room.num_permits().saturating_sub(content.size().div_ceil(UNIT));
                     drop(room.split(too_much));
                     Ok(Found::Content(Arc::new(InHand { content, _room: room })))
                 }
-                Ok(Err(Refusal::NotFound(_) | Refusal::NoNamespace(_))) => Ok(Found::Missing),
-                Ok(Err(refusal)) => Err(refusal),
+                Ok((Err(Refusal::NotFound(_) | Refusal::NoNamespace(_)), _)) => Ok(Found::Missing),
+                Ok((Err(refusal), _)) => Err(refusal),
                 Err(_) => Err(Refusal::Unavailable("the read of the source panicked".to_owned())),
             };
             let result = match &answer {
@@ -232,9 +248,12 @@ impl Sources {
         if let Ok(found) = answer {
             entry.sent = sent;
             entry.note_same(found);
+            if let Found::Content(content) = found {
+                entry.size = Some(content.size());
+            }
             entry.found = Some(found.clone());
         }
-        while state.entries.len() > CACHE_PLACES && state.evict(|_| true) {}
+        while state.entries.len() > CACHE_PLACES && state.forget() {}
     }
 }
 
@@ -247,9 +266,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 async fn room_for(room: &Arc<Semaphore>, state: &Mutex<State>, bytes: usize) -> OwnedSemaphorePermit {
     let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
     loop {
-        let idle =
-            |entry: &Entry| matches!(&entry.found, Some(Found::Content(content)) if Arc::strong_count(content) == 1);
-        while room.available_permits() < units as usize && lock(state).evict(idle) {}
+        while room.available_permits() < units as usize && lock(state).evict() {}
         let taken = tokio::time::timeout(LOOK, room.clone().acquire_many_owned(units)).await;
         if let Ok(Ok(taken)) = taken {
             return taken;
@@ -272,9 +289,18 @@ impl Entry {
 }
 
 impl State {
-    /// Lets go of the least used of those. Whether there was one.
-    fn evict(&mut self, of: impl Fn(&Entry) -> bool) -> bool {
-        let idle = self.entries.iter().filter(|(_, entry)| entry.flight.is_none() && of(entry));
+    /// Lets go of the least used content that nobody holds. Whether there was one.
+    fn evict(&mut self) -> bool {
+        let idle = |entry: &&mut Entry| matches!(&entry.found, Some(Found::Content(content)) if Arc::strong_count(content) == 1);
+        let least = self.entries.values_mut().filter(idle).min_by_key(|entry| entry.used);
+        let Some(entry) = least else { return false };
+        (entry.found, entry.same) = (None, Vec::new());
+        true
+    }
+
+    /// Forgets the place that was asked for least. Whether there was one.
+    fn forget(&mut self) -> bool {
+        let idle = self.entries.iter().filter(|(_, entry)| entry.flight.is_none());
         let place = idle.min_by_key(|(_, entry)| entry.used).map(|(place, _)| place.clone());
         place.is_some_and(|place| self.entries.remove(&place).is_some())
     }

@@ -116,15 +116,15 @@ impl Work<'_> {
         let read = self.local.copy(place).and_then(Option::as_ref);
         let carried = self.memo.carried.as_ref().filter(|carried| carried.0 == *place).map(|carried| &carried.1);
         let metadata = read.map(|read| &read.metadata).or(carried);
-        let metadata = metadata.cloned();
         let size = source.size() + read.map_or(0, |read| read.size);
         let place = place.clone();
         let was_ours = read.is_some_and(|read| read.read.seen.mark.is_some());
         let manager = read.and_then(|read| read.last_manager()).map(str::to_owned);
         let tools = self.tools;
         let written = {
-            let body = || body(&source, sync, &place, namespace, over, adopted, metadata.as_ref());
-            tools.writer.write_copy(self.attempt(), &place, &source, (size, body), over).await?
+            let body = || body(&source, sync, &place, namespace, over, adopted, metadata);
+            let attempt = Attempt { shard: self.shard, turn: &mut self.turn, asked: self.local.asked };
+            tools.writer.write_copy(attempt, &place, &source, (size, body), over).await?
         };
         let changed = self.wrote(sync, &place, &source, written);
         if let Some(what) = changed {

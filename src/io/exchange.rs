@@ -1,0 +1,41 @@
+//! One request and its whole answer, of which no more is read than there is room for.
+
+use http::Request;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use kube::client::Body;
+use kube::core::Status;
+
+use super::refusal::{self, Refusal};
+use super::trouble;
+
+/// The longest answer that is read: no object that etcd holds is as large.
+pub(super) const LONGEST: usize = 4 << 20;
+/// So much is told of an answer that is no Status, as a proxy gives one.
+const WORDS: usize = 200;
+
+/// Sends a request and reads its answer, if that has at most `longest` bytes.
+///
+/// # Errors
+/// `TooLong` when it has more; else what the server says.
+pub(super) async fn exchange(client: &kube::Client, request: Request<Body>, longest: usize) -> Result<String, Refusal> {
+    let (head, body) = client.send(request).await?.into_parts();
+    let body = Limited::new(body, longest).collect().await.map_err(|error| match error.is::<LengthLimitError>() {
+        true => Refusal::TooLong(longest),
+        false => Refusal::Unavailable(trouble::with_causes(&*error)),
+    })?;
+    let text = String::from_utf8(body.to_bytes().into()).map_err(unreadable)?;
+    if head.status.is_success() {
+        return Ok(text);
+    }
+    let status = serde_json::from_str(&text).unwrap_or_else(|_| Status {
+        code: head.status.as_u16(),
+        message: text.chars().take(WORDS).collect(),
+        ..Status::default()
+    });
+    Err(refusal::from_status(&status))
+}
+
+/// An answer that makes no sense.
+pub(super) fn unreadable(why: impl std::fmt::Display) -> Refusal {
+    Refusal::Unavailable(format!("the answer cannot be read: {why}"))
+}
