@@ -284,3 +284,58 @@ fn method(method: &http::Method) -> &'static str {
         _ => "OTHER",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::trouble;
+
+    /// A server that answers everything with `size` bytes, or with fewer where a page has a smaller limit.
+    fn server(size: usize) -> Clients {
+        let answer = move |request: Request<Body>| async move {
+            let limit =
+                request.uri().query().and_then(|query| query.split("limit=").nth(1)?.split('&').next()?.parse().ok());
+            let body =
+                Full::new(Bytes::from(vec![b' '; size.min(limit.unwrap_or(usize::MAX).saturating_mul(100 << 10))]));
+            Ok::<_, BoxError>(Response::new(body.map_err(|never| match never {}).boxed_unsync()))
+        };
+        Clients::within(&BoxCloneSyncService::new(tower::service_fn(answer)))
+    }
+
+    async fn told(client: &Client, method: http::Method, uri: &str) -> Result<usize, String> {
+        let request = Request::builder().method(method).uri(uri).body(Body::empty()).unwrap();
+        let answer = client.send(request).await.map_err(|error| error.to_string())?;
+        answer
+            .into_body()
+            .collect()
+            .await
+            .map(|body| body.to_bytes().len())
+            .map_err(|error| trouble::with_causes(&error))
+    }
+
+    #[tokio::test]
+    async fn only_a_watch_beats_the_pulse_of_its_stream() {
+        let clients = server(10);
+        std::thread::sleep(Duration::from_millis(30));
+        let before = clients.pulses.age("configmaps");
+        for (method, uri) in [
+            (http::Method::POST, "/api/v1/namespaces/a/configmaps"),
+            (http::Method::GET, "/api/v1/configmaps?limit=500"),
+        ] {
+            told(&clients.requests, method, uri).await.unwrap();
+        }
+        assert!(clients.pulses.age("configmaps") >= before);
+        told(&clients.metadata, http::Method::GET, "/api/v1/configmaps?watch=true").await.unwrap();
+        assert!(clients.pulses.age("configmaps") < before);
+    }
+
+    #[tokio::test]
+    async fn no_more_of_an_answer_is_read_than_there_is_room_for() {
+        let clients = server(50 << 20);
+        let object = "/api/v1/namespaces/a/configmaps/b";
+        let error = told(&clients.requests, http::Method::GET, object).await.unwrap_err();
+        assert!(error.contains("longer than 4 MiB"), "{error}");
+        let page = told(&clients.metadata, http::Method::GET, "/api/v1/configmaps?limit=500").await.unwrap();
+        assert!(page <= LONGEST, "{page}");
+    }
+}
