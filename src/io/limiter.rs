@@ -259,11 +259,6 @@ impl Permit {
         drop(state);
         self.shared.freed.notify_one();
     }
-
-    /// Whether it still is a place.
-    pub fn is_a_place(&self) -> bool {
-        !self.late
-    }
 }
 
 impl Drop for Permit {
@@ -460,12 +455,12 @@ mod tests {
         for _ in 0..LATE_WRITES {
             let mut permit = limiter.acquire().await;
             permit.give_back_early();
-            assert!(!permit.is_a_place());
+            assert!(permit.late);
             late.push(permit);
         }
         let mut one_more = limiter.acquire().await;
         one_more.give_back_early();
-        assert!(one_more.is_a_place(), "there are too many late ones");
+        assert!(!one_more.late, "there are too many late ones");
         assert!(tokio::time::timeout(Duration::from_secs(1), limiter.acquire()).await.is_err());
         drop(late);
         drop(one_more);

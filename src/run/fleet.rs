@@ -45,7 +45,7 @@ struct Candidate {
     seen: Option<((Uid, u64), Duration)>,
 }
 
-/// Stands for fleet leader until `cancel`. `client` is one of [`crate::io::leases::leases_client`].
+/// Stands for fleet leader until `cancel`. `client` is [`Clients::leases`](crate::io::client::Clients::leases).
 pub fn start(
     client: Client,
     settings: &Settings,

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use configmapsync_operator::core::session::Timing;
 use configmapsync_operator::core::shard::{SHARDS, Shard};
+use configmapsync_operator::io::client::{Clients, Server};
 use configmapsync_operator::io::clock::Clock;
-use configmapsync_operator::io::leases::{self, FLEET_LEADER};
+use configmapsync_operator::io::leases::FLEET_LEADER;
 use configmapsync_operator::run::fleet;
 use configmapsync_operator::run::leadership::{Leadership, Settings, TenureEvent, Tenures};
 use configmapsync_operator::run::supervisor::Supervisor;
@@ -36,7 +37,8 @@ impl Replica {
     }
 
     fn start_with(cluster: &Cluster, namespace: &str, name: &str, lease: Duration) -> Self {
-        let client = leases::leases_client(cluster.config()).unwrap();
+        let server = Server::Remote(Box::new(cluster.config()));
+        let client = Clients::new(&server, "test").unwrap().leases;
         let settings = Settings {
             namespace: namespace.to_owned(),
             identity: name.to_owned(),

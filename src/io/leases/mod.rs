@@ -14,9 +14,9 @@ use futures::{Stream, StreamExt as _};
 use http::Uri;
 use http::uri::PathAndQuery;
 use k8s_openapi::api::coordination::v1::Lease;
+use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Client, Config};
 use tracing::{debug, info, warn};
 
 pub use format::identity;
@@ -30,15 +30,6 @@ use crate::io::trouble::{Trouble, Troubles};
 
 /// The name of the Lease by which the fleet leader is elected.
 pub const FLEET_LEADER: &str = "configmapsync-fleet-leader";
-
-/// A client for Leases alone: connections of its own, and no retries.
-///
-/// # Errors
-/// The configuration cannot be turned into a client (certificates, proxy).
-pub fn leases_client(mut config: Config) -> Result<Client, kube::Error> {
-    config.default_retry = false;
-    Client::try_from(config)
-}
 
 /// The same address with `?timeout=`, so that the server does not begin on a request after we gave it up.
 fn with_timeout(uri: &Uri, timeout: Duration) -> Option<Uri> {
@@ -64,7 +55,7 @@ pub struct Leases {
 }
 
 impl Leases {
-    /// The Leases in this namespace. `client` is one of [`leases_client`].
+    /// The Leases in this namespace. `client` is [`Clients::leases`](crate::io::client::Clients::leases).
     pub fn new(client: Client, namespace: &str, timing: Timing, base: &str) -> Self {
         let api = Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<Lease>(&()));
         Self { client, api, timing, base: base.to_owned(), troubles: Arc::default() }

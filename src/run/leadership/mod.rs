@@ -51,7 +51,7 @@ pub struct Leadership;
 
 impl Leadership {
     /// Starts leadership. It ends with `cancel`, without releasing anything: for that, call
-    /// [`Tenures::leave`] first. `client` is one of [`crate::io::leases::leases_client`].
+    /// [`Tenures::leave`] first. `client` is [`Clients::leases`](crate::io::client::Clients::leases).
     pub fn start(
         client: kube::Client,
         settings: Settings,
