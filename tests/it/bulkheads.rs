@@ -300,3 +300,72 @@ async fn a_webhook_that_denies_some_namespaces_does_not_hold_up_the_others() {
     })
     .await;
 }
+
+/// Prints how long healthy copies take without and with a webhook that never answers for the others.
+/// `SICK=50 HEALTHY=100 REPLICAS=1 cargo test --test it -- --ignored --nocapture measure_a_silent_webhook`
+#[tokio::test]
+#[ignore = "it measures, and fails for nothing but a copy that never comes"]
+async fn measure_a_silent_webhook() {
+    const LONG: Duration = seconds(600);
+    let number =
+        |name: &str, otherwise: usize| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise);
+    let (sick, healthy, replicas) = (number("SICK", 50), number("HEALTHY", 100), number("REPLICAS", 1));
+    let Some(bed) = Bed::own("measure_a_silent_webhook").await else { return };
+    let case = Case::on(&bed, "measured").await;
+    let mut operators = Vec::new();
+    for replica in 0..replicas {
+        operators.push(bed.operator_with(&format!("measured{replica}"), &[SHIPPED_LEASE]).await);
+    }
+    bed.until_all_shards_are_held().await;
+    let wards = Wards::new(&case, sick, healthy).await;
+    let mut rows = Vec::new();
+    for (round, operation) in ["CREATE", "UPDATE", "DELETE"].into_iter().enumerate() {
+        let mut took = Vec::new();
+        for hooked in [false, true] {
+            let name = if hooked { "hooked" } else { "plain" };
+            let from = format!("{name}{round}");
+            if operation != "CREATE" {
+                case.create(&case.src, &from, json!({ "data": { "k": "1" } })).await;
+                wards.syncs(&from, wards.all()).await;
+                wards.until(LONG, &from, "1", &[&wards.sick, &wards.healthy]).await;
+                for namespace in wards.all() {
+                    case.until_ready(&sync_of(&from, namespace)).await;
+                }
+            }
+            let webhook = if hooked { Some(wards.fall_sick(operation, Answer::Never).await) } else { None };
+            took.push(match operation {
+                "CREATE" => {
+                    // The syncs are there before the source, so that their creation is not what is measured.
+                    wards.syncs(&from, wards.all()).await;
+                    tokio::time::sleep(seconds(3)).await;
+                    case.create(&case.src, &from, json!({ "data": { "k": "1" } })).await;
+                    wards.until(LONG, &from, "1", &[&wards.healthy]).await
+                }
+                "UPDATE" => {
+                    wards.change(&from, "2").await;
+                    wards.until(LONG, &from, "2", &[&wards.healthy]).await
+                }
+                _ => {
+                    let syncs: Vec<String> = wards.all().map(|namespace| sync_of(&from, namespace)).collect();
+                    for chunk in syncs.chunks(16) {
+                        futures::future::join_all(chunk.iter().map(|name| case.delete_sync(name))).await;
+                    }
+                    let begun = Instant::now();
+                    eventually_within(LONG, "healthy copies go", async || {
+                        let gone = wards.without(&from, |_| true).await;
+                        match wards.healthy.iter().filter(|namespace| !gone.contains(namespace)).count() {
+                            0 => Ok(begun.elapsed()),
+                            standing => Err(format!("{standing} stand")),
+                        }
+                    })
+                    .await
+                }
+            });
+            if let Some(webhook) = webhook {
+                webhook.lift().await;
+            }
+        }
+        rows.push(format!("{operation}: {:.2?} without, {:.2?} with", took[0], took[1]));
+    }
+    println!("{sick} silent, {healthy} healthy, {replicas} replicas; {}", rows.join("; "));
+}
