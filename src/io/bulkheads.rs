@@ -18,6 +18,8 @@ use crate::core::records::Name;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts at one door.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// A door at which nobody has written for this long is forgotten: its namespace may be gone, or another replica's.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 /// Who finds another write at the door looks again after this time at the latest; mostly the end of that write wakes it.
 const BEHIND_ANOTHER: Duration = Duration::from_secs(10);
 /// Admission may take this long by its default, with something on top.
@@ -65,6 +67,8 @@ struct Apart {
     unanswered: u32,
     /// Not before this time is another one sent.
     next: Option<Instant>,
+    /// When a write ended here last.
+    last: Option<Instant>,
     /// Whether people were told.
     told: bool,
 }
@@ -126,6 +130,16 @@ impl Bulkheads {
         Ok(Entry { shared: self.shared.clone(), door, counted: true, timeout: Some(timeout) })
     }
 
+    /// Forgets doors at which nobody writes any more. To be called now and then.
+    pub fn tidy(&self) {
+        let mut doors = self.shared.lock();
+        let before = doors.len();
+        doors.retain(|_, apart| apart.in_flight > 0 || apart.last.is_none_or(|last| last.elapsed() < FORGOTTEN_AFTER));
+        if doors.len() < before {
+            Shared::count(&doors);
+        }
+    }
+
     /// How long a write at this door would have to wait, if it would have to.
     pub fn wait(&self, door: &Door) -> Option<Duration> {
         let doors = self.shared.lock();
@@ -185,6 +199,7 @@ impl Entry {
         }
         let free = apart.in_flight == 0;
         let now = Instant::now();
+        apart.last = Some(now);
         let namespace = self.door.namespace.clone();
         match ended {
             Ended::InTime => {
@@ -308,5 +323,8 @@ mod tests {
         assert!(bulkheads.wait(&door("a")).is_none());
         bulkheads.enter(door("a"), false).unwrap().end(Ended::Throttled(FIRST_WAIT), "too many requests");
         assert_eq!(bulkheads.wait(&door("a")), Some(FIRST_WAIT));
+        tokio::time::advance(FORGOTTEN_AFTER).await;
+        bulkheads.tidy();
+        assert!(bulkheads.shared.lock().is_empty(), "nobody writes there any more");
     }
 }

@@ -349,12 +349,14 @@ impl Life {
         let rate = Rate::new(self.config.write_qps);
         let client = self.clients.requests.clone();
         let (wake, woken) = mpsc::unbounded_channel();
-        self.supervisor.spawn("bulkheads", wake_who_waits(woken, self.world.clone(), self.queue.clone()));
+        let bulkheads = Bulkheads::new(wake);
+        let waking = wake_who_waits(woken, bulkheads.clone(), self.world.clone(), self.queue.clone());
+        self.supervisor.spawn("bulkheads", waking);
         Arc::new(Tools {
             world: self.world.clone(),
             sources: Sources::new(reader.clone()),
             reader,
-            writer: Writer::new(client, gate, limiter.clone(), Bulkheads::new(wake), rate, self.config.observe_only),
+            writer: Writer::new(client, gate, limiter.clone(), bulkheads, rate, self.config.observe_only),
             queue: self.queue.clone(),
             limiter,
             events,
@@ -511,8 +513,20 @@ async fn spare_the_heartbeat(mut latency: watch::Receiver<Duration>, timing: Tim
 }
 
 /// A namespace answers again: who waited for it tries now.
-async fn wake_who_waits(mut woken: UnboundedReceiver<Wake>, world: Arc<World>, queue: Arc<Queue>) {
-    while let Some(wake) = woken.recv().await {
+async fn wake_who_waits(
+    mut woken: UnboundedReceiver<Wake>,
+    bulkheads: Bulkheads,
+    world: Arc<World>,
+    queue: Arc<Queue>,
+) {
+    loop {
+        let wake = tokio::time::timeout(COUNT, woken.recv()).await;
+        bulkheads.tidy();
+        let wake = match wake {
+            Ok(Some(wake)) => wake,
+            Ok(None) => return,
+            Err(_) => continue,
+        };
         let (namespace, all) = match &wake {
             Wake::All(namespace) => (namespace, true),
             Wake::One(namespace) => (namespace, false),
