@@ -50,6 +50,7 @@ async fn a_copy_holds_data_and_binary_data_to_the_byte_and_carries_our_marks_onl
             (mark("sync")): format!("{}/s/{sync_uid}", case.syncs),
             (mark("source")): format!("{}/cm/{source_uid}/{source_rv}", case.src),
             (mark("at")): format!("{namespace}/cm"),
+            (mark("at-namespace")): case.dst,
         })
     );
     assert_eq!(copy.metadata.owner_references, None);

@@ -167,6 +167,7 @@ fn copy(set: &Set, wanted: &Wanted, (edition, version): (u64, u64)) -> ConfigMap
     meta.annotations = Some(
         [
             ("at", format!("{uid}/{}", wanted.name)),
+            ("at-namespace", wanted.place.0.clone()),
             ("last-sync", "2026-01-01T00:00:00Z".to_owned()),
             ("source", format!("{HOME}/{}/{uid}/{version}", set.source_name(wanted.source))),
             ("source-hash", "0".repeat(64)),
