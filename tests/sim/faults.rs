@@ -57,6 +57,24 @@ impl Faults {
         for (_, namespace) in self.slow.extract_if(.., |(until, _)| *until <= now) {
             sim.network.admission.remove(namespace);
         }
+        if let Some(replica) = sim.network.kept_long.take()
+            && !sim.network.admission.is_empty()
+            && sim.random.random_bool(0.7)
+        {
+            self.outlive(sim, replica);
+        }
+    }
+
+    /// A write that admission keeps outlives the replica that sent it, or finds it frozen.
+    fn outlive(&mut self, sim: &mut Sim, replica: usize) {
+        let frozen_until = sim.now + LONGEST_KEPT + Duration::from_secs(5);
+        match sim.replicas.get_mut(&replica) {
+            Some(running) if sim.random.random_bool(0.5) => running.frozen_until = Some(frozen_until),
+            _ => sim.kill(replica),
+        }
+        if sim.replicas.len() < MOST {
+            Self::start(sim);
+        }
     }
 
     /// Something goes wrong.
@@ -104,11 +122,20 @@ impl Faults {
                 }
             }
             72..82 => {
-                let namespace = TARGETS.choose(&mut sim.random).copied().unwrap_or_default();
+                // In one namespace for some time, or in all so long that a write may outlive the tenure of its sender.
                 let most = LONGEST_KEPT.mul_f64(sim.random.random_range(0.0..1.0));
-                sim.network.admission.insert(namespace.to_owned(), Admission::takes_up_to(most));
-                let during = Duration::from_millis(sim.random.random_range(1_000..20_000));
-                self.slow.push((sim.now + during, namespace));
+                let (namespaces, admission) = if sim.random.random_bool(0.5) {
+                    let one = sim.random.random_range(0..TARGETS.len());
+                    (&TARGETS[one..=one], Admission::takes_up_to(most))
+                } else {
+                    let least = LONGEST_KEPT.mul_f64(0.8);
+                    (&TARGETS[..], Admission { least, ..Admission::takes_up_to(LONGEST_KEPT) })
+                };
+                let until = sim.now + Duration::from_millis(sim.random.random_range(1_000..20_000));
+                for namespace in namespaces {
+                    sim.network.admission.insert((*namespace).to_owned(), admission.clone());
+                    self.slow.push((until, namespace));
+                }
             }
             _ => {
                 let mut share = |most: f64| sim.random.random_range(0.0..most);

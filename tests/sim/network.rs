@@ -21,6 +21,8 @@ const SILENCE: Duration = Duration::from_secs(100);
 /// The longest that a request lies in the network: a part of the margin that the gate has for it and for drift.
 const LONGEST_UP: Duration = Duration::from_millis(500);
 
+/// A write that is kept for longer may outlive the tenure of its sender, if that goes soon.
+const LONG: Duration = Duration::from_secs(8);
 /// The server gives a write no more than this, whatever it asks for.
 const LONGEST_WRITE: Duration = Duration::from_secs(34);
 
@@ -130,6 +132,8 @@ pub struct Network {
     blind: Option<(usize, Resource)>,
     /// Namespaces whose admission is slow.
     pub admission: BTreeMap<String, Admission>,
+    /// Who sent the last write that admission keeps for long and then lets through.
+    pub kept_long: Option<usize>,
     /// What a scene does besides.
     pub scene: Option<Scene>,
     /// How late all lines of watches are, where a scene wants it so.
@@ -189,6 +193,9 @@ impl Network {
         {
             fate.keep(time, target);
             fate.kept = true;
+            if time >= LONG && fate.refused.is_none() {
+                self.kept_long = Some(sent.replica);
+            }
         }
         if let Some(scene) = &mut self.scene {
             scene(sent, target, &mut fate);
