@@ -100,6 +100,7 @@ pub struct Entry {
 impl Bulkheads {
     /// No namespace is set apart. Who waits at a door is woken through `wake`.
     pub fn new(wake: mpsc::UnboundedSender<Wake>) -> Self {
+        Shared::count(&AHashMap::new());
         Self { shared: Arc::new(Shared { doors: Mutex::default(), wake }) }
     }
 
