@@ -11,7 +11,7 @@ const HEAD: &str = "\
 
 Served as `/metrics` on port 8080 of each replica. No label has the name of an object or a namespace in it: the number of
 series does not grow with the cluster. Each replica counts what it did itself: add up (`sum`) over the replicas, but take the
-largest (`max`) of `configmapsync_shards_unheld`, `leader_election_master_status` and ages.
+largest (`max`) of `configmapsync_shards_unheld`, `configmapsync_namespaces_set_apart`, `leader_election_master_status` and ages.
 
 Dashboards and alert rules are in [deploy/monitoring](../deploy/monitoring); each alert has a [runbook](runbooks).
 ";
