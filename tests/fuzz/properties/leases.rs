@@ -1,0 +1,87 @@
+//! Leases of the fleet.
+
+use std::time::Duration;
+
+use configmapsync_operator::api::names::PREFIX;
+use configmapsync_operator::core::session::{Holder, LONGEST, Phase, Record};
+use configmapsync_operator::core::shard::{SHARDS, Uid};
+use configmapsync_operator::io::leases::Parser;
+use kube::api::DynamicObject;
+use serde_json::{Map, Value, json};
+
+use super::served::{object, served};
+
+/// A Lease.
+pub fn lease(bytes: &[u8]) {
+    if let Ok(lease) = serde_json::from_slice::<DynamicObject>(bytes) {
+        Parser::default().record(&lease);
+    }
+    let Some(object) = object(bytes) else { return };
+    let object = typed(served(object));
+    let lease: DynamicObject = serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{error}: {object}"));
+    let mut parser = Parser::default();
+    let record = parser.record(&lease);
+    assert_eq!(record, parser.record(&lease), "what was said once is parsed the same");
+    let (metadata, spec) = (&object["metadata"], &object["spec"]);
+    let name = metadata["name"].as_str().unwrap();
+    let at = (Uid::parse(metadata["uid"].as_str().unwrap()).unwrap(), version(metadata));
+    let mark = |name: &str| metadata["annotations"][format!("{PREFIX}{name}")].as_str().filter(|mark| !mark.is_empty());
+    let duration = match &record {
+        Some(Record::Session(session)) => {
+            assert_eq!(format!("configmapsync-session-{}", session.name), name);
+            assert_eq!((session.uid, session.version), at);
+            assert_eq!(session.renewal, mark("renewal").and_then(|text| text.parse().ok()).unwrap_or(0));
+            let phase = match mark("phase") {
+                Some("leaving") => Phase::Leaving,
+                Some("ended") => Phase::Ended,
+                _ => Phase::Live,
+            };
+            assert_eq!(session.phase, phase, "whose Lease makes no sense lives until its time is up");
+            session.lease
+        }
+        Some(Record::Shard(shard)) => {
+            assert!(shard.shard.index() < SHARDS);
+            assert_eq!(format!("configmapsync-shard-{:02}", shard.shard.index()), name);
+            assert_eq!((shard.uid, shard.version), at);
+            let holder = spec["holderIdentity"].as_str().filter(|holder| !holder.is_empty());
+            match &shard.holder {
+                Holder::Named(session) => assert_eq!(Some(session.as_str()), holder),
+                Holder::Released(session) => assert_eq!((Some(session.as_str()), None), (mark("released-by"), holder)),
+                Holder::Cleared => assert_eq!((mark("released-by"), holder), (None, None)),
+            }
+            shard.lease
+        }
+        Some(Record::Predecessor { version, lease }) => {
+            assert_eq!((*version, name), (at.1, "3fe4c69f.kapendra.com"));
+            *lease
+        }
+        None => {
+            let number = name.strip_prefix("configmapsync-shard-");
+            let is_shard = number.is_some_and(|it| (0..SHARDS).any(|shard| format!("{shard:02}") == it));
+            assert!(!is_shard && !name.starts_with("configmapsync-session-"), "{name} is one of the fleet's");
+            return;
+        }
+    };
+    let written = spec["leaseDurationSeconds"].as_u64().map(Duration::from_secs);
+    assert_eq!(duration, written.filter(|it| (Duration::from_secs(1)..=LONGEST).contains(it)));
+}
+
+fn version(metadata: &Value) -> u64 {
+    metadata["resourceVersion"].as_str().unwrap().parse().unwrap()
+}
+
+/// A Lease's metadata has the server's types, and of its times only the server's own: see `found.rs`.
+fn typed(mut object: Value) -> Value {
+    object["apiVersion"] = json!("coordination.k8s.io/v1");
+    object["kind"] = json!("Lease");
+    if let Value::Object(metadata) = &mut object["metadata"] {
+        metadata.retain(|key, _| ["name", "namespace", "uid", "resourceVersion", "labels", "annotations"].contains(&&**key));
+        for field in ["labels", "annotations"] {
+            if let Some(entries) = metadata.get_mut(field).and_then(Value::as_object_mut) {
+                let texts = std::mem::take(entries).into_iter().filter(|(_, value)| value.is_string());
+                *entries = texts.collect::<Map<_, _>>();
+            }
+        }
+    }
+    object
+}
