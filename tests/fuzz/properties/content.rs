@@ -71,7 +71,8 @@ fn changes_are_seen(source: &SourceContent, held: &Held) {
     let words = told(source, &other).unwrap();
     assert_eq!(words, "field immutable changed");
     // A name that is in neither.
-    let new = (0..).map(|n| format!("new-{n}")).find(|key| !held.data.contains_key(key) && !held.binary.contains_key(key));
+    let new =
+        (0..).map(|n| format!("new-{n}")).find(|key| !held.data.contains_key(key) && !held.binary.contains_key(key));
     let new = new.unwrap();
     for binary in [false, true] {
         let entries = |held: &Held| if binary { held.binary.clone() } else { held.data.clone() };

@@ -18,7 +18,8 @@ pub fn lease(bytes: &[u8]) {
     }
     let Some(object) = object(bytes) else { return };
     let object = typed(served(object));
-    let lease: DynamicObject = serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{error}: {object}"));
+    let lease: DynamicObject =
+        serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{error}: {object}"));
     let mut parser = Parser::default();
     let record = parser.record(&lease);
     assert_eq!(record, parser.record(&lease), "what was said once is parsed the same");
@@ -75,7 +76,9 @@ fn typed(mut object: Value) -> Value {
     object["apiVersion"] = json!("coordination.k8s.io/v1");
     object["kind"] = json!("Lease");
     if let Value::Object(metadata) = &mut object["metadata"] {
-        metadata.retain(|key, _| ["name", "namespace", "uid", "resourceVersion", "labels", "annotations"].contains(&&**key));
+        metadata.retain(|key, _| {
+            ["name", "namespace", "uid", "resourceVersion", "labels", "annotations"].contains(&&**key)
+        });
         for field in ["labels", "annotations"] {
             if let Some(entries) = metadata.get_mut(field).and_then(Value::as_object_mut) {
                 let texts = std::mem::take(entries).into_iter().filter(|(_, value)| value.is_string());

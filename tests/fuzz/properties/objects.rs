@@ -38,7 +38,10 @@ pub fn config_map(bytes: &[u8]) {
     let (place, seen) = decoded(&text);
     assert_eq!((place.clone(), seen.clone()), decoded(&escaped(&object)), "another spelling says the same");
     let metadata = &object["metadata"];
-    assert_eq!((Some(&*place.name), Some(&*place.namespace)), (metadata["name"].as_str(), metadata["namespace"].as_str()));
+    assert_eq!(
+        (Some(&*place.name), Some(&*place.namespace)),
+        (metadata["name"].as_str(), metadata["namespace"].as_str())
+    );
     assert_eq!(Some(seen.version.uid), metadata["uid"].as_str().and_then(Uid::parse));
     assert_eq!(seen.deleting, !metadata["deletionTimestamp"].is_null());
     assert_eq!(seen.foreign_metadata, has_others(metadata));
@@ -60,7 +63,8 @@ fn decoded(text: &str) -> (Place, Seen) {
 
 /// Whether something on it is not ours.
 fn has_others(metadata: &Value) -> bool {
-    let foreign = |field: &str| metadata[field].as_object().is_some_and(|all| all.keys().any(|key| !key.starts_with(PREFIX)));
+    let foreign =
+        |field: &str| metadata[field].as_object().is_some_and(|all| all.keys().any(|key| !key.starts_with(PREFIX)));
     let listed = |field: &str| metadata[field].as_array().is_some_and(|all| !all.is_empty());
     foreign("labels") || foreign("annotations") || listed("ownerReferences") || listed("finalizers")
 }
@@ -108,8 +112,7 @@ fn a_copy_is_known_again(object: &Value, place: &Place, seen: &Seen) {
     let sync = sync(key, uid, place);
     let standing = object["metadata"].as_object();
     for (over, standing, adopted) in [(Some(seen.version), standing, seen.adopted), (None, None, true)] {
-        let target =
-            Target { sync: &sync, place, namespace: at, over, adopted, standing, now: "2026-01-01T00:00:00Z" };
+        let target = Target { sync: &sync, place, namespace: at, over, adopted, standing, now: "2026-01-01T00:00:00Z" };
         let body = String::from_utf8(content::copy(&source, &target)).unwrap();
         assert!(body.len() <= 2 * text.len() + 2048, "{} bytes are written for {}", body.len(), text.len());
         // What the server fills in where it is new.
@@ -135,7 +138,10 @@ fn a_copy_is_known_again(object: &Value, place: &Place, seen: &Seen) {
         );
         assert_eq!(written["metadata"]["annotations"][ANNOTATION_AT_NAMESPACE], *place.namespace);
         for field in ["labels", "annotations"] {
-            assert_eq!(theirs(&written["metadata"][field]), standing.map(|all| theirs(&all.get(field).cloned().unwrap_or_default())).unwrap_or_default());
+            assert_eq!(
+                theirs(&written["metadata"][field]),
+                standing.map(|all| theirs(&all.get(field).cloned().unwrap_or_default())).unwrap_or_default()
+            );
         }
         let copied: Content<'_> = serde_json::from_str(&body).unwrap();
         assert_eq!(copied.hash().as_ref(), Ok(&source.hash));

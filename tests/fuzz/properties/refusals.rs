@@ -49,7 +49,9 @@ fn a_refusal_says_what_the_status_says(refusal: &Refusal, status: &Status, input
         Refusal::Unavailable(_) => {
             assert!(![400, 401, 403, 409, 413, 422, 429].contains(&status.code), "{refusal:?} of {}", status.code);
         }
-        Refusal::SetApart(..) | Refusal::GateClosed | Refusal::ObserveOnly => panic!("{refusal:?} is of our own making"),
+        Refusal::SetApart(..) | Refusal::GateClosed | Refusal::ObserveOnly => {
+            panic!("{refusal:?} is of our own making")
+        }
     }
     let text = refusal.to_string();
     assert!((1..=3 * input + 400).contains(&text.len()), "{text}");

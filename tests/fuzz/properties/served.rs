@@ -106,9 +106,10 @@ pub fn is_dns_name(text: &str) -> bool {
     let part = |part: &str| {
         let last = part.len().saturating_sub(1);
         !part.is_empty()
-            && part.chars().enumerate().all(|(at, c)| {
-                matches!(c, 'a'..='z' | '0'..='9') || (c == '-' && at != 0 && at != last)
-            })
+            && part
+                .chars()
+                .enumerate()
+                .all(|(at, c)| matches!(c, 'a'..='z' | '0'..='9') || (c == '-' && at != 0 && at != last))
     };
     text.len() <= 253 && text.split('.').all(part)
 }

@@ -20,7 +20,10 @@ pub fn sync(bytes: &[u8]) {
     let sync = decoded(&text);
     assert_eq!(sync, decoded(&escaped(&object)), "another spelling says the same");
     let metadata = &object["metadata"];
-    assert_eq!((Some(&*sync.key.name), Some(&*sync.key.namespace)), (metadata["name"].as_str(), metadata["namespace"].as_str()));
+    assert_eq!(
+        (Some(&*sync.key.name), Some(&*sync.key.namespace)),
+        (metadata["name"].as_str(), metadata["namespace"].as_str())
+    );
     assert_eq!(Some(sync.version.rv), metadata["resourceVersion"].as_str().and_then(|rv| rv.parse().ok()));
     assert_eq!(sync.deleting, !metadata["deletionTimestamp"].is_null());
     finalizers_are_told_apart(&sync, &metadata["finalizers"]);
@@ -32,10 +35,11 @@ pub fn sync(bytes: &[u8]) {
     assert!(!requested.is_empty() || written.is_empty());
     let size = size(&sync);
     assert!(size <= 8 * text.len() + 512, "{size} bytes are kept of {}", text.len());
-    for verdict in verdicts(&sync) {
-        for (source, destination) in [(true, true), (false, true), (false, false)] {
-            a_status_is_written_once(&object, &sync, &verdict, source, destination);
-        }
+    // A few of them for each input: all would be slow, and another input is told others.
+    let verdicts = verdicts(&sync);
+    for at in (text.len()..).take(3) {
+        let (source, destination) = [(true, true), (false, true), (false, false)][at % 3];
+        a_status_is_written_once(&object, &sync, &verdicts[at % verdicts.len()], source, destination);
     }
 }
 
@@ -86,7 +90,8 @@ fn a_spec_makes_sense(spec: &Result<Spec, Unusable>, input: usize) {
 
 /// Whether the copy outlives a sync with this spec. A word that nobody knows deletes nothing.
 fn is_to_stay(spec: &Value) -> bool {
-    !matches!(&spec["deletionPolicy"], Value::Null) && !["", "Delete"].map(Value::from).contains(&spec["deletionPolicy"])
+    !matches!(&spec["deletionPolicy"], Value::Null)
+        && !["", "Delete"].map(Value::from).contains(&spec["deletionPolicy"])
 }
 
 fn finalizers_are_told_apart(sync: &Sync, finalizers: &Value) {
@@ -167,7 +172,7 @@ fn reads_back(after: &Sync, text: &Text<'_>, before: &Sync) {
         assert_eq!(kept.map(|kept| kept.is_true), said.as_ref().map(|said| said.status == "True"));
     }
     let (mut theirs, mut kept) = (others(before), others(after));
-    assert_eq!(kept.handled.take().unwrap_or_default(), (*text.last_handled_request).into());
+    assert_eq!(kept.handled.take().as_deref().unwrap_or_default(), &*text.last_handled_request);
     assert_eq!(kept.requested.as_deref().unwrap_or(text.last_handled_request.as_ref()), &*text.last_handled_request);
     theirs.handled = None;
     for condition in theirs.conditions.iter_mut().chain(&mut kept.conditions) {
