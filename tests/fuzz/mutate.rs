@@ -178,7 +178,7 @@ pub fn mutated(input: &[u8], random: &mut StdRng) -> Vec<u8> {
 // The test has no use for it.
 #[allow(dead_code)]
 pub fn in_place(data: &mut [u8], size: usize, longest: usize, seed: u32) -> Option<usize> {
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         return None;
     }
     let mut value: Value = serde_json::from_slice(data.get(..size)?).ok()?;
