@@ -18,7 +18,8 @@ pub const LABEL_MANAGED_BY: &str = "configmapsync.apps.kapendra.com/managed-by";
 /// The value of [`LABEL_MANAGED_BY`].
 pub const MANAGED_BY: &str = "configmapsync-controller";
 
-/// Annotation of a copy: SHA-256 of the source's content, in hexadecimal. For people; never used to judge a copy.
+/// Annotation of a copy: SHA-256 of the source's content, in hexadecimal. For people, and to know a copy again
+/// that came back from a backup; whether a copy is in order is never judged by it.
 pub const ANNOTATION_HASH: &str = "configmapsync.apps.kapendra.com/source-hash";
 /// Annotation of a copy: when it was written, RFC 3339.
 pub const ANNOTATION_LAST_SYNC: &str = "configmapsync.apps.kapendra.com/last-sync";

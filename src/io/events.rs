@@ -80,6 +80,11 @@ impl Events {
 }
 
 impl EventSender {
+    /// Sends nothing until `stop`: for a replica that only observes.
+    pub async fn discard(mut self, stop: CancellationToken) {
+        while let Some(Some(_)) = stop.run_until_cancelled(self.queue.recv()).await {}
+    }
+
     /// Sends until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut budget = Budget { tokens: BURST, at: Instant::now() };

@@ -6,6 +6,9 @@ use kube::core::Status;
 
 use super::trouble;
 
+/// Whoever is busy is asked again after this time at the latest, in seconds.
+const LONGEST_BUSY: u32 = 60;
+
 /// A request that did not do what it was sent for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -90,7 +93,8 @@ pub(super) fn from_status(status: &Status) -> Refusal {
     let named = details.map_or("", |details| details.name.as_str());
     let caused_by = |reason: &str| details.is_some_and(|details| details.causes.iter().any(|c| c.reason == reason));
     let message = || trouble::remedy(status).unwrap_or_else(|| trouble::words(status));
-    let retry_after = details.map_or(0, |details| details.retry_after_seconds);
+    // A webhook may ask for more than a century.
+    let retry_after = details.map_or(0, |details| details.retry_after_seconds.min(LONGEST_BUSY));
     match status.code {
         404 if details.is_some_and(|details| details.kind == "namespaces") => Refusal::NoNamespace(named.to_owned()),
         404 if !named.is_empty() => Refusal::NotFound(named.to_owned()),

@@ -254,7 +254,10 @@ impl Life {
 
     async fn until_end(&self, stop: &CancellationToken) -> End {
         let (events, sender) = Events::new(self.clients.requests.clone(), self.config.identity.clone());
-        self.supervisor.spawn("events", sender.run(self.end.clone()));
+        match self.config.observe_only {
+            true => self.supervisor.spawn("events", sender.discard(self.end.clone())),
+            false => self.supervisor.spawn("events", sender.run(self.end.clone())),
+        }
         let gauges = measure(self.world.clone(), self.queue.clone(), self.clients.pulses.clone());
         self.supervisor.spawn("gauges", gauges);
         let follower = Follower { world: self.world.clone(), queue: self.queue.clone(), events: events.clone() };

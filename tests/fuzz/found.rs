@@ -5,8 +5,8 @@ use std::time::Duration;
 use configmapsync_operator::core::status;
 use configmapsync_operator::core::status::Verdict;
 use configmapsync_operator::io::decode::{ConfigMapObject, SyncObject};
+use configmapsync_operator::io::leases::LeaseObject;
 use configmapsync_operator::io::refusal::Refusal;
-use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 const UID: &str = "11111111-2222-3333-4444-555555555555";
@@ -31,7 +31,6 @@ fn deep_nesting_is_skipped() {
 /// The times of managedFields are written by whoever writes the object. One Lease that cannot be decoded fails the list
 /// of all of them, for ever: jiff knows no time after 9999-12-30T22:00:00Z, and Go does.
 #[test]
-#[ignore = "found, not mended"]
 fn a_lease_with_managed_fields_of_the_year_9999_is_decoded() {
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
@@ -40,13 +39,12 @@ fn a_lease_with_managed_fields_of_the_year_9999_is_decoded() {
             "managedFields": [{ "manager": "x", "operation": "Update", "time": "9999-12-31T23:59:59Z" }],
         },
     });
-    let decoded: Result<DynamicObject, _> = serde_json::from_value(lease);
+    let decoded: Result<LeaseObject, _> = serde_json::from_value(lease);
     assert!(decoded.is_ok(), "{decoded:?}");
 }
 
 /// A webhook writes the Status of its refusal, with a Retry-After of 136 years.
 #[test]
-#[ignore = "found, not mended"]
 fn a_server_that_is_busy_is_tried_again_some_day() {
     let status = json!({ "code": 429, "details": { "retryAfterSeconds": u32::MAX } });
     match Refusal::from(kube::Error::Api(serde_json::from_value(status).unwrap())) {

@@ -4,6 +4,7 @@
 //! a renewal that is sent again behind our back would be one that nobody counted from.
 
 mod format;
+mod object;
 mod parse;
 
 use std::fmt;
@@ -13,13 +14,13 @@ use std::time::Duration;
 use futures::{Stream, StreamExt as _};
 use http::Uri;
 use http::uri::PathAndQuery;
-use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use tracing::{debug, info, warn};
 
 pub use format::identity;
+pub use object::LeaseObject;
 pub use parse::Parser;
 
 use crate::api::names::FIELD_MANAGER;
@@ -45,8 +46,7 @@ fn with_timeout(uri: &Uri, timeout: Duration) -> Option<Uri> {
 #[derive(Clone)]
 pub struct Leases {
     client: Client,
-    // Not typed: a time that cannot be parsed (the year 9999) would fail the whole list, for ever.
-    api: Api<DynamicObject>,
+    api: Api<LeaseObject>,
     timing: Timing,
     /// What the names of our sessions begin with, for the log.
     base: String,
@@ -57,7 +57,7 @@ pub struct Leases {
 impl Leases {
     /// The Leases in this namespace. `client` is [`Clients::leases`](crate::io::client::Clients::leases).
     pub fn new(client: Client, namespace: &str, timing: Timing, base: &str) -> Self {
-        let api = Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<Lease>(&()));
+        let api = Api::namespaced(client.clone(), namespace);
         Self { client, api, timing, base: base.to_owned(), troubles: Arc::default() }
     }
 
@@ -77,7 +77,7 @@ impl Leases {
         answer
     }
 
-    async fn write(&self, request: &Request) -> Result<DynamicObject, kube::Error> {
+    async fn write(&self, request: &Request) -> Result<LeaseObject, kube::Error> {
         let lease = format::lease(request, self.timing.lease, super::clock::wall());
         let body = serde_json::to_vec(&lease).map_err(kube::Error::SerdeError)?;
         let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.to_owned()) };
@@ -97,7 +97,7 @@ impl Leases {
     async fn look(&self, name: &SessionName) -> Answer {
         let request = Request::LookAtSession(name.clone());
         match self.api.get_opt(&format::session_lease(name)).await {
-            Ok(Some(lease)) => Parser::default().session(&lease).map_or(Answer::Failed, Answer::Found),
+            Ok(Some(lease)) => Parser::default().session(&lease.0).map_or(Answer::Failed, Answer::Found),
             Ok(None) => Answer::Missing,
             Err(error) => self.failed(&request, &error),
         }
@@ -163,12 +163,12 @@ impl Leases {
     /// # Errors
     /// The API server refused, or did not answer in time.
     pub async fn version(&self, name: &str) -> Result<Option<(Uid, u64)>, kube::Error> {
-        Ok(self.api.get_opt(name).await?.as_ref().and_then(parse::place))
+        Ok(self.api.get_opt(name).await?.and_then(|lease| parse::place(&lease.0)))
     }
 
     /// All Leases in the namespace, ours told apart by their names and not by labels: a label that someone takes off
     /// would look like a deletion, and hide the Lease from whoever wants to create it anew.
-    pub fn watch(&self) -> impl Stream<Item = watcher::Result<watcher::Event<DynamicObject>>> + Send + use<> {
+    pub fn watch(&self) -> impl Stream<Item = watcher::Result<watcher::Event<LeaseObject>>> + Send + use<> {
         let leases = self.clone();
         // Soon, since no gate opens without a watch.
         watcher::watcher(self.api.clone(), watcher::Config::default())
@@ -199,8 +199,8 @@ fn kind(request: &Request) -> &'static str {
     }
 }
 
-fn done(lease: &DynamicObject) -> Answer {
-    parse::place(lease).map_or(Answer::Failed, |(uid, version)| Answer::Done(uid, version))
+fn done(lease: &LeaseObject) -> Answer {
+    parse::place(&lease.0).map_or(Answer::Failed, |(uid, version)| Answer::Done(uid, version))
 }
 
 /// The name of a shard's Lease.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{FutureExt as _, StreamExt as _};
-use kube::api::DynamicObject;
 use kube::runtime::watcher::{self, Event};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
@@ -18,7 +17,7 @@ use super::{Command, Settings, Shared, TenureEvent};
 use crate::core::session::{Action, Answer, Fleet, Input, Machine, Record, Request};
 use crate::core::shard::{SHARDS, Shard};
 use crate::io::clock::Clock;
-use crate::io::leases::{Leases, Parser};
+use crate::io::leases::{LeaseObject, Leases, Parser};
 
 /// So many things that are ready are taken in before anything is done: shards that open together are told together.
 const BATCH: usize = 128;
@@ -42,7 +41,7 @@ pub(super) struct Task {
     clock: Clock,
     tick: Duration,
     leases: Leases,
-    stream: BoxStream<'static, watcher::Result<Event<DynamicObject>>>,
+    stream: BoxStream<'static, watcher::Result<Event<LeaseObject>>>,
     parser: Parser,
     /// What the list that is under way has shown.
     listing: Vec<Record>,
@@ -140,19 +139,19 @@ impl Task {
         Input::Answered(request, answer)
     }
 
-    fn watched(&mut self, event: watcher::Result<Event<DynamicObject>>) -> Option<Input> {
+    fn watched(&mut self, event: watcher::Result<Event<LeaseObject>>) -> Option<Input> {
         match event {
             Ok(Event::Init) => {
                 self.listing.clear();
                 Some(Input::Relisting)
             }
             Ok(Event::InitApply(lease)) => {
-                self.listing.extend(self.parser.record(&lease));
+                self.listing.extend(self.parser.record(&lease.0));
                 None
             }
             Ok(Event::InitDone) => Some(Input::Relisted(std::mem::take(&mut self.listing))),
-            Ok(Event::Apply(lease)) => self.parser.record(&lease).map(Input::Seen),
-            Ok(Event::Delete(lease)) => self.parser.record(&lease).map(Input::Gone),
+            Ok(Event::Apply(lease)) => self.parser.record(&lease.0).map(Input::Seen),
+            Ok(Event::Delete(lease)) => self.parser.record(&lease.0).map(Input::Gone),
             Err(_) => None, // told already
         }
     }
