@@ -5,21 +5,19 @@ use std::time::Duration;
 use configmapsync_operator::api::names::PREFIX;
 use configmapsync_operator::core::session::{Holder, LONGEST, Phase, Record};
 use configmapsync_operator::core::shard::{SHARDS, Uid};
-use configmapsync_operator::io::leases::Parser;
-use kube::api::DynamicObject;
+use configmapsync_operator::io::leases::{LeaseObject, Parser};
 use serde_json::{Map, Value, json};
 
 use super::served::{object, served};
 
 /// A Lease.
 pub fn lease(bytes: &[u8]) {
-    if let Ok(lease) = serde_json::from_slice::<DynamicObject>(bytes) {
-        Parser::default().record(&lease);
+    if let Ok(lease) = serde_json::from_slice::<LeaseObject>(bytes) {
+        Parser::default().record(&lease.0);
     }
     let Some(object) = object(bytes) else { return };
     let object = typed(served(object));
-    let lease: DynamicObject =
-        serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{error}: {object}"));
+    let LeaseObject(lease) = serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{error}: {object}"));
     let mut parser = Parser::default();
     let record = parser.record(&lease);
     assert_eq!(record, parser.record(&lease), "what was said once is parsed the same");

@@ -1,7 +1,5 @@
 //! What the server answers instead of doing what it was asked for. A webhook may have written most of it.
 
-use std::time::Duration;
-
 use configmapsync_operator::io::refusal::Refusal;
 use configmapsync_operator::io::trouble::Trouble;
 use kube::core::Status;
