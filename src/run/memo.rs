@@ -190,6 +190,13 @@ impl Memo {
         true
     }
 
+    /// What the key waits for after a failure may have come: it is tried again after this time at the latest.
+    pub fn hurry(&mut self, wait: Duration) {
+        if let Some(failed) = &mut self.failed {
+            failed.until = failed.until.min(Instant::now() + wait);
+        }
+    }
+
     /// The sync has this generation. Where something else is wanted, whoever kept changing the copy may be content now.
     pub fn hear_generation(&mut self, generation: u32) {
         self.repairs.take_if(|repairs| repairs.generation != generation);

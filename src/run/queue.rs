@@ -377,8 +377,13 @@ impl State {
                 false
             }
             Where::Until { failed: true, .. } if !cause.urgent => false,
-            // A failure is to be told, and to be waited for.
-            Where::Waiting(Lane::Paperwork) if failed && !cause.urgent => false,
+            // A failure is to be told first.
+            Where::Waiting(Lane::Paperwork) if failed => {
+                if let Some(memo) = item.memo.as_mut().filter(|_| cause.urgent) {
+                    memo.hurry(HURRIED);
+                }
+                false
+            }
             // It is looked at anew: a copy may have to be written before the paperwork.
             Where::Waiting(Lane::Paperwork) | Where::Until { .. } | Where::Idle => {
                 if let Where::Until { when, .. } = item.place {
@@ -493,6 +498,9 @@ impl State {
             }
         }
         let failed = memo.failed.is_some();
+        if again && urgent {
+            memo.hurry(HURRIED);
+        }
         if outcome == Outcome::Paperwork && !failed {
             self.data_flows_until = Instant::now() + DATA_FLOWS;
         }
@@ -506,7 +514,7 @@ impl State {
         item.memo = Some(Box::new(memo));
         item.fanout = fanout.or(item.fanout.take());
         match outcome {
-            _ if again && !matches!(outcome, Outcome::Retry(_)) && (urgent || !failed) => self.enqueue(uid, source),
+            _ if again && !matches!(outcome, Outcome::Retry(_)) && !failed => self.enqueue(uid, source),
             Outcome::Rest(None) if forgettable => {
                 self.items.remove(&uid);
             }
