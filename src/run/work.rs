@@ -279,10 +279,11 @@ impl Work<'_> {
         let wait = backoff::jittered(wait, chance::random());
         let again = jiff::Timestamp::from_second((now_seconds()).into()).unwrap_or_default();
         let again = again.checked_add(wait).map(|at| format!("{at:.0}")).unwrap_or_default();
-        let message = format!("cannot {what}: {refusal}; tried again at {again}");
+        let message = format!("cannot {what}: {refusal}");
         let (namespace, name) = (&*sync.key.namespace, &*sync.key.name);
         tracing::warn!(namespace, name, shard = self.shard.index(), attempt, retry_in = ?wait, request = what, cause = %refusal, "a request failed; it is tried again");
         self.tools.events.warning(sync, reason, message.clone());
+        let message = format!("{message}; tried again at {again}");
         let about_sync = matches!(during, Step::Report(..) | Step::AddFinalizer { .. } | Step::RemoveFinalizer);
         let strange = matches!(during, Step::Remove(place, _) | Step::Unmark(place) | Step::ReadCopy(place) if view.is_strange(place));
         if about_sync || strange {

@@ -76,7 +76,7 @@ async fn what_others_put_on_a_copy_stays() {
         assert_eq!((&meta["labels"]["team"], &meta["annotations"]["note"]), (&json!("blue"), &json!("ours")));
         assert_eq!(meta["ownerReferences"][0]["uid"], owner[0]["uid"]);
         assert_eq!(meta["finalizers"], theirs["finalizers"]);
-        assert_eq!(ours(&copy).len(), 8, "and our marks: {meta}");
+        assert_eq!(ours(&copy).len(), 9, "and our marks: {meta}");
         case.until_ready("s").await;
     }
     case.patch(&case.dst, "cm", json!({ "metadata": { "finalizers": null } })).await;
@@ -306,7 +306,7 @@ async fn a_copy_that_somebody_copied_elsewhere_stays() {
         case.kubectl(&["create", "-f", "-"], &object.to_string()).await.unwrap();
         copies.push((namespace, name, case.get(namespace, name).await));
     }
-    assert!(copies.iter().all(|(_, _, copy)| copy.as_ref().is_some_and(|copy| ours(copy).len() == 8)));
+    assert!(copies.iter().all(|(_, _, copy)| copy.as_ref().is_some_and(|copy| ours(copy).len() == 9)));
     case.stays(&elsewhere, "cm", seconds(1)).await;
     case.patch(&case.src, "cm", json!({ "data": { "k": "w" } })).await;
     case.until_copied(json!({ "k": "w" })).await;

@@ -62,8 +62,18 @@ async fn in_every_state(case: &Case<'_>) {
     case.sync("fresh", json!({ "destinationName": "fresh" })).await;
 }
 
+/// The text with another time, as long as before, for that of the next attempt.
+fn without_next_attempt(text: &str) -> String {
+    const BEFORE: &str = "tried again at ";
+    const TIME: &str = "2026-01-01T00:00:00Z";
+    let mut parts = text.split(BEFORE);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| format!("{text}{BEFORE}{TIME}{}", &part[TIME.len()..]))
+}
+
 /// A table of kubectl's, with the same columns and the times taken out.
 fn table(text: &str) -> String {
+    let text = without_next_attempt(text);
     let mut lines = text.lines();
     let header = lines.next().unwrap();
     let names: Vec<&str> = header.split("   ").map(str::trim).filter(|name| !name.is_empty()).collect();
@@ -98,6 +108,7 @@ fn table(text: &str) -> String {
 
 /// What `kubectl describe` prints, with what differs from run to run taken out.
 fn description(text: &str) -> String {
+    let text = without_next_attempt(text);
     let fields = ["Time:", "Timestamp:", "UID:", "Uid:", "Resource Version:"];
     let line = |line: &str| {
         if let Some(field) = fields.iter().find(|field| line.contains(*field)) {
