@@ -489,7 +489,8 @@ async fn serve_tenures(
             TenureEvent::Lost(shard) => drop(follower.queue.close(shard)),
             TenureEvent::Restored => {
                 let _ = restored.send(());
-                return;
+                // What is known is forgotten, and this life ends.
+                return std::future::pending().await;
             }
         }
     }
