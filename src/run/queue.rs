@@ -1,9 +1,10 @@
 //! The queue of a replica: keys of syncs in shards that it holds, each at most once, one task per key at a time.
 //!
-//! Two lanes. Data (copies) goes round-robin by source, so that a small source need not wait for a big one.
+//! Three lanes. Data (copies) goes round-robin by source, so that a small source need not wait for a big one.
 //! Paperwork (finalizers and statuses) goes slowly, one every [`PAPERWORK_PACE`] in the whole fleet, while copies wait and
 //! for a moment after the last one was written, by whichever replica: the API server is the same for all. Paperwork that has
-//! waited for [`PAPERWORK_PATIENCE`] gets one turn in [`PAPERWORK_TURNS`]. One queue for all shards, since a turn is a turn of
+//! waited for [`PAPERWORK_PATIENCE`] gets one turn in [`PAPERWORK_TURNS`]. Between the two is the end of a sync whose copy has
+//! gone: it is not paced, comes after copies, and has one turn in [`PAPERWORK_TURNS`] before them. One queue for all shards, since a turn is a turn of
 //! the replica's writers, whichever shard it is for.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -36,6 +37,8 @@ const HURRIED: Duration = Duration::from_secs(1);
 pub enum Lane {
     /// Copies; and whatever has not been looked at yet.
     Data,
+    /// The end of a sync whose copy has gone: its finalizer.
+    Ends,
     /// Finalizers and statuses.
     Paperwork,
 }
@@ -57,6 +60,8 @@ pub struct Cause {
 pub enum Outcome {
     /// Nothing is left to do until something changes, or until that time has passed.
     Rest(Option<Duration>),
+    /// The copy has gone, and the finalizer is to follow.
+    Ends,
     /// What is left is paperwork.
     Paperwork,
     /// It failed, or was refused: again after this time, or sooner when something changes.
@@ -99,6 +104,7 @@ struct State {
     /// Those of them that have keys and no turn.
     out_of_turn: AHashSet<Place>,
     data: usize,
+    ends: VecDeque<Uid>,
     paperwork: VecDeque<(Instant, Uid)>,
     /// When paperwork may start though copies flow, and how far apart.
     paperwork_next: Instant,
@@ -124,6 +130,7 @@ impl Default for State {
             reading: AHashMap::new(),
             out_of_turn: AHashSet::new(),
             data: 0,
+            ends: VecDeque::new(),
             paperwork: VecDeque::new(),
             paperwork_next: Instant::now(),
             paperwork_pace: PAPERWORK_PACE,
@@ -293,12 +300,18 @@ impl Queue {
         let first = state.turns.front().and_then(|source| state.sources.get(source)).and_then(VecDeque::front);
         let first = first.and_then(|uid| state.items.get(uid)).map(|item| item.since);
         let paperwork = state.paperwork.front().map(|(since, _)| *since);
-        let lanes = [("data", state.data, first), ("paperwork", state.paperwork.len(), paperwork)];
+        let end = state.ends.front().and_then(|uid| state.items.get(uid)).map(|item| item.since);
+        let lanes = [
+            ("data", state.data, first),
+            ("ends", state.ends.len(), end),
+            ("paperwork", state.paperwork.len(), paperwork),
+        ];
         for (lane, depth, since) in lanes {
             metrics::gauge!(i::QUEUE_DEPTH, "lane" => lane).set(depth as f64);
             metrics::gauge!(i::QUEUE_OLDEST_SECONDS, "lane" => lane).set(oldest(since));
         }
-        metrics::gauge!(i::WORKQUEUE_DEPTH, "name" => "configmapsync").set((state.data + state.paperwork.len()) as f64);
+        metrics::gauge!(i::WORKQUEUE_DEPTH, "name" => "configmapsync")
+            .set((state.data + state.ends.len() + state.paperwork.len()) as f64);
     }
 }
 
@@ -341,6 +354,9 @@ impl State {
         if let Some(room) = room(self.items.len(), self.items.capacity()) {
             self.items.shrink_to(room);
         }
+        if let Some(room) = room(self.ends.len(), self.ends.capacity()) {
+            self.ends.shrink_to(room);
+        }
         if let Some(room) = room(self.paperwork.len(), self.paperwork.capacity()) {
             self.paperwork.shrink_to(room);
         }
@@ -362,7 +378,7 @@ impl State {
         let failed = item.memo.as_ref().is_some_and(|memo| memo.failed.is_some());
         match item.place {
             // It was looked at with the answer that told the same.
-            Where::Waiting(Lane::Paperwork) if echo => false,
+            Where::Waiting(Lane::Paperwork | Lane::Ends) if echo => false,
             Where::Idle if echo && forgettable => {
                 self.items.remove(&uid);
                 false
@@ -385,7 +401,7 @@ impl State {
                 false
             }
             // It is looked at anew: a copy may have to be written before the paperwork.
-            Where::Waiting(Lane::Paperwork) | Where::Until { .. } | Where::Idle => {
+            Where::Waiting(Lane::Paperwork | Lane::Ends) | Where::Until { .. } | Where::Idle => {
                 if let Where::Until { when, .. } = item.place {
                     self.waits.remove(&(when, uid));
                 }
@@ -414,13 +430,27 @@ impl State {
         let now = Instant::now();
         let patience_ends = self.paperwork.front().is_some_and(|(since, _)| now - *since >= PAPERWORK_PATIENCE);
         self.turn = (self.turn + 1) % PAPERWORK_TURNS;
-        if self.paperwork_next <= now || (patience_ends && self.turn == 0) {
-            self.pop_paperwork(now).or_else(|| self.pop_data())
-        } else if patience_ends || self.data_flows_until <= now {
-            self.pop_data().or_else(|| self.pop_paperwork(now))
-        } else {
-            self.pop_data()
+        if self.turn == PAPERWORK_TURNS / 2
+            && let Some(job) = self.pop_end()
+        {
+            return Some(job);
         }
+        if self.paperwork_next <= now || (patience_ends && self.turn == 0) {
+            self.pop_paperwork(now).or_else(|| self.pop_data()).or_else(|| self.pop_end())
+        } else if patience_ends || self.data_flows_until <= now {
+            self.pop_data().or_else(|| self.pop_end()).or_else(|| self.pop_paperwork(now))
+        } else {
+            self.pop_data().or_else(|| self.pop_end())
+        }
+    }
+
+    fn pop_end(&mut self) -> Option<Job> {
+        while let Some(uid) = self.ends.pop_front() {
+            if let Some(job) = self.start(uid, Lane::Ends) {
+                return Some(job);
+            }
+        }
+        None
     }
 
     /// Whether a key may have its turn now; lanes may hold keys that have moved on since.
@@ -428,7 +458,7 @@ impl State {
         let since = self.paperwork.front().map(|(since, _)| *since);
         let patience_ends = since.is_some_and(|since| now - since >= PAPERWORK_PATIENCE);
         let paced = self.paperwork_next <= now || self.data_flows_until <= now;
-        !self.turns.is_empty() || (since.is_some() && (paced || patience_ends))
+        !self.turns.is_empty() || !self.ends.is_empty() || (since.is_some() && (paced || patience_ends))
     }
 
     /// When to look again though nobody says so.
@@ -501,7 +531,7 @@ impl State {
         if again && urgent {
             memo.hurry(HURRIED);
         }
-        if outcome == Outcome::Paperwork && !failed {
+        if matches!(outcome, Outcome::Paperwork | Outcome::Ends) && !failed {
             self.data_flows_until = Instant::now() + DATA_FLOWS;
         }
         if !self.held[shard.index()] {
@@ -520,6 +550,11 @@ impl State {
             }
             Outcome::Rest(None) => item.place = Where::Idle,
             Outcome::Rest(Some(wait)) => self.wait(uid, wait, source, false),
+            Outcome::Ends => {
+                item.place = Where::Waiting(Lane::Ends);
+                item.since = Instant::now();
+                self.ends.push_back(uid);
+            }
             Outcome::Paperwork => {
                 item.place = Where::Waiting(Lane::Paperwork);
                 item.since = Instant::now();

@@ -77,7 +77,7 @@ pub async fn work(tools: &Tools, job: Job, turn: Turn) -> (Memo, Option<Arc<Fano
     let (name, result) = match outcome {
         Outcome::Rest(None) => ("rest", "success"),
         Outcome::Rest(Some(_)) => ("rest", "requeue_after"),
-        Outcome::Paperwork => ("paperwork", "requeue"),
+        Outcome::Paperwork | Outcome::Ends => ("paperwork", "requeue"),
         Outcome::Retry(_) => ("retry", "error"),
     };
     if name != "paperwork" {
@@ -124,6 +124,10 @@ impl Work<'_> {
             {
                 return Outcome::Rest(Some(left)); // somebody keeps changing the status
             }
+            if lane == Lane::Data && step == Step::RemoveFinalizer && self.is_end_by_itself(&view) {
+                self.fanout = None;
+                return Outcome::Ends;
+            }
             if lane == Lane::Data && step.is_paperwork() && self.is_paperwork_by_itself(&view) {
                 // The copy is there: who waits for the change has it.
                 self.fanout = None;
@@ -145,6 +149,11 @@ impl Work<'_> {
     /// Whether paperwork is all that is left even without what was read just now, which does not outlast this look.
     fn is_paperwork_by_itself(&self, view: &View) -> bool {
         plan::next(&view.facts(&self.memo, &Local::default())).is_paperwork()
+    }
+
+    /// Whether the finalizer is to go even without what was read just now, which does not outlast this look.
+    fn is_end_by_itself(&self, view: &View) -> bool {
+        plan::next(&view.facts(&self.memo, &Local::default())) == Step::RemoveFinalizer
     }
 
     /// Nothing to do. `None`: a timer is up, look again.
