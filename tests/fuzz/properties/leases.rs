@@ -5,6 +5,7 @@ use std::time::Duration;
 use configmapsync_operator::api::names::PREFIX;
 use configmapsync_operator::core::session::{Holder, LONGEST, Phase, Record};
 use configmapsync_operator::core::shard::{SHARDS, Uid};
+use configmapsync_operator::core::spec::is_name;
 use configmapsync_operator::io::leases::{LeaseObject, Parser};
 use serde_json::{Map, Value, json};
 
@@ -42,11 +43,13 @@ pub fn lease(bytes: &[u8]) {
             assert!(shard.shard.index() < SHARDS);
             assert_eq!(format!("configmapsync-shard-{:02}", shard.shard.index()), name);
             assert_eq!((shard.uid, shard.version), at);
-            let holder = spec["holderIdentity"].as_str().filter(|holder| !holder.is_empty());
+            // What no session can be named is nobody.
+            let holder = spec["holderIdentity"].as_str().filter(|name| is_name(name));
+            let released_by = mark("released-by").filter(|name| is_name(name));
             match &shard.holder {
                 Holder::Named(session) => assert_eq!(Some(session.as_str()), holder),
-                Holder::Released(session) => assert_eq!((Some(session.as_str()), None), (mark("released-by"), holder)),
-                Holder::Cleared => assert_eq!((mark("released-by"), holder), (None, None)),
+                Holder::Released(session) => assert_eq!((Some(session.as_str()), None), (released_by, holder)),
+                Holder::Cleared => assert_eq!((released_by, holder), (None, None)),
             }
             shard.lease
         }
