@@ -447,7 +447,7 @@ release_copies() {
   local selector=$MARK/managed-by=configmapsync-controller
   if ! nothing configmaps --all-namespaces -l "$selector"; then
     local a
-    for a in sync source at adopted source-hash last-sync; do set -- "$@" "$MARK/$a-"; done
+    for a in sync source at at-namespace adopted source-hash last-sync; do set -- "$@" "$MARK/$a-"; done
     k annotate configmaps --all-namespaces -l "$selector" "$@" >"$WORK/released" 2>"$WORK/errors" &&
       k label configmaps --all-namespaces -l "$selector" "$MARK/sync-name-" "$MARK/sync-namespace-" "$MARK/managed-by-" >"$WORK/released" 2>"$WORK/errors" ||
       die "not all copies could be released: $(words <"$WORK/errors"); run this again"
