@@ -71,7 +71,7 @@ instruments! {
     LEASE_RENEWAL_SECONDS = Histogram Seconds "configmapsync_lease_renewal_seconds" []
         "From a renewal sent to its answer.";
     GATE_CLOSED_TOTAL = Counter Count "configmapsync_gate_closed_total" []
-        "Writes that were held back because the lease might have ended before their answer.";
+        "Writes held back because the lease might have ended before their answer; one every half second while keys wait for that.";
     LEADER_ELECTION_MASTER_STATUS = Gauge Count "leader_election_master_status" ["name"]
         "1 while this replica is the fleet leader, which no copy depends on.";
 

@@ -278,7 +278,6 @@ impl Writer {
         let request = request(method, path, resource, timeout, body)?;
         // The last thing before it goes out: whether it may.
         if !inner.gate.may_write(shard) {
-            metrics::counter!(instruments::GATE_CLOSED_TOTAL).increment(1);
             return Err(Refusal::GateClosed);
         }
         let _in_flight = InFlight::one();

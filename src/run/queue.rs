@@ -198,6 +198,11 @@ impl Queue {
         state.pop()
     }
 
+    /// Whether a key has its turn.
+    pub fn has_turn(&self) -> bool {
+        self.lock().is_ready(Instant::now())
+    }
+
     /// Waits until a key has its turn.
     pub async fn ready(&self) {
         loop {

@@ -47,6 +47,8 @@ const AT_WORK: usize = 512;
 const MEASURE: Duration = Duration::from_secs(2);
 /// How often syncs are counted, and names tidied.
 const COUNT: Duration = Duration::from_secs(30);
+/// How often a key that waits for the gate is counted.
+const HELD_BACK: Duration = Duration::from_millis(500);
 /// How often rivals are told of a place that many want, and that has another owner.
 const CHANGED_HANDS: Duration = Duration::from_secs(10);
 /// A loop that has not ticked for this long is stuck.
@@ -408,8 +410,7 @@ async fn dispatch(
     loop {
         let ready = async {
             if let Some(gate) = &mut gate {
-                // Without leadership nothing is to be written any more.
-                drop(gate.wait_for(|open| *open).await.ok()?);
+                until_open(gate, &tools.queue).await?;
             }
             let at_work = at_work.clone().acquire_owned().await.ok()?;
             // No place is held while there is no key: one that has begun may need the last one.
@@ -439,6 +440,23 @@ async fn dispatch(
             drop(at_work);
         });
     }
+}
+
+/// Waits until the gate is open; `None`: there is no leadership any more, and nothing is to be written. A key that waits for
+/// it is a write held back, counted every half second.
+async fn until_open(gate: &mut watch::Receiver<bool>, queue: &Queue) -> Option<()> {
+    while !*gate.borrow_and_update() {
+        tokio::select! {
+            biased;
+            changed = gate.changed() => changed.ok()?,
+            () = tokio::time::sleep(HELD_BACK) => {
+                if queue.has_turn() {
+                    metrics::counter!(i::GATE_CLOSED_TOTAL).increment(1);
+                }
+            }
+        }
+    }
+    Some(())
 }
 
 /// Ends after a while, so that a loop that has nothing to do ticks too.
