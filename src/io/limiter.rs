@@ -32,7 +32,7 @@ const NAMESPACES: usize = 64;
 const REMEMBERED_FOR: Duration = Duration::from_secs(30);
 /// A write that has waited so many times the usual answer, and at least this long, is late: it holds no place any more.
 const LATE: u32 = 8;
-const LATE_AT_LEAST: Duration = Duration::from_millis(500);
+const LATE_AT_LEAST: Duration = Duration::from_millis(300);
 /// So many late writes, as a multiple of the places, may be in flight beside those that hold a place.
 const LATE_WRITES: usize = 4;
 
