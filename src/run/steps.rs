@@ -63,8 +63,8 @@ impl Work<'_> {
 
     /// Whether a step would write to a namespace that is set apart: then nothing need be made ready for it.
     fn is_set_apart(&self, view: &View, step: &Step) -> Option<Refusal> {
-        let (place, method) = written_to(view, step)?;
-        let wait = self.tools.writer.wait(&place.namespace, &method).filter(|_| !self.local.asked)?;
+        let (place, _) = written_to(view, step)?;
+        let wait = self.apart(view, step).filter(|_| !self.local.asked)?;
         Some(Refusal::SetApart(place.namespace.to_string(), wait))
     }
 

@@ -124,11 +124,11 @@ impl Work<'_> {
             {
                 return Outcome::Rest(Some(left)); // somebody keeps changing the status
             }
-            if lane == Lane::Data && step == Step::RemoveFinalizer && self.is_end_by_itself(&view) {
+            if lane == Lane::Data && step == Step::RemoveFinalizer && self.next_by_itself(&view) == step {
                 self.fanout = None;
                 return Outcome::Ends;
             }
-            if lane == Lane::Data && step.is_paperwork() && self.is_paperwork_by_itself(&view) {
+            if lane == Lane::Data && step.is_paperwork() && self.next_by_itself(&view).is_paperwork() {
                 // The copy is there: who waits for the change has it.
                 self.fanout = None;
                 return Outcome::Paperwork;
@@ -146,14 +146,9 @@ impl Work<'_> {
         Outcome::Retry(self.after_conflict())
     }
 
-    /// Whether paperwork is all that is left even without what was read just now, which does not outlast this look.
-    fn is_paperwork_by_itself(&self, view: &View) -> bool {
-        plan::next(&view.facts(&self.memo, &Local::default())).is_paperwork()
-    }
-
-    /// Whether the finalizer is to go even without what was read just now, which does not outlast this look.
-    fn is_end_by_itself(&self, view: &View) -> bool {
-        plan::next(&view.facts(&self.memo, &Local::default())) == Step::RemoveFinalizer
+    /// The next step without what was read just now, which does not outlast this look.
+    fn next_by_itself(&self, view: &View) -> Step {
+        plan::next(&view.facts(&self.memo, &Local::default()))
     }
 
     /// Nothing to do. `None`: a timer is up, look again.
@@ -252,7 +247,7 @@ impl Work<'_> {
     }
 
     /// How long a write of this step has to wait, where its namespace is set apart.
-    fn apart(&self, view: &View, during: &Step) -> Option<Duration> {
+    pub(super) fn apart(&self, view: &View, during: &Step) -> Option<Duration> {
         let (place, method) = written_to(view, during)?;
         self.tools.writer.wait(&place.namespace, &method)
     }
