@@ -223,6 +223,10 @@ async fn a_webhook_that_never_answers_for_deletions_does_not_hold_up_those_elsew
     a_few("a_webhook_that_never_answers_for_deletions", "silent-gone", (4, 8), async |wards, operator| {
         wards.syncs("cm", wards.all()).await;
         wards.until(ALL_WITHIN, "cm", "1", &[&wards.sick, &wards.healthy]).await;
+        // A sync without its finalizer would go at once, and tell nothing.
+        for namespace in wards.all() {
+            wards.case.until_ready(&sync_of("cm", namespace)).await;
+        }
         let webhook = wards.fall_sick("DELETE", Answer::Never).await;
         for namespace in wards.all() {
             wards.case.delete_sync(&sync_of("cm", namespace)).await;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::harness::{Bed, Case, PREFIX, eventually, eventually_within, seconds};
+use crate::harness::{Bed, Case, Operator, PREFIX, eventually, eventually_within, seconds};
 use crate::requests::asked;
 
 /// The labels and annotations of a copy of `sync` (namespace/name/UID) that stands as `name` in a namespace with this UID.
@@ -165,8 +165,9 @@ where
     }
 }
 
-/// A replica that starts is ready, serves, and never holds much.
-async fn a_replica_stays_small(bed: &Bed, case: &Case<'_>) {
+/// A replica that starts is ready, serves, and never holds much. It goes on until it is dropped.
+#[must_use]
+async fn a_replica_stays_small(bed: &Bed, case: &Case<'_>) -> Operator {
     // Nothing else on the machine is waited for longer than this.
     const READY_WITHIN: Duration = seconds(120);
     let operator = bed.operator_in_need("small").await;
@@ -184,6 +185,7 @@ async fn a_replica_stays_small(bed: &Bed, case: &Case<'_>) {
     let peak = operator.peak_memory();
     println!("peak: {} MiB when ready, {} MiB later", ready >> 20, peak >> 20);
     assert!(peak < MOST, "it once held {} MiB ({} MiB by the time it was ready)", peak >> 20, ready >> 20);
+    operator
 }
 
 #[tokio::test]
@@ -193,7 +195,7 @@ async fn what_others_put_on_their_configmaps_costs_a_replica_no_memory() {
     let crowd = case.namespace("crowd").await;
     let objects = (0..600).map(|number| json!({ "metadata": with_a_note(&format!("cm{number}")) })).collect();
     made(&case.maps(&crowd), objects).await;
-    a_replica_stays_small(&bed, &case).await;
+    drop(a_replica_stays_small(&bed, &case).await);
 }
 
 #[tokio::test]
@@ -204,7 +206,7 @@ async fn what_others_put_on_syncs_costs_a_replica_no_memory() {
     let object = |name: String| json!({ "metadata": with_a_note(&name), "spec": spec(&name) });
     let objects = (0..300).map(|number| object(format!("noted{number}"))).collect();
     made::<ConfigMapSync>(&case.syncs(), objects).await;
-    a_replica_stays_small(&bed, &case).await;
+    drop(a_replica_stays_small(&bed, &case).await);
 }
 
 #[tokio::test]
@@ -213,7 +215,7 @@ async fn what_others_put_on_namespaces_costs_a_replica_no_memory() {
     let case = Case::on(&bed, "noted-spaces").await;
     let object = |number| json!({ "metadata": with_a_note(&case.name(&format!("noted{number}"))) });
     made::<Namespace>(&Api::all(case.client.clone()), (0..300).map(object).collect()).await;
-    a_replica_stays_small(&bed, &case).await;
+    drop(a_replica_stays_small(&bed, &case).await);
 }
 
 #[tokio::test]
@@ -228,7 +230,7 @@ async fn what_others_put_on_copies_costs_a_replica_no_memory() {
     let syncs = names.iter().map(|name| json!({ "metadata": { "name": name }, "spec": spec(name) })).collect();
     made::<ConfigMapSync>(&case.syncs(), syncs).await;
     case.create(&case.src, "many", json!({ "data": { "k": "v" } })).await;
-    a_replica_stays_small(&bed, &case).await;
+    let _operator = a_replica_stays_small(&bed, &case).await;
     case.until_data(&case.dst, &names[0], json!({ "k": "v" })).await;
     let adopted = case.get(&case.dst, &names[0]).await.unwrap();
     assert_eq!(adopted.metadata.annotations.unwrap()["example.com/last-applied"].len(), NOTE);

@@ -77,7 +77,7 @@ async fn metrics_tell_what_was_done_and_name_nobody() {
     .await;
     let page = operator.get("/metrics").await.unwrap();
     let samples = |name: &str| page.lines().filter(|line| line.starts_with(name)).count();
-    assert_eq!(samples("configmapsync_queue_depth{lane="), 2, "a sample for each lane, be it 0");
+    assert_eq!(samples("configmapsync_queue_depth{lane="), 3, "a sample for each lane, be it 0");
     for stream in ["configmapsyncs", "configmaps", "namespaces"] {
         assert_eq!(samples(&format!("configmapsync_watch_age_seconds{{stream=\"{stream}\"}}")), 1, "{stream}");
         let age = operator.metric("configmapsync_watch_age_seconds", &[stream]).await;
