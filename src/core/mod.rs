@@ -8,16 +8,6 @@ pub mod facts;
 pub mod lenient;
 pub mod ownership;
 pub mod plan;
-#[cfg(test)]
-mod plan_cases;
-#[cfg(test)]
-mod plan_laws;
-#[cfg(test)]
-mod plan_model;
-#[cfg(test)]
-mod plan_story;
-#[cfg(test)]
-mod plan_world;
 pub mod records;
 pub mod session;
 pub mod shard;
@@ -25,3 +15,5 @@ pub mod spec;
 pub mod status;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

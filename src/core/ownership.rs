@@ -1,8 +1,8 @@
 //! Whose is the ConfigMap that stands at a place? Pure questions; every guard of "we never touch what is not ours"
 //! is here.
 
-use super::records::{Mark, Place, Seen, Sync};
-use super::shard::Uid;
+use crate::core::records::{Mark, Place, Seen, Sync};
+use crate::core::shard::Uid;
 
 /// What a ConfigMap at some place is to a sync.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,8 +63,8 @@ pub fn protected(place: &Place) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::*;
     use super::*;
+    use crate::core::testing::*;
     use rstest::rstest;
 
     #[rstest]

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use super::backoff;
-use super::facts::{Facts, Home, Source, Spot, Standing};
-use super::ownership::{Claim, claim, protected, stands_where_written};
-use super::records::{Name, Place, Seen, Spec, Version};
-use super::shard::Uid;
-use super::status::{self, Stall, Text, Verdict};
+use crate::core::backoff;
+use crate::core::facts::{Facts, Home, Source, Spot, Standing};
+use crate::core::ownership::{Claim, claim, protected, stands_where_written};
+use crate::core::records::{Name, Place, Seen, Spec, Version};
+use crate::core::shard::Uid;
+use crate::core::status::{self, Stall, Text, Verdict};
 
 /// What to do next.
 #[derive(Clone, PartialEq, Debug)]

@@ -3,9 +3,9 @@
 
 use serde::Deserialize;
 
-use super::lenient::{Field, Shaped};
-use super::records::{Place, Spec, Unusable};
 use crate::api::names::KUBE_ROOT_CA;
+use crate::core::lenient::{Field, Shaped};
+use crate::core::records::{Place, Spec, Unusable};
 
 /// `.spec` as it stands there.
 #[derive(Deserialize, Debug, Default)]

@@ -6,8 +6,8 @@ use std::hash::Hash;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use super::records::{Place, Seconds, Sync, Version};
 use crate::api::configmapsync::{ConfigMapSyncStatus, ObjectVersion};
+use crate::core::records::{Place, Seconds, Sync, Version};
 
 /// The condition types that we write, in the order in which they stand in a status.
 pub const CONDITIONS: [&str; 4] = ["Synced", "SourceAvailable", "Ready", "Stalled"];
@@ -324,9 +324,9 @@ pub fn object(text: &Text<'_>, sync: &Sync, now: Seconds) -> ConfigMapSyncStatus
 
 #[cfg(test)]
 mod tests {
-    use super::super::records::{ConditionTold, Others};
-    use super::super::testing::*;
     use super::*;
+    use crate::core::records::{ConditionTold, Others};
+    use crate::core::testing::*;
 
     fn yaml(verdict: &Verdict) -> String {
         let sync = sync("default/my-first-sync", 1, "default/my-app-config", "kube-system/my-app-config");

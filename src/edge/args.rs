@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum, builder::BoolishValueParser};
 
-use super::seed_flags::SeedFlags;
-use super::values::{self, BindAddress};
 use crate::core::session::Timing;
+use crate::edge::seed_flags::SeedFlags;
+use crate::edge::values::{self, BindAddress};
 use crate::run::config::{Config, LEASE_DURATION_MAX, LEASE_DURATION_MIN};
 
 const ABOUT: &str = "\

@@ -9,7 +9,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt as _};
 
-use super::args::LogFormat;
+use crate::edge::args::LogFormat;
 
 /// Libraries that say at `info` what only their authors want to know, and kube itself, which warns of each list that
 /// is refused, as we do once. A filter that names one of them wins.

@@ -20,8 +20,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::metrics::Exporter;
-use super::values::BindAddress;
+use crate::edge::metrics::Exporter;
+use crate::edge::values::BindAddress;
 use crate::run::health::{Health, Question, Report};
 
 /// Connections at once on one listener. Probes and a scrape need three.
@@ -176,5 +176,5 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 }
 
 #[cfg(test)]
-#[path = "server_tests.rs"]
+#[path = "tests/server.rs"]
 mod tests;

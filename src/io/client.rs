@@ -20,9 +20,9 @@ use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Layer, Service, ServiceExt as _};
 
-use super::exchange::LONGEST;
-use super::instruments;
-use super::pages::Pages;
+use crate::io::exchange::LONGEST;
+use crate::io::instruments;
+use crate::io::pages::Pages;
 
 /// Asks for metadata only: contents of ConfigMaps are not even sent.
 pub const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";

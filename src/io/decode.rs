@@ -12,14 +12,15 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::api::names;
+use crate::core::content;
 use crate::core::lenient::{Field, Listed, Misfit, Shaped};
 use crate::core::records::{
     ConditionTold, Mark, Namespace, Others, Place, Seconds, Seen, Sync, Told, Version, generation,
 };
 use crate::core::shard::Uid;
+use crate::core::spec;
 use crate::core::spec::RawSpec;
 use crate::core::status::{CHANGED_BY_ADMISSION, CONDITIONS, ConditionText, Text};
-use crate::core::{content, spec};
 
 /// An object of a stream: a record, and the little metadata that kube's watcher asks for. `None`: the object has no
 /// UID or version that we can read, which no API server sends.

@@ -11,10 +11,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::instruments;
-use super::trouble::Trouble;
 use crate::api::names::FIELD_MANAGER;
 use crate::core::records::Sync;
+use crate::io::instruments;
+use crate::io::trouble::Trouble;
 
 /// How many Events may be sent at once.
 const BURST: f64 = 25.0;
@@ -126,7 +126,7 @@ impl EventSender {
     /// The recorder names an Event after its object, and a name has at most 253 characters. For a longer one the Event
     /// goes by the `start` of it; such Events are not counted up.
     async fn publish_long(&self, event: &Event, about: &ObjectReference, start: &str) -> Result<(), kube::Error> {
-        let now = super::clock::wall();
+        let now = crate::io::clock::wall();
         let namespace = about.namespace.clone().unwrap_or_default();
         let object = k8s_openapi::api::events::v1::Event {
             metadata: ObjectMeta {

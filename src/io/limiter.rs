@@ -14,7 +14,7 @@ use ahash::RandomState;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::instruments;
+use crate::io::instruments;
 
 /// One halving covers all answers that were on their way when it happened.
 const COOL_DOWN: Duration = Duration::from_millis(500);

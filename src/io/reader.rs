@@ -10,13 +10,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::decode::{ConfigMapObject, NamespaceObject, SyncObject};
-use super::exchange::{LONGEST, exchange, unreadable};
-use super::refusal::Refusal;
 use crate::api::names::{ANNOTATION_HASH, FIELD_MANAGER};
 use crate::core::content::{Content, SourceContent, hexadecimal};
 use crate::core::facts::Read;
 use crate::core::records::{Namespace, Place, Seen, Sync, Version};
+use crate::io::decode::{ConfigMapObject, NamespaceObject, SyncObject};
+use crate::io::exchange::{LONGEST, exchange, unreadable};
+use crate::io::refusal::Refusal;
 
 /// How many bytes copies may take that are being read, or were read and are not done with.
 const ROOM: usize = 16 << 20;
@@ -154,7 +154,7 @@ impl Reader {
             return Ok(None);
         }
         let created = crd.metadata.creation_timestamp.map(|time| time.0.as_second());
-        let age = super::clock::wall().as_second().saturating_sub(created.unwrap_or(i64::MAX));
+        let age = crate::io::clock::wall().as_second().saturating_sub(created.unwrap_or(i64::MAX));
         Ok(Some(Duration::from_secs(u64::try_from(age).unwrap_or(0))))
     }
 

@@ -9,11 +9,11 @@ use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio::time::Instant;
 
-use super::chance;
-use super::client::Clients;
-use super::decode::{ConfigMapObject, NamespaceObject, SyncObject};
-use super::instruments;
 use crate::api::names::KUBE_ROOT_CA;
+use crate::io::chance;
+use crate::io::client::Clients;
+use crate::io::decode::{ConfigMapObject, NamespaceObject, SyncObject};
+use crate::io::instruments;
 
 /// Every ConfigMapSync.
 pub fn syncs(clients: &Clients) -> impl Stream<Item = watcher::Result<Event<SyncObject>>> + Send + use<> {

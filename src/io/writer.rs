@@ -12,18 +12,18 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
-use super::bulkheads::{Bulkheads, Door, Ended};
-use super::client::METADATA_ONLY;
-use super::decode::{ConfigMapObject, SyncObject};
-use super::exchange::{LONGEST, exchange, unreadable};
-use super::instruments;
-use super::limiter::{Limiter, Rate, Turn};
-use super::refusal::Refusal;
 use crate::api::configmapsync::ConfigMapSyncStatus;
 use crate::api::names::{FIELD_MANAGER, FINALIZER};
 use crate::core::content::{self, SourceContent};
 use crate::core::records::{Name, Place, Seen, Sync, Version};
 use crate::core::shard::{SHARDS, Shard};
+use crate::io::bulkheads::{Bulkheads, Door, Ended};
+use crate::io::client::METADATA_ONLY;
+use crate::io::decode::{ConfigMapObject, SyncObject};
+use crate::io::exchange::{LONGEST, exchange, unreadable};
+use crate::io::instruments;
+use crate::io::limiter::{Limiter, Rate, Turn};
+use crate::io::refusal::Refusal;
 
 /// Says whether a write may be sent now.
 pub trait Gate: Send + std::marker::Sync {

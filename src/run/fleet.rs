@@ -13,13 +13,13 @@ use metrics::gauge;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::leadership::{Settings, Tenures};
-use super::supervisor::Supervisor;
 use crate::core::shard::Uid;
 use crate::io::clock::Clock;
 use crate::io::instruments::{LEADER_ELECTION_MASTER_STATUS, SHARDS_UNHELD};
 use crate::io::leases::FLEET_LEADER;
 use crate::io::trouble::Trouble;
+use crate::run::leadership::{Settings, Tenures};
+use crate::run::supervisor::Supervisor;
 
 /// How long the leader's Lease lives, whatever the lease duration of the sessions. With [`TURN`] a successor leads at
 /// most 23 s after the leader was killed, also when the leader's wall clock was far ahead ([`STALE`]).

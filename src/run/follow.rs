@@ -10,15 +10,15 @@ use futures::{Stream, StreamExt as _};
 use kube::runtime::watcher::{self, Event};
 use tokio::time::Instant;
 
-use super::fanout::Fanout;
-use super::queue::{Cause, Queue};
-use super::world::{Change, World};
 use crate::core::records::{Place, Seen};
 use crate::core::shard::{Shard, Uid};
 use crate::io::decode::{ConfigMapObject, NamespaceObject, Object, SyncObject};
 use crate::io::events::Events;
 use crate::io::instruments;
 use crate::io::trouble::Trouble;
+use crate::run::fanout::Fanout;
+use crate::run::queue::{Cause, Queue};
+use crate::run::world::{Change, World};
 
 /// A stream that is refused is opened again at least every 5 s.
 const REFUSED: Duration = Duration::from_secs(15);
@@ -291,9 +291,9 @@ mod tests {
     use futures::stream;
     use serde_json::json;
 
-    use super::super::queue::Outcome;
     use super::*;
     use crate::core::testing::{sync, uid};
+    use crate::run::queue::Outcome;
 
     fn silent_client() -> kube::Client {
         let silent = |_: http::Request<kube::client::Body>| {

@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::world::World;
 use crate::core::records::{Place, Seen, Shared, Sync, Version};
 use crate::core::shard::Uid;
 use crate::core::status::Failed;
+use crate::run::world::World;
 
 /// So many repairs of a copy within [`CONTESTED_WITHIN`]: somebody else keeps changing it.
 const CONTESTED_AFTER: usize = 5;

@@ -15,11 +15,11 @@ use ahash::{AHashMap, AHashSet};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::fanout::Fanout;
-use super::memo::Memo;
 use crate::core::records::{Place, Version};
 use crate::core::shard::{SHARDS, Shard, Uid};
 use crate::io::instruments as i;
+use crate::run::fanout::Fanout;
+use crate::run::memo::Memo;
 
 /// Copies flow while one waits, and for this long after one was written, here or by another replica.
 const DATA_FLOWS: Duration = Duration::from_millis(250);

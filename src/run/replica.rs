@@ -14,19 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::config::{ClusterError, Config};
-use super::fleet;
-use super::follow::{Follower, Progress, source_of};
-use super::health::Health;
-use super::leadership::{Leadership, Settings, TenureEvent, Tenures};
-use super::memo::Memo;
-use super::queue::{Cause, Outcome, Queue};
-use super::sources::Sources;
-use super::supervisor::Supervisor;
-use super::view::is_at_rest;
-use super::work::{Tools, work};
-use super::world::World;
-use crate::core::session::{Fleet, Timing};
+use crate::core::session::Fleet;
+use crate::core::session::Timing;
 use crate::core::shard::{Shard, Uid};
 use crate::io::bulkheads::{Bulkheads, Wake};
 use crate::io::client::{Clients, Pulses, Server};
@@ -37,6 +26,18 @@ use crate::io::limiter::{Limiter, Rate, Turn};
 use crate::io::reader::Reader;
 use crate::io::writer::{Gate, Writer};
 use crate::io::{listening, streams};
+use crate::run::config::{ClusterError, Config};
+use crate::run::fleet;
+use crate::run::follow::{Follower, Progress, source_of};
+use crate::run::health::Health;
+use crate::run::leadership::{Leadership, Settings, TenureEvent, Tenures};
+use crate::run::memo::Memo;
+use crate::run::queue::{Cause, Outcome, Queue};
+use crate::run::sources::Sources;
+use crate::run::supervisor::Supervisor;
+use crate::run::view::is_at_rest;
+use crate::run::work::{Tools, work};
+use crate::run::world::World;
 
 /// A stream that said nothing for this long is not fresh: the server sends a bookmark about every minute, and a
 /// watch that is silent for 100 s is opened again.

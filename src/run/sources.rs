@@ -12,12 +12,12 @@ use futures::future::{BoxFuture, Shared};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::world::SourceWord;
 use crate::core::content::SourceContent;
 use crate::core::records::Place;
 use crate::io::instruments;
 use crate::io::reader::Reader;
 use crate::io::refusal::Refusal;
+use crate::run::world::SourceWord;
 
 /// How many bytes contents may take.
 const ROOM: usize = 8 << 20;

@@ -3,10 +3,6 @@
 use http::Method;
 use serde_json::{Map, Value};
 
-use super::memo::Verified;
-use super::sources::Found;
-use super::view::View;
-use super::work::{Refused, Work, now_seconds};
 use crate::core::content::{self, SourceContent, Target};
 use crate::core::facts::Home;
 use crate::core::plan::Step;
@@ -14,6 +10,10 @@ use crate::core::records::{Place, Seen, Shared, Sync, Version};
 use crate::core::status::{self, Stall, Text, Verdict};
 use crate::io::refusal::Refusal;
 use crate::io::writer::{Attempt, Removed, Written};
+use crate::run::memo::Verified;
+use crate::run::sources::Found;
+use crate::run::view::View;
+use crate::run::work::{Refused, Work, now_seconds};
 
 impl Work<'_> {
     /// Sends the request that a step asks for.

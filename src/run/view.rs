@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::memo::Memo;
-use super::sources::{Found, Wanted};
-use super::world::{Leftover, SourceWord, World};
 use crate::core::backoff;
 use crate::core::facts::{Facts, Home, Source, Spot, Standing};
 use crate::core::plan::{self, Step};
 use crate::core::records::{Name, Place, Seen, Shared, Sync};
 use crate::core::shard::Uid;
 use crate::io::reader::CopyRead;
+use crate::run::memo::Memo;
+use crate::run::sources::{Found, Wanted};
+use crate::run::world::{Leftover, SourceWord, World};
 
 /// A recheck of a missing source asks anew only if nobody has asked for nearly as long as it waited.
 const RECHECK_SHARED: Duration = Duration::from_secs(240);

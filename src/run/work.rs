@@ -5,13 +5,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::fanout::Fanout;
-use super::memo::{Failure as Failing, Memo, Trouble};
-use super::queue::{Job, Lane, Outcome, Queue};
-use super::sources::Sources;
-use super::steps::{restores, written_to};
-use super::view::{Local, View, leftover};
-use super::world::{Leftover, World};
 use crate::core::backoff::{self, Failure};
 use crate::core::facts::Home;
 use crate::core::plan::{self, Step};
@@ -25,6 +18,13 @@ use crate::io::limiter::{Limiter, Turn};
 use crate::io::reader::Reader;
 use crate::io::refusal::Refusal;
 use crate::io::writer::Writer;
+use crate::run::fanout::Fanout;
+use crate::run::memo::{Failure as Failing, Memo, Trouble};
+use crate::run::queue::{Job, Lane, Outcome, Queue};
+use crate::run::sources::Sources;
+use crate::run::steps::{restores, written_to};
+use crate::run::view::{Local, View, leftover};
+use crate::run::world::{Leftover, World};
 
 /// More steps than any case needs: a key that takes more is put back, so that it cannot spin.
 const MOST_STEPS: usize = 24;

@@ -14,7 +14,9 @@ use serde_json::json;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 
-use crate::{objects, writers};
+use crate::objects;
+
+use crate::writers;
 
 /// Sources and syncs stand here.
 pub const HOME: &str = "chaos";

@@ -13,7 +13,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::builder::BoolishValueParser;
 
-use crate::{exit_code, interrupted, logs};
+use crate::exit_code;
+
+use crate::interrupted;
+
+use crate::logs;
 use stage::Stage;
 
 /// Shows the operator at work on a real Kubernetes cluster, in a minute or two.

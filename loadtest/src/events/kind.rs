@@ -10,7 +10,9 @@ use kube::{Api, Client, ResourceExt};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{objects, writers};
+use crate::objects;
+
+use crate::writers;
 
 /// Everything stands here.
 pub(super) const HOME: &str = "events";

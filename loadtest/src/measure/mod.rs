@@ -30,9 +30,12 @@ use testbed::{Cluster, Options};
 
 use crate::distance::Distance;
 use crate::fleet::{Fleet, Settings};
+use crate::interrupted;
+use crate::logs;
+use crate::objects;
 use crate::report::{self, Report, Surroundings, masked};
 use crate::screen::{Screen, thousands, time};
-use crate::{interrupted, logs, objects, writers};
+use crate::writers;
 use arguments::{Command, CommandLine};
 use bench::Bench;
 use bystander::Bystander;

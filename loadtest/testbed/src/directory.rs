@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use crate::{keys, process};
+use crate::keys;
+
+use crate::process;
 
 /// A directory that only its owner can enter (it holds tokens and keys), removed when this is dropped.
 #[derive(Debug)]

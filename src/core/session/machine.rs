@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use super::message::{Action, Answer, Given, Input, Loss, Request};
-use super::own::OwnSession;
-use super::record::{Phase, Record, SessionName, SessionRecord};
-use super::tenure::Tenure;
-use super::timing::Timing;
-use super::view::{Fleet, View};
+use crate::core::session::message::{Action, Answer, Given, Input, Loss, Request};
+use crate::core::session::own::OwnSession;
+use crate::core::session::record::{Phase, Record, SessionName, SessionRecord};
+use crate::core::session::tenure::Tenure;
+use crate::core::session::timing::Timing;
+use crate::core::session::view::{Fleet, View};
 use crate::core::shard::Shard;
 
 /// One replica's side of the protocol.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::record::{Phase, Record, SessionName, SessionRecord};
+use crate::core::session::record::{Phase, Record, SessionName, SessionRecord};
 use crate::core::shard::{Shard, Uid};
 
 /// What happened.

@@ -11,15 +11,11 @@
 
 mod machine;
 mod message;
-#[cfg(test)]
-mod model;
 mod own;
 mod record;
-#[cfg(test)]
-mod rules;
-#[cfg(test)]
-mod simulation;
 mod tenure;
+#[cfg(test)]
+mod tests;
 mod timing;
 mod view;
 

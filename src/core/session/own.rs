@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::message::{Answer, Loss, Request};
-use super::record::{Phase, SessionName, SessionRecord};
-use super::timing::Timing;
+use crate::core::session::message::{Answer, Loss, Request};
+use crate::core::session::record::{Phase, SessionName, SessionRecord};
+use crate::core::session::timing::Timing;
 use crate::core::shard::Uid;
 
 /// So many renewals that have not come back are remembered. Their gates are long closed when there are more.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::machine::Machine;
-use super::message::{Action, Answer, Given, Request, Taken};
-use super::record::{Holder, ShardRecord};
 use crate::core::assignment::assign;
+use crate::core::session::machine::Machine;
+use crate::core::session::message::{Action, Answer, Given, Request, Taken};
+use crate::core::session::record::{Holder, ShardRecord};
 use crate::core::shard::{Shard, Uid};
 
 /// What a shard is to us.

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::message::Taken;
-use super::record::{Holder, Phase, SessionName, SessionRecord, ShardRecord};
-use super::timing::LONGEST;
+use crate::core::session::message::Taken;
+use crate::core::session::record::{Holder, Phase, SessionName, SessionRecord, ShardRecord};
+use crate::core::session::timing::LONGEST;
 use crate::core::shard::Shard;
 
 /// A session as it was seen.

@@ -7,7 +7,9 @@ use kube::api::{ApiResource, DynamicObject};
 use serde_json::{Map, Value, json};
 
 use crate::api::names::{LABEL_MANAGED_BY, MANAGED_BY, PREFIX};
-use crate::core::session::{Phase, Request, SessionName};
+use crate::core::session::Phase;
+use crate::core::session::Request;
+use crate::core::session::SessionName;
 use crate::core::shard::{Shard, Uid};
 
 /// Names of session Leases begin so; the session's identity follows.

@@ -24,7 +24,11 @@ pub use object::LeaseObject;
 pub use parse::Parser;
 
 use crate::api::names::FIELD_MANAGER;
-use crate::core::session::{Answer, Request, SessionName, SessionRecord, Timing};
+use crate::core::session::Answer;
+use crate::core::session::Request;
+use crate::core::session::SessionName;
+use crate::core::session::SessionRecord;
+use crate::core::session::Timing;
 use crate::core::shard::{Shard, Uid};
 use crate::io::streams::Patience;
 use crate::io::trouble::{Trouble, Troubles};
@@ -78,7 +82,7 @@ impl Leases {
     }
 
     async fn write(&self, request: &Request) -> Result<LeaseObject, kube::Error> {
-        let lease = format::lease(request, self.timing.lease, super::clock::wall());
+        let lease = format::lease(request, self.timing.lease, crate::io::clock::wall());
         let body = serde_json::to_vec(&lease).map_err(kube::Error::SerdeError)?;
         let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.to_owned()) };
         let requests = kube::core::Request::new(self.api.resource_url());

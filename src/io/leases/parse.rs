@@ -7,10 +7,16 @@ use std::time::Duration;
 use kube::api::DynamicObject;
 use tracing::warn;
 
-use super::format::{CREATED_BY, PHASE, RELEASED_BY, RENEWAL, SESSION, SHARD, annotation, phase};
-use crate::core::session::{Holder, LONGEST, Phase, Record, SessionName, SessionRecord, ShardRecord};
+use crate::core::session::Holder;
+use crate::core::session::LONGEST;
+use crate::core::session::Phase;
+use crate::core::session::Record;
+use crate::core::session::SessionName;
+use crate::core::session::SessionRecord;
+use crate::core::session::ShardRecord;
 use crate::core::shard::{Shard, Uid};
 use crate::core::spec::is_name;
+use crate::io::leases::format::{CREATED_BY, PHASE, RELEASED_BY, RENEWAL, SESSION, SHARD, annotation, phase};
 
 /// The Lease of the seed's operator, which may still run when ours is started beside it.
 const PREDECESSOR: &str = "3fe4c69f.kapendra.com";
@@ -124,9 +130,9 @@ impl Parser {
 
 #[cfg(test)]
 mod tests {
-    use super::super::format;
     use super::*;
     use crate::core::session::Request;
+    use crate::io::leases::format;
     use rstest::rstest;
     use serde_json::{Value, json};
 

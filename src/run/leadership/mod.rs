@@ -11,7 +11,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::core::session::{Fleet, Timing};
+use crate::core::session::Fleet;
+
+use crate::core::session::Timing;
 use crate::core::shard::Shard;
 use crate::io::chance;
 use crate::io::clock::Clock;

@@ -12,12 +12,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::story::Story;
-use super::{Command, Settings, Shared, TenureEvent};
-use crate::core::session::{Action, Answer, Fleet, Input, Machine, Record, Request};
+use crate::core::session::Action;
+use crate::core::session::Answer;
+use crate::core::session::Fleet;
+use crate::core::session::Input;
+use crate::core::session::Machine;
+use crate::core::session::Record;
+use crate::core::session::Request;
 use crate::core::shard::{SHARDS, Shard};
 use crate::io::clock::Clock;
 use crate::io::leases::{LeaseObject, Leases, Parser};
+use crate::run::leadership::story::Story;
+use crate::run::leadership::{Command, Settings, Shared, TenureEvent};
 
 /// So many things that are ready are taken in before anything is done: shards that open together are told together.
 const BATCH: usize = 128;

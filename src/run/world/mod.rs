@@ -14,11 +14,11 @@ use dashmap::DashMap;
 use smallvec::SmallVec;
 
 use self::syncs::Syncs;
-use super::departed::Departed;
-use super::names::Names;
-use super::passed::{GONE, Passed};
 use crate::core::records::{Name, Namespace, Place, Seen, Shared, Sync};
 use crate::core::shard::Uid;
+use crate::run::departed::Departed;
+use crate::run::names::Names;
+use crate::run::passed::{GONE, Passed};
 
 type Map<K, V> = DashMap<K, V, RandomState>;
 /// Mostly one.

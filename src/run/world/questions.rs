@@ -3,11 +3,11 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::{Leftover, SourceWord, World};
 use crate::core::cycle;
 use crate::core::records::{Namespace, Place, Seen, Shared, Sync};
 use crate::core::shard::Uid;
 use crate::run::passed::GONE;
+use crate::run::world::{Leftover, SourceWord, World};
 
 impl World {
     /// A sync.

@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
-use super::scenario::Scenario;
-use super::world::{NOW, Replica, TICK, World, uid};
+use crate::core::session::Answer;
+use crate::core::session::Record;
+use crate::core::session::Request;
+use crate::core::session::SessionName;
 use crate::core::session::machine::Machine;
 use crate::core::session::tenure::Tenure;
-use crate::core::session::{Answer, Record, Request, SessionName};
+use crate::core::session::tests::model::scenario::Scenario;
+use crate::core::session::tests::model::world::{NOW, Replica, TICK, World, uid};
 use crate::core::shard::Uid;
 
 /// A number of which only the order counts.

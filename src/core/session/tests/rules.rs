@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::*;
+use crate::core::session::*;
 use crate::core::shard::{Shard, Uid};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! A model of a cluster with its whole history, and of replicas that see it late: what [`super::plan_model`] plays with.
+//! A model of a cluster with its whole history, and of replicas that see it late: what [`crate::core::tests::plan_model`] plays with.
 //!
 //! Time is a number that grows with every event and is the resourceVersion of what the event wrote, so a stream's
 //! lag is an index into the history.
@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::cycle;
-use super::facts::{Facts, Hash, Home, Read, Source, Spot, Standing};
-use super::ownership;
-use super::plan::{Step, next};
-use super::records::{Mark, Name, Place, Seen, Sync, Version};
-use super::shard::Uid;
-use super::status::{Text, Verdict};
+use crate::core::cycle;
+use crate::core::facts::{Facts, Hash, Home, Read, Source, Spot, Standing};
+use crate::core::ownership;
+use crate::core::plan::{Step, next};
+use crate::core::records::{Mark, Name, Place, Seen, Sync, Version};
+use crate::core::shard::Uid;
+use crate::core::status::{Text, Verdict};
 
 /// A ConfigMap, and what only the model knows of it.
 #[derive(Clone)]
@@ -135,7 +135,7 @@ impl View<'_> {
         }
     }
 
-    pub(super) fn source(&self, spec: &super::records::Spec) -> Source {
+    pub(super) fn source(&self, spec: &crate::core::records::Spec) -> Source {
         let streamed = self.streamed(&spec.source).map(|seen| seen.version.rv);
         let lagging = |at: usize| at > self.replica.maps;
         let read_at = self.memo.copies.get(&spec.destination).map_or(usize::MAX, |(_, _, at)| *at);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::*;
+use crate::core::session::*;
 use crate::core::shard::{Shard, Uid};
 
 const SHARDS: usize = 8;

@@ -5,11 +5,11 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use super::facts::Read;
-use super::plan_world::*;
-use super::records::{Mark, Name, Place, Seen, Spec};
-use super::shard::Uid;
-use super::testing::*;
+use crate::core::facts::Read;
+use crate::core::records::{Mark, Name, Place, Seen, Spec};
+use crate::core::shard::Uid;
+use crate::core::testing::*;
+use crate::core::tests::plan_world::*;
 
 pub(super) const SLOTS: usize = 3;
 const PLACES: [&str; 7] = ["n0/x", "n0/y", "n1/x", "n1/y", "n2/x", "n2/y", "n0/kube-root-ca.crt"];

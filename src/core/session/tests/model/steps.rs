@@ -1,8 +1,16 @@
 //! What can happen next.
 
-use super::scenario::{Fault, Scenario};
-use super::world::{Event, Flight, Replica, TICK, World};
-use crate::core::session::{Answer, Holder, Input, Phase, Record, Request, SessionName, SessionRecord, ShardRecord};
+use crate::core::session::Answer;
+use crate::core::session::Holder;
+use crate::core::session::Input;
+use crate::core::session::Phase;
+use crate::core::session::Record;
+use crate::core::session::Request;
+use crate::core::session::SessionName;
+use crate::core::session::SessionRecord;
+use crate::core::session::ShardRecord;
+use crate::core::session::tests::model::scenario::{Fault, Scenario};
+use crate::core::session::tests::model::world::{Event, Flight, Replica, TICK, World};
 use crate::core::shard::Shard;
 
 impl Replica {

@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use stateright::{Checker, Model};
 
-use super::invariants::Protocol;
-use super::scenario::{Fault, Scenario};
-use super::steps::Step;
-use super::walk::{WALKS, walk};
-use super::world::{NOW, TICK};
-use super::{SETTLED, ZERO, checker};
+use crate::core::session::Answer;
+use crate::core::session::Holder;
+use crate::core::session::Input;
+use crate::core::session::Record;
+use crate::core::session::Request;
 use crate::core::session::machine::Machine;
 use crate::core::session::tenure::Tenure;
-use crate::core::session::{Answer, Holder, Input, Record, Request};
+use crate::core::session::tests::model::invariants::Protocol;
+use crate::core::session::tests::model::scenario::{Fault, Scenario};
+use crate::core::session::tests::model::steps::Step;
+use crate::core::session::tests::model::walk::{WALKS, walk};
+use crate::core::session::tests::model::world::{NOW, TICK};
+use crate::core::session::tests::model::{SETTLED, ZERO, checker};
 
 /// A rule that is broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

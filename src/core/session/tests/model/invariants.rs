@@ -6,11 +6,11 @@ use std::sync::Mutex;
 
 use stateright::{Model, Property};
 
-use super::scenario::Scenario;
-use super::steps::Step;
-use super::world::World;
 use crate::core::session::Taken;
 use crate::core::session::tenure::Tenure;
+use crate::core::session::tests::model::scenario::Scenario;
+use crate::core::session::tests::model::steps::Step;
+use crate::core::session::tests::model::world::World;
 use crate::core::shard::Shard;
 
 pub(super) const ONE_GATE: &str = "a shard has one open gate at most";

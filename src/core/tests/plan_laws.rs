@@ -5,13 +5,13 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use super::facts::{Hash, Home, Read, Spot, Standing};
-use super::plan::{Step, sweep};
-use super::plan_model::*;
-use super::plan_world::*;
-use super::records::{Mark, Place, Seen, Sync, Version};
-use super::status::{Stall, Verdict};
-use super::testing::*;
+use crate::core::facts::{Hash, Home, Read, Spot, Standing};
+use crate::core::plan::{Step, sweep};
+use crate::core::records::{Mark, Place, Seen, Sync, Version};
+use crate::core::status::{Stall, Verdict};
+use crate::core::testing::*;
+use crate::core::tests::plan_model::*;
+use crate::core::tests::plan_world::*;
 
 impl Model {
     /// What the API server and the runner make of a step.

@@ -6,11 +6,19 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use super::mutants::Mutant;
-use super::scenario::{REQUEST, Scenario};
-use crate::core::session::{
-    Action, Answer, Holder, Input, Machine, Phase, Record, Request, SessionName, SessionRecord, ShardRecord,
-};
+use crate::core::session::Action;
+use crate::core::session::Answer;
+use crate::core::session::Holder;
+use crate::core::session::Input;
+use crate::core::session::Machine;
+use crate::core::session::Phase;
+use crate::core::session::Record;
+use crate::core::session::Request;
+use crate::core::session::SessionName;
+use crate::core::session::SessionRecord;
+use crate::core::session::ShardRecord;
+use crate::core::session::tests::model::mutants::Mutant;
+use crate::core::session::tests::model::scenario::{REQUEST, Scenario};
 use crate::core::shard::{Shard, Uid};
 
 /// The unit of time: the period of renewals.

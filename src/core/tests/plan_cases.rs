@@ -2,11 +2,11 @@
 
 use rstest::rstest;
 
-use super::facts::{Home, Read, Source, Spot, Standing};
-use super::plan::sweep;
-use super::plan_story::*;
-use super::records::{Seen, Spec, Unusable};
-use super::testing::*;
+use crate::core::facts::{Home, Read, Source, Spot, Standing};
+use crate::core::plan::sweep;
+use crate::core::records::{Seen, Spec, Unusable};
+use crate::core::testing::*;
+use crate::core::tests::plan_story::*;
 
 fn unusable(orphan: bool) -> Result<Spec, Unusable> {
     Err(Unusable { why: "empty".into(), orphan })

@@ -5,11 +5,11 @@ use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use stateright::{Checker, Chooser};
 
-use super::invariants::Protocol;
-use super::scenario::Scenario;
-use super::steps::Step;
-use super::world::World;
-use super::{EVERY, SETTLED, checker};
+use crate::core::session::tests::model::invariants::Protocol;
+use crate::core::session::tests::model::scenario::Scenario;
+use crate::core::session::tests::model::steps::Step;
+use crate::core::session::tests::model::world::World;
+use crate::core::session::tests::model::{EVERY, SETTLED, checker};
 
 /// One step in so many is one that goes wrong, if any can.
 const RARELY: f64 = 0.07;
