@@ -4,4 +4,5 @@ pub mod api;
 pub mod core;
 pub mod edge;
 pub mod io;
+pub mod leadership;
 pub mod run;

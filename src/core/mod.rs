@@ -1,6 +1,5 @@
 //! The rules of the business: pure functions and state machines, with no I/O, no clock and no Kubernetes client.
 
-pub mod assignment;
 pub mod backoff;
 pub mod content;
 pub mod cycle;
@@ -9,7 +8,6 @@ pub mod lenient;
 pub mod ownership;
 pub mod plan;
 pub mod records;
-pub mod session;
 pub mod shard;
 pub mod spec;
 pub mod status;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum, builder::BoolishValueParser};
 
-use crate::core::session::Timing;
 use crate::edge::seed_flags::SeedFlags;
 use crate::edge::values::{self, BindAddress};
+use crate::leadership::protocol::Timing;
 use crate::run::config::{Config, LEASE_DURATION_MAX, LEASE_DURATION_MIN};
 
 const ABOUT: &str = "\

@@ -8,7 +8,6 @@ pub mod decode;
 pub mod events;
 mod exchange;
 pub mod instruments;
-pub mod leases;
 pub mod limiter;
 pub mod listening;
 mod pages;

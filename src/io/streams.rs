@@ -10,10 +10,9 @@ use kube::runtime::watcher::{self, Event, watcher};
 use tokio::time::Instant;
 
 use crate::api::names::KUBE_ROOT_CA;
-use crate::io::chance;
 use crate::io::client::Clients;
 use crate::io::decode::{ConfigMapObject, NamespaceObject, SyncObject};
-use crate::io::instruments;
+use crate::io::{chance, instruments};
 
 /// Every ConfigMapSync.
 pub fn syncs(clients: &Clients) -> impl Stream<Item = watcher::Result<Event<SyncObject>>> + Send + use<> {
@@ -48,7 +47,7 @@ where
 
 /// How long to wait before a broken stream is opened again: 100 ms doubling to 5 s. An API server that comes back
 /// after an outage should not wait for us, nor be overrun by the whole fleet at once.
-pub(super) struct Patience {
+pub(crate) struct Patience {
     longest: Duration,
     next: Duration,
     last: Option<Instant>,
@@ -59,7 +58,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 impl Patience {
     /// One that waits no longer than this.
-    pub(super) fn up_to(longest: Duration) -> Self {
+    pub(crate) fn up_to(longest: Duration) -> Self {
         Self { longest, next: SHORTEST, last: None }
     }
 }

@@ -3,10 +3,8 @@
 pub mod config;
 mod departed;
 pub mod fanout;
-pub mod fleet;
 pub mod follow;
 pub mod health;
-pub mod leadership;
 pub mod memo;
 mod names;
 mod passed;

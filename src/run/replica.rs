@@ -14,8 +14,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::core::session::Fleet;
-use crate::core::session::Timing;
 use crate::core::shard::{Shard, Uid};
 use crate::io::bulkheads::{Bulkheads, Wake};
 use crate::io::client::{Clients, Pulses, Server};
@@ -26,11 +24,12 @@ use crate::io::limiter::{Limiter, Rate, Turn};
 use crate::io::reader::Reader;
 use crate::io::writer::{Gate, Writer};
 use crate::io::{listening, streams};
+use crate::leadership::fleet_leader;
+use crate::leadership::protocol::{Fleet, Timing};
+use crate::leadership::{Leadership, Settings, TenureEvent, Tenures};
 use crate::run::config::{ClusterError, Config};
-use crate::run::fleet;
 use crate::run::follow::{Follower, Progress, source_of};
 use crate::run::health::Health;
-use crate::run::leadership::{Leadership, Settings, TenureEvent, Tenures};
 use crate::run::memo::Memo;
 use crate::run::queue::{Cause, Outcome, Queue};
 use crate::run::sources::Sources;
@@ -283,7 +282,13 @@ impl Life {
         let (tenures, changes) =
             Leadership::start(self.clients.leases.clone(), settings.clone(), &self.supervisor, self.end.clone());
         *self.vitals.tenures.lock().unwrap_or_else(PoisonError::into_inner) = Some(tenures.clone());
-        fleet::start(self.clients.leases.clone(), &settings, tenures.clone(), &self.supervisor, self.end.clone());
+        fleet_leader::start(
+            self.clients.leases.clone(),
+            &settings,
+            tenures.clone(),
+            &self.supervisor,
+            self.end.clone(),
+        );
         let tools = self.tools((self.ground.gate)(tenures.clone()), events);
         let heartbeat = spare_the_heartbeat(tenures.renewal_latency(), self.timing, tools.limiter.clone());
         self.supervisor.spawn("heartbeat", heartbeat);

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use configmapsync_operator::core::session::Timing;
 use configmapsync_operator::core::shard::{SHARDS, Shard};
 use configmapsync_operator::io::client::{Clients, Server};
 use configmapsync_operator::io::clock::Clock;
-use configmapsync_operator::io::leases::FLEET_LEADER;
-use configmapsync_operator::run::fleet;
-use configmapsync_operator::run::leadership::{Leadership, Settings, TenureEvent, Tenures};
+use configmapsync_operator::leadership::fleet_leader;
+use configmapsync_operator::leadership::leases::FLEET_LEADER;
+use configmapsync_operator::leadership::protocol::Timing;
+use configmapsync_operator::leadership::{Leadership, Settings, TenureEvent, Tenures};
 use configmapsync_operator::run::supervisor::Supervisor;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
@@ -48,7 +48,7 @@ impl Replica {
         let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
         let supervisor = Supervisor::new(tracker, cancel.clone(), cancel.clone());
         let (tenures, mut events) = Leadership::start(client.clone(), settings.clone(), &supervisor, cancel.clone());
-        fleet::start(client, &settings, tenures.clone(), &supervisor, cancel.clone());
+        fleet_leader::start(client, &settings, tenures.clone(), &supervisor, cancel.clone());
         let answers = tenures.clone();
         let news = tokio::spawn(async move {
             let mut news = vec![];

@@ -6,9 +6,8 @@ use serde_json::json;
 
 use crate::installed::{Installed, SHIPPED, SYSTEM, say};
 use crate::render::{self, RELEASE, deploy};
-use crate::sample;
 use crate::script::install;
-use crate::seed;
+use crate::{sample, seed};
 
 async fn helm(installed: &Installed, args: &[&str]) -> String {
     let home = installed.cluster.dir().join("helm");

@@ -1,10 +1,9 @@
 //! The kustomize overlays where pods really run.
 
 use crate::installed::{DEPLOYMENT, Installed, SHIPPED, SYSTEM};
-use crate::sample;
 use crate::script::{install, root};
-use crate::seed;
 use crate::shards::until_even;
+use crate::{sample, seed};
 
 #[tokio::test]
 async fn overlays_are_installed_one_over_the_other_and_removed() {

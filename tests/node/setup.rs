@@ -3,10 +3,9 @@
 use std::time::Instant;
 
 use crate::installed::{Installed, MANIFESTS, SHIPPED, SYSTEM, say};
-use crate::sample;
 use crate::script::install;
-use crate::seed;
 use crate::wait::eventually;
+use crate::{sample, seed};
 
 #[tokio::test]
 async fn the_script_takes_everything_away_and_installs_it_anew() {

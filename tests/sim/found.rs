@@ -5,13 +5,12 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 
-use configmapsync_operator::core::shard::Shard;
-
 use crate::laws::{self, uid_of};
 use crate::replica::Start;
 use crate::server::{Key, Resource};
 use crate::sim::{Sim, WINDOW};
 use crate::stage::{delete, patch, put, source, stage, sync, until_settled};
+use configmapsync_operator::core::shard::Shard;
 
 const SOON: Duration = Duration::from_secs(20);
 

@@ -14,9 +14,7 @@ use serde_json::json;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 
-use crate::objects;
-
-use crate::writers;
+use crate::{objects, writers};
 
 /// Sources and syncs stand here.
 pub const HOME: &str = "chaos";

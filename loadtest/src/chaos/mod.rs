@@ -18,9 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use clap::Parser;
 
-use crate::exit_code;
-
-use crate::unless_interrupted;
+use crate::{exit_code, unless_interrupted};
 use faults::Outcome;
 use plan::Fault;
 use stage::Stage;

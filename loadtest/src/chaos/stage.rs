@@ -19,8 +19,7 @@ use super::plan::{FEWEST, MOST};
 use super::proxy::{Proxy, Tls};
 use super::{Settings, whole};
 use crate::fleet::{Fleet, Settings as FleetSettings};
-use crate::logs;
-use crate::writers;
+use crate::{logs, writers};
 
 /// From the start of the fleet to its being ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);

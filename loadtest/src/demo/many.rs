@@ -11,9 +11,8 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 
 use super::stage::{SOURCE_NAMESPACE, Stage};
 use crate::copies::{Copies, Place};
-use crate::objects;
 use crate::screen::{thousands, time};
-use crate::writers;
+use crate::{objects, writers};
 
 /// The source, and its copies.
 pub(super) const SOURCE: &str = "shared-settings";

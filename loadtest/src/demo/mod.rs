@@ -13,11 +13,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::builder::BoolishValueParser;
 
-use crate::exit_code;
-
-use crate::interrupted;
-
-use crate::logs;
+use crate::{exit_code, interrupted, logs};
 use stage::Stage;
 
 /// Shows the operator at work on a real Kubernetes cluster, in a minute or two.

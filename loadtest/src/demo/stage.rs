@@ -16,9 +16,8 @@ use super::Arguments;
 use super::crew::{Crew, Players};
 use super::pods::{Pods, scale};
 use crate::fleet::{DEPLOYMENT, Fleet, NAMESPACE, Settings};
-use crate::objects;
 use crate::screen::{BLOCK, Screen, time};
-use crate::writers;
+use crate::{objects, writers};
 
 /// The namespace of the source that everyone gets, and of its syncs.
 pub(super) const SOURCE_NAMESPACE: &str = "demo";

@@ -13,9 +13,8 @@ use super::pods::scale;
 use super::stage::{SAMPLE, Stage};
 use super::takeover;
 use crate::fleet::Shards;
-use crate::objects;
 use crate::screen::{thousands, time};
-use crate::writers;
+use crate::{objects, writers};
 
 /// A lease of a replica that died before has to end first.
 const HELD_WITHIN: Duration = Duration::from_secs(90);

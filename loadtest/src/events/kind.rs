@@ -10,9 +10,7 @@ use kube::{Api, Client, ResourceExt};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::objects;
-
-use crate::writers;
+use crate::{objects, writers};
 
 /// Everything stands here.
 pub(super) const HOME: &str = "events";

@@ -22,14 +22,10 @@ use kube::{Api, Client};
 use serde::Serialize;
 use testbed::{Cluster, Component, ControlPlane, Options};
 
-use crate::exit_code;
 use crate::fleet::{self, Fleet, Settings};
-use crate::logs;
-use crate::objects;
 use crate::report::Surroundings;
 use crate::screen::Screen;
-use crate::unless_interrupted;
-use crate::writers;
+use crate::{exit_code, logs, objects, unless_interrupted, writers};
 use crew::{Crew, Listening};
 use kind::{HOME, Kind, Targets};
 use listener::Listener;

@@ -14,10 +14,9 @@ use super::bench::{self, Bench};
 use super::operator;
 use super::set::{HOME, Set, Wanted};
 use crate::copies::{Copies, Place};
-use crate::objects;
 use crate::report::{Measurement, Who};
 use crate::screen::thousands;
-use crate::writers;
+use crate::{objects, writers};
 
 /// Everything was answered before it is waited for.
 const WITHIN: Duration = Duration::from_secs(60);

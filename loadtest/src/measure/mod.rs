@@ -30,12 +30,9 @@ use testbed::{Cluster, Options};
 
 use crate::distance::Distance;
 use crate::fleet::{Fleet, Settings};
-use crate::interrupted;
-use crate::logs;
-use crate::objects;
 use crate::report::{self, Report, Surroundings, masked};
 use crate::screen::{Screen, thousands, time};
-use crate::writers;
+use crate::{interrupted, logs, objects, writers};
 use arguments::{Command, CommandLine};
 use bench::Bench;
 use bystander::Bystander;

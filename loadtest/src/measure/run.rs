@@ -15,11 +15,10 @@ use super::scenario::{Change, Foreign, Step, Throughput};
 use super::set::HOME;
 use super::{handover, idle};
 use crate::copies::Copies;
-use crate::objects;
 use crate::report::{self, Growth, Measurement, Report, Who, counts};
 use crate::screen::{thousands, time};
 use crate::stats::median;
-use crate::writers;
+use crate::{objects, writers};
 
 /// A run under way.
 pub(super) struct Run<'a> {

@@ -10,13 +10,9 @@ use anyhow::{Context as _, bail};
 use kube::Client;
 use kube::config::Kubeconfig;
 
-use crate::AuditLog;
-use crate::ControlPlane;
-use crate::NodeCluster;
-use crate::Options;
 use crate::access::Access;
-use crate::build;
 use crate::directory::Directory;
+use crate::{AuditLog, ControlPlane, NodeCluster, Options, build};
 
 /// A cluster for tests, demo and load test. One talks to it by its [`Access`], whichever it is.
 #[derive(Debug)]

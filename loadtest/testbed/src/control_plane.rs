@@ -11,13 +11,10 @@ use serde_json::json;
 
 use crate::access::Access;
 use crate::audit::AuditLog;
-use crate::build;
 use crate::directory::Directory;
-use crate::kubeconfig;
-use crate::ports;
 use crate::programs::{self, Component, Layout};
 use crate::running::{PortTaken, Program};
-use crate::startup;
+use crate::{build, kubeconfig, ports, startup};
 
 /// How often a start is tried whose ports were taken by someone else in between.
 const ATTEMPTS: u32 = 5;

@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use crate::keys;
-
-use crate::process;
+use crate::{keys, process};
 
 /// A directory that only its owner can enter (it holds tokens and keys), removed when this is dropped.
 #[derive(Debug)]

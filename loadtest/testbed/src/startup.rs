@@ -12,12 +12,9 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::audit::{self, AuditLog};
-use crate::build;
 use crate::directory::Directory;
-use crate::keys;
-use crate::kubeconfig;
-use crate::programs;
 use crate::running::Program;
+use crate::{build, keys, kubeconfig, programs};
 
 /// Ample: it takes 2 to 5 s on two idle cores, but the cores may be busy compiling.
 pub(crate) const READY_WITHIN: Duration = Duration::from_secs(120);

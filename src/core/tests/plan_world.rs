@@ -6,13 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::core::cycle;
 use crate::core::facts::{Facts, Hash, Home, Read, Source, Spot, Standing};
-use crate::core::ownership;
 use crate::core::plan::{Step, next};
 use crate::core::records::{Mark, Name, Place, Seen, Sync, Version};
 use crate::core::shard::Uid;
 use crate::core::status::{Text, Verdict};
+use crate::core::{cycle, ownership};
 
 /// A ConfigMap, and what only the model knows of it.
 #[derive(Clone)]

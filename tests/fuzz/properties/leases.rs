@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use configmapsync_operator::api::names::PREFIX;
-use configmapsync_operator::core::session::Holder;
-use configmapsync_operator::core::session::LONGEST;
-use configmapsync_operator::core::session::Phase;
-use configmapsync_operator::core::session::Record;
 use configmapsync_operator::core::shard::{SHARDS, Uid};
 use configmapsync_operator::core::spec::is_name;
-use configmapsync_operator::io::leases::{LeaseObject, Parser};
+use configmapsync_operator::leadership::leases::{LeaseObject, Parser};
+use configmapsync_operator::leadership::protocol::{Holder, LONGEST, Phase, Record};
 use serde_json::{Map, Value, json};
 
 use super::served::{object, served};

@@ -25,16 +25,13 @@ use self::gate::Gate;
 use self::machine::{Machine, until};
 use crate::access::Access;
 use crate::audit::AuditLog;
-use crate::build;
 use crate::cgroups::ControlGroups;
 use crate::directory::Directory;
 use crate::image::Image;
-use crate::keys;
-use crate::kubeconfig;
 use crate::process::Command;
-use crate::programs;
 use crate::programs::{Component, Layout};
 use crate::startup::{self, READY_WITHIN};
+use crate::{build, keys, kubeconfig, programs};
 
 /// In a network of its own the API server can have its usual port.
 const API_SERVER_PORT: u16 = 6443;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::core::session::record::{Phase, Record, SessionName, SessionRecord};
 use crate::core::shard::{Shard, Uid};
+use crate::leadership::protocol::record::{Phase, Record, SessionName, SessionRecord};
 
 /// What happened.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::core::session::*;
 use crate::core::shard::{Shard, Uid};
+use crate::leadership::protocol::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 

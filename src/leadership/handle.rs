@@ -1,9 +1,6 @@
 //! Leadership of one replica over shards: it renews the session, takes and releases shards, and tells the rest of the
 //! replica what it may write.
 
-mod story;
-mod task;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,28 +8,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::core::session::Fleet;
-
-use crate::core::session::Timing;
 use crate::core::shard::Shard;
-use crate::io::chance;
 use crate::io::clock::Clock;
 use crate::io::instruments::GATE_CLOSED_TOTAL;
-use crate::io::leases::{Leases, identity};
-use crate::run::supervisor::Supervisor;
-
-/// What leadership needs to know before it starts.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The namespace of the Leases.
-    pub namespace: String,
-    /// The name of this replica (pod or host), which opens the names of its sessions.
-    pub identity: String,
-    /// The times, derived from the lease duration.
-    pub timing: Timing,
-    /// The clock by which leases are judged.
-    pub clock: Clock,
-}
+use crate::leadership::leases::Leases;
+use crate::leadership::protocol::{Fleet, Timing};
 
 /// What happened to this replica's shards. When an event is received, [`Tenures`] already says the same.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,86 +27,35 @@ pub enum TenureEvent {
     Restored,
 }
 
-/// Leadership's own task.
-#[derive(Debug)]
-pub struct Leadership;
-
-impl Leadership {
-    /// Starts leadership. It ends with `cancel`, without releasing anything: for that, call
-    /// [`Tenures::leave`] first. `client` is [`Clients::leases`](crate::io::client::Clients::leases).
-    pub fn start(
-        client: kube::Client,
-        settings: Settings,
-        supervisor: &Supervisor,
-        cancel: CancellationToken,
-    ) -> (Tenures, mpsc::UnboundedReceiver<TenureEvent>) {
-        let base = identity(&settings.identity, chance::random());
-        let leases = Leases::new(client, &settings.namespace, settings.timing, &base);
-        let (events, receiver) = mpsc::unbounded_channel();
-        let (commands, orders) = mpsc::unbounded_channel();
-        let (latency_sender, latency) = watch::channel(Duration::ZERO);
-        let (fleet_sender, fleet) = watch::channel(Fleet::default());
-        let (gate_sender, gate_opens) = watch::channel(false);
-        let tenures = Tenures {
-            shared: Arc::new(Shared { held: AtomicU64::new(0), gate: AtomicU64::new(0) }),
-            base: base.clone().into(),
-            clock: settings.clock.clone(),
-            timing: settings.timing,
-            leases: leases.clone(),
-            latency,
-            fleet,
-            gate_opens,
-            commands,
-            left: CancellationToken::new(),
-            stopped: CancellationToken::new(),
-        };
-        let outlets = task::Outlets {
-            shared: Arc::clone(&tenures.shared),
-            events,
-            latency: latency_sender,
-            fleet: fleet_sender,
-            gate: gate_sender,
-            left: tenures.left.clone(),
-        };
-        let task = task::Task::new(&base, settings, leases, orders, outlets);
-        let stopped = tenures.stopped.clone().drop_guard();
-        supervisor.spawn("leadership", async move {
-            let _stopped = stopped;
-            task.run(cancel).await;
-        });
-        (tenures, receiver)
-    }
-}
-
 /// A cheap handle to what this replica holds. Every question is answered from two atomics.
 #[derive(Clone, Debug)]
 pub struct Tenures {
-    shared: Arc<Shared>,
-    base: Arc<str>,
-    clock: Clock,
-    timing: Timing,
-    leases: Leases,
-    latency: watch::Receiver<Duration>,
-    fleet: watch::Receiver<Fleet>,
-    gate_opens: watch::Receiver<bool>,
-    commands: mpsc::UnboundedSender<Command>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) base: Arc<str>,
+    pub(super) clock: Clock,
+    pub(super) timing: Timing,
+    pub(super) leases: Leases,
+    pub(super) latency: watch::Receiver<Duration>,
+    pub(super) fleet: watch::Receiver<Fleet>,
+    pub(super) gate_opens: watch::Receiver<bool>,
+    pub(super) commands: mpsc::UnboundedSender<Command>,
     /// All is given up.
-    left: CancellationToken,
+    pub(super) left: CancellationToken,
     /// The task is over, however it came to that.
-    stopped: CancellationToken,
+    pub(super) stopped: CancellationToken,
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     /// One bit for each shard that is held and not closing.
-    held: AtomicU64,
+    pub(super) held: AtomicU64,
     /// When the gate closes, in nanoseconds of the clock: the writer's request timeout and margin are taken off.
-    gate: AtomicU64,
+    pub(super) gate: AtomicU64,
 }
 
 /// What the rest of the replica tells leadership.
 #[derive(Debug)]
-enum Command {
+pub(super) enum Command {
     Drained(Shard),
     Leave,
 }

@@ -7,10 +7,8 @@ use kube::api::{ApiResource, DynamicObject};
 use serde_json::{Map, Value, json};
 
 use crate::api::names::{LABEL_MANAGED_BY, MANAGED_BY, PREFIX};
-use crate::core::session::Phase;
-use crate::core::session::Request;
-use crate::core::session::SessionName;
 use crate::core::shard::{Shard, Uid};
+use crate::leadership::protocol::{Phase, Request, SessionName};
 
 /// Names of session Leases begin so; the session's identity follows.
 pub(super) const SESSION: &str = "configmapsync-session-";

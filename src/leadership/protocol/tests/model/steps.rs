@@ -1,17 +1,11 @@
 //! What can happen next.
 
-use crate::core::session::Answer;
-use crate::core::session::Holder;
-use crate::core::session::Input;
-use crate::core::session::Phase;
-use crate::core::session::Record;
-use crate::core::session::Request;
-use crate::core::session::SessionName;
-use crate::core::session::SessionRecord;
-use crate::core::session::ShardRecord;
-use crate::core::session::tests::model::scenario::{Fault, Scenario};
-use crate::core::session::tests::model::world::{Event, Flight, Replica, TICK, World};
 use crate::core::shard::Shard;
+use crate::leadership::protocol::tests::model::scenario::{Fault, Scenario};
+use crate::leadership::protocol::tests::model::world::{Event, Flight, Replica, TICK, World};
+use crate::leadership::protocol::{
+    Answer, Holder, Input, Phase, Record, Request, SessionName, SessionRecord, ShardRecord,
+};
 
 impl Replica {
     /// Whether something came for which it may have another turn in the same tick: more than a mere renewal of another.

@@ -6,20 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use crate::core::session::Action;
-use crate::core::session::Answer;
-use crate::core::session::Holder;
-use crate::core::session::Input;
-use crate::core::session::Machine;
-use crate::core::session::Phase;
-use crate::core::session::Record;
-use crate::core::session::Request;
-use crate::core::session::SessionName;
-use crate::core::session::SessionRecord;
-use crate::core::session::ShardRecord;
-use crate::core::session::tests::model::mutants::Mutant;
-use crate::core::session::tests::model::scenario::{REQUEST, Scenario};
 use crate::core::shard::{Shard, Uid};
+use crate::leadership::protocol::tests::model::mutants::Mutant;
+use crate::leadership::protocol::tests::model::scenario::{REQUEST, Scenario};
+use crate::leadership::protocol::{
+    Action, Answer, Holder, Input, Machine, Phase, Record, Request, SessionName, SessionRecord, ShardRecord,
+};
 
 /// The unit of time: the period of renewals.
 pub(super) const TICK: Duration = Duration::from_secs(1);

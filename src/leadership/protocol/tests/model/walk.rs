@@ -5,11 +5,11 @@ use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use stateright::{Checker, Chooser};
 
-use crate::core::session::tests::model::invariants::Protocol;
-use crate::core::session::tests::model::scenario::Scenario;
-use crate::core::session::tests::model::steps::Step;
-use crate::core::session::tests::model::world::World;
-use crate::core::session::tests::model::{EVERY, SETTLED, checker};
+use crate::leadership::protocol::tests::model::invariants::Protocol;
+use crate::leadership::protocol::tests::model::scenario::Scenario;
+use crate::leadership::protocol::tests::model::steps::Step;
+use crate::leadership::protocol::tests::model::world::World;
+use crate::leadership::protocol::tests::model::{EVERY, SETTLED, checker};
 
 /// One step in so many is one that goes wrong, if any can.
 const RARELY: f64 = 0.07;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::core::assignment::assign;
-use crate::core::session::machine::Machine;
-use crate::core::session::message::{Action, Answer, Given, Request, Taken};
-use crate::core::session::record::{Holder, ShardRecord};
 use crate::core::shard::{Shard, Uid};
+use crate::leadership::protocol::assignment::assign;
+use crate::leadership::protocol::machine::Machine;
+use crate::leadership::protocol::message::{Action, Answer, Given, Request, Taken};
+use crate::leadership::protocol::record::{Holder, ShardRecord};
 
 /// What a shard is to us.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

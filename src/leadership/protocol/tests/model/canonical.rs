@@ -3,15 +3,12 @@
 
 use std::time::Duration;
 
-use crate::core::session::Answer;
-use crate::core::session::Record;
-use crate::core::session::Request;
-use crate::core::session::SessionName;
-use crate::core::session::machine::Machine;
-use crate::core::session::tenure::Tenure;
-use crate::core::session::tests::model::scenario::Scenario;
-use crate::core::session::tests::model::world::{NOW, Replica, TICK, World, uid};
 use crate::core::shard::Uid;
+use crate::leadership::protocol::machine::Machine;
+use crate::leadership::protocol::shards::Tenure;
+use crate::leadership::protocol::tests::model::scenario::Scenario;
+use crate::leadership::protocol::tests::model::world::{NOW, Replica, TICK, World, uid};
+use crate::leadership::protocol::{Answer, Record, Request, SessionName};
 
 /// A number of which only the order counts.
 enum Number<'a> {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::core::session::Timing;
-use crate::core::session::tests::model::mutants::Mutant;
-use crate::core::session::tests::model::steps::Step;
-use crate::core::session::tests::model::world::TICK;
+use crate::leadership::protocol::Timing;
+use crate::leadership::protocol::tests::model::mutants::Mutant;
+use crate::leadership::protocol::tests::model::steps::Step;
+use crate::leadership::protocol::tests::model::world::TICK;
 
 /// The margin, in ticks.
 const MARGIN: u8 = 1;

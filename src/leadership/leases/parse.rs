@@ -7,16 +7,10 @@ use std::time::Duration;
 use kube::api::DynamicObject;
 use tracing::warn;
 
-use crate::core::session::Holder;
-use crate::core::session::LONGEST;
-use crate::core::session::Phase;
-use crate::core::session::Record;
-use crate::core::session::SessionName;
-use crate::core::session::SessionRecord;
-use crate::core::session::ShardRecord;
 use crate::core::shard::{Shard, Uid};
 use crate::core::spec::is_name;
-use crate::io::leases::format::{CREATED_BY, PHASE, RELEASED_BY, RENEWAL, SESSION, SHARD, annotation, phase};
+use crate::leadership::leases::format::{CREATED_BY, PHASE, RELEASED_BY, RENEWAL, SESSION, SHARD, annotation, phase};
+use crate::leadership::protocol::{Holder, LONGEST, Phase, Record, SessionName, SessionRecord, ShardRecord};
 
 /// The Lease of the seed's operator, which may still run when ours is started beside it.
 const PREDECESSOR: &str = "3fe4c69f.kapendra.com";
@@ -131,8 +125,8 @@ impl Parser {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::session::Request;
-    use crate::io::leases::format;
+    use crate::leadership::leases::format;
+    use crate::leadership::protocol::Request;
     use rstest::rstest;
     use serde_json::{Value, json};
 

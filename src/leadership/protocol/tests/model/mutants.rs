@@ -4,19 +4,15 @@ use std::time::Duration;
 
 use stateright::{Checker, Model};
 
-use crate::core::session::Answer;
-use crate::core::session::Holder;
-use crate::core::session::Input;
-use crate::core::session::Record;
-use crate::core::session::Request;
-use crate::core::session::machine::Machine;
-use crate::core::session::tenure::Tenure;
-use crate::core::session::tests::model::invariants::Protocol;
-use crate::core::session::tests::model::scenario::{Fault, Scenario};
-use crate::core::session::tests::model::steps::Step;
-use crate::core::session::tests::model::walk::{WALKS, walk};
-use crate::core::session::tests::model::world::{NOW, TICK};
-use crate::core::session::tests::model::{SETTLED, ZERO, checker};
+use crate::leadership::protocol::machine::Machine;
+use crate::leadership::protocol::shards::Tenure;
+use crate::leadership::protocol::tests::model::invariants::Protocol;
+use crate::leadership::protocol::tests::model::scenario::{Fault, Scenario};
+use crate::leadership::protocol::tests::model::steps::Step;
+use crate::leadership::protocol::tests::model::walk::{WALKS, walk};
+use crate::leadership::protocol::tests::model::world::{NOW, TICK};
+use crate::leadership::protocol::tests::model::{SETTLED, ZERO, checker};
+use crate::leadership::protocol::{Answer, Holder, Input, Record, Request};
 
 /// A rule that is broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

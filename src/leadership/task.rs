@@ -1,7 +1,7 @@
 //! The task that feeds the state machine and does what it says.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -12,24 +12,84 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::core::session::Action;
-use crate::core::session::Answer;
-use crate::core::session::Fleet;
-use crate::core::session::Input;
-use crate::core::session::Machine;
-use crate::core::session::Record;
-use crate::core::session::Request;
 use crate::core::shard::{SHARDS, Shard};
+use crate::io::chance;
 use crate::io::clock::Clock;
-use crate::io::leases::{LeaseObject, Leases, Parser};
-use crate::run::leadership::story::Story;
-use crate::run::leadership::{Command, Settings, Shared, TenureEvent};
+use crate::leadership::handle::{Command, Shared, TenureEvent, Tenures};
+use crate::leadership::leases::{LeaseObject, Leases, Parser, identity};
+use crate::leadership::log::Story;
+use crate::leadership::protocol::{Action, Answer, Fleet, Input, Machine, Record, Request, Timing};
+use crate::run::supervisor::Supervisor;
+
+/// What leadership needs to know before it starts.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The namespace of the Leases.
+    pub namespace: String,
+    /// The name of this replica (pod or host), which opens the names of its sessions.
+    pub identity: String,
+    /// The times, derived from the lease duration.
+    pub timing: Timing,
+    /// The clock by which leases are judged.
+    pub clock: Clock,
+}
+
+/// Leadership's own task.
+#[derive(Debug)]
+pub struct Leadership;
+
+impl Leadership {
+    /// Starts leadership. It ends with `cancel`, without releasing anything: for that, call
+    /// [`Tenures::leave`] first. `client` is [`Clients::leases`](crate::io::client::Clients::leases).
+    pub fn start(
+        client: kube::Client,
+        settings: Settings,
+        supervisor: &Supervisor,
+        cancel: CancellationToken,
+    ) -> (Tenures, mpsc::UnboundedReceiver<TenureEvent>) {
+        let base = identity(&settings.identity, chance::random());
+        let leases = Leases::new(client, &settings.namespace, settings.timing, &base);
+        let (events, receiver) = mpsc::unbounded_channel();
+        let (commands, orders) = mpsc::unbounded_channel();
+        let (latency_sender, latency) = watch::channel(Duration::ZERO);
+        let (fleet_sender, fleet) = watch::channel(Fleet::default());
+        let (gate_sender, gate_opens) = watch::channel(false);
+        let tenures = Tenures {
+            shared: Arc::new(Shared { held: AtomicU64::new(0), gate: AtomicU64::new(0) }),
+            base: base.clone().into(),
+            clock: settings.clock.clone(),
+            timing: settings.timing,
+            leases: leases.clone(),
+            latency,
+            fleet,
+            gate_opens,
+            commands,
+            left: CancellationToken::new(),
+            stopped: CancellationToken::new(),
+        };
+        let outlets = Outlets {
+            shared: Arc::clone(&tenures.shared),
+            events,
+            latency: latency_sender,
+            fleet: fleet_sender,
+            gate: gate_sender,
+            left: tenures.left.clone(),
+        };
+        let task = Task::new(&base, settings, leases, orders, outlets);
+        let stopped = tenures.stopped.clone().drop_guard();
+        supervisor.spawn("leadership", async move {
+            let _stopped = stopped;
+            task.run(cancel).await;
+        });
+        (tenures, receiver)
+    }
+}
 
 /// So many things that are ready are taken in before anything is done: shards that open together are told together.
 const BATCH: usize = 128;
 
 /// Where the task tells what it knows.
-pub(super) struct Outlets {
+struct Outlets {
     pub(super) shared: Arc<Shared>,
     pub(super) events: mpsc::UnboundedSender<TenureEvent>,
     pub(super) latency: watch::Sender<Duration>,
@@ -42,7 +102,7 @@ pub(super) struct Outlets {
 type Answered = (Request, Answer, Duration);
 
 /// Leadership's own task.
-pub(super) struct Task {
+struct Task {
     machine: Machine,
     clock: Clock,
     tick: Duration,

@@ -8,8 +8,8 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::core::session::*;
 use crate::core::shard::{Shard, Uid};
+use crate::leadership::protocol::*;
 
 const SHARDS: usize = 8;
 /// A step of the simulation, in milliseconds.

@@ -24,14 +24,10 @@ pub use object::LeaseObject;
 pub use parse::Parser;
 
 use crate::api::names::FIELD_MANAGER;
-use crate::core::session::Answer;
-use crate::core::session::Request;
-use crate::core::session::SessionName;
-use crate::core::session::SessionRecord;
-use crate::core::session::Timing;
 use crate::core::shard::{Shard, Uid};
 use crate::io::streams::Patience;
 use crate::io::trouble::{Trouble, Troubles};
+use crate::leadership::protocol::{Answer, Request, SessionName, SessionRecord, Timing};
 
 /// The name of the Lease by which the fleet leader is elected.
 pub const FLEET_LEADER: &str = "configmapsync-fleet-leader";

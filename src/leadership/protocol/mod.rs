@@ -9,11 +9,12 @@
 //! holder's gate can be open; and a holder counts its gate from a renewal that has come back on the watch, so that
 //! everything that happened to its shards before that renewal has come before it.
 
+pub mod assignment;
 mod machine;
 mod message;
-mod own;
+mod own_session;
 mod record;
-mod tenure;
+mod shards;
 #[cfg(test)]
 mod tests;
 mod timing;

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use crate::core::session::message::{Action, Answer, Given, Input, Loss, Request};
-use crate::core::session::own::OwnSession;
-use crate::core::session::record::{Phase, Record, SessionName, SessionRecord};
-use crate::core::session::tenure::Tenure;
-use crate::core::session::timing::Timing;
-use crate::core::session::view::{Fleet, View};
 use crate::core::shard::Shard;
+use crate::leadership::protocol::message::{Action, Answer, Given, Input, Loss, Request};
+use crate::leadership::protocol::own_session::OwnSession;
+use crate::leadership::protocol::record::{Phase, Record, SessionName, SessionRecord};
+use crate::leadership::protocol::shards::Tenure;
+use crate::leadership::protocol::timing::Timing;
+use crate::leadership::protocol::view::{Fleet, View};
 
 /// One replica's side of the protocol.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

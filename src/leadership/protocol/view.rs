@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::core::session::message::Taken;
-use crate::core::session::record::{Holder, Phase, SessionName, SessionRecord, ShardRecord};
-use crate::core::session::timing::LONGEST;
 use crate::core::shard::Shard;
+use crate::leadership::protocol::message::Taken;
+use crate::leadership::protocol::record::{Holder, Phase, SessionName, SessionRecord, ShardRecord};
+use crate::leadership::protocol::timing::LONGEST;
 
 /// A session as it was seen.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -1,0 +1,12 @@
+//! Who may write: sessions and shard Leases, by a protocol that is a pure state machine ([`protocol`]), put into effect on
+//! the API server. The rest of a replica knows it as [`Tenures`], what it holds, and as [`TenureEvent`]s.
+
+pub mod fleet_leader;
+mod handle;
+pub mod leases;
+mod log;
+pub mod protocol;
+mod task;
+
+pub use handle::{TenureEvent, Tenures};
+pub use task::{Leadership, Settings};
