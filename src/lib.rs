@@ -1,8 +1,8 @@
 //! The ConfigMapSync operator, by layer. Each layer knows only those above it in this list.
 
 pub mod api;
-pub mod core;
 pub mod edge;
 pub mod io;
 pub mod leadership;
+pub mod rules;
 pub mod run;

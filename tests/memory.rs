@@ -1,9 +1,9 @@
 //! What a replica's memory costs for each sync of the cluster: the records that it keeps, counted by the allocator.
 
 use configmapsync_operator::api::names;
-use configmapsync_operator::core::records::{Namespace, Place};
-use configmapsync_operator::core::shard::Uid;
 use configmapsync_operator::io::decode::{ConfigMapObject, SyncObject};
+use configmapsync_operator::rules::record::{Namespace, Place};
+use configmapsync_operator::rules::uid::Uid;
 use configmapsync_operator::run::world::World;
 use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};

@@ -7,7 +7,8 @@ use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use configmapsync_operator::core::shard::{Uid, fnv1a};
+use configmapsync_operator::rules::shard::fnv1a;
+use configmapsync_operator::rules::uid::Uid;
 use criterion::Criterion;
 use dashmap::DashMap;
 use sha2::{Digest as _, Sha256};

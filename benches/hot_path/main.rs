@@ -13,9 +13,10 @@ mod server;
 
 use std::hint::black_box;
 
-use configmapsync_operator::core::content::Content;
-use configmapsync_operator::core::records::{Place, Seen, Version};
-use configmapsync_operator::core::shard::{Shard, Uid, fnv1a};
+use configmapsync_operator::rules::copy::content::Content;
+use configmapsync_operator::rules::record::{Place, Seen, Version};
+use configmapsync_operator::rules::shard::{Shard, fnv1a};
+use configmapsync_operator::rules::uid::Uid;
 use configmapsync_operator::run::queue::{Cause, Lane, Outcome, Queue};
 use configmapsync_operator::run::world::World;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use configmapsync_operator::core::records::{Namespace, Version};
-use configmapsync_operator::core::shard::Shard;
 use configmapsync_operator::io::bulkheads::Bulkheads;
 use configmapsync_operator::io::events::Events;
 use configmapsync_operator::io::limiter::{Limiter, Rate, Turn};
 use configmapsync_operator::io::reader::Reader;
 use configmapsync_operator::io::writer::{Gate, Writer};
+use configmapsync_operator::rules::record::{Namespace, Version};
+use configmapsync_operator::rules::shard::Shard;
 use configmapsync_operator::run::follow::source_of;
 use configmapsync_operator::run::queue::{Cause, Outcome};
 use configmapsync_operator::run::sources::Sources;

@@ -2,13 +2,13 @@
 
 use std::hint::black_box;
 
-use configmapsync_operator::core::facts::{Facts, Home, Source, Spot, Standing};
-use configmapsync_operator::core::plan::{self, Step};
-use configmapsync_operator::core::records::{Mark, Seen, Sync, Told, Version};
-use configmapsync_operator::core::shard::SHARDS;
-use configmapsync_operator::core::status;
 use configmapsync_operator::io::decode::SyncObject;
 use configmapsync_operator::leadership::protocol::assignment::assign;
+use configmapsync_operator::rules::copy::facts::{Facts, Home, Source, Spot, Standing};
+use configmapsync_operator::rules::copy::plan::{self, Step};
+use configmapsync_operator::rules::record::{Mark, Seen, Sync, Told, Version};
+use configmapsync_operator::rules::shard::SHARDS;
+use configmapsync_operator::rules::status;
 use criterion::{BenchmarkId, Criterion};
 use serde_json::json;
 

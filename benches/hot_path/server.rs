@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use configmapsync_operator::core::records::{Place, Spec, Sync, Told, Version};
-use configmapsync_operator::core::shard::Uid;
+use configmapsync_operator::rules::record::{Place, Spec, Sync, Told, Version};
+use configmapsync_operator::rules::uid::Uid;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use kube::client::Body;

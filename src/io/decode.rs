@@ -12,15 +12,15 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::api::names;
-use crate::core::content;
-use crate::core::lenient::{Field, Listed, Misfit, Shaped};
-use crate::core::records::{
+use crate::rules::copy::content;
+use crate::rules::lenient::{Field, Listed, Misfit, Shaped};
+use crate::rules::record::{
     ConditionTold, Mark, Namespace, Others, Place, Seconds, Seen, Sync, Told, Version, generation,
 };
-use crate::core::shard::Uid;
-use crate::core::spec;
-use crate::core::spec::RawSpec;
-use crate::core::status::{CHANGED_BY_ADMISSION, CONDITIONS, ConditionText, Text};
+use crate::rules::spec;
+use crate::rules::spec::RawSpec;
+use crate::rules::status::{CHANGED_BY_ADMISSION, CONDITIONS, ConditionText, Text};
+use crate::rules::uid::Uid;
 
 /// An object of a stream: a record, and the little metadata that kube's watcher asks for. `None`: the object has no
 /// UID or version that we can read, which no API server sends.
@@ -479,8 +479,8 @@ mod tests {
 
     #[test]
     fn a_status_reads_back_with_the_digest_it_was_written_with() {
-        use crate::core::status::{Stall, Verdict, object, text};
-        use crate::core::testing;
+        use crate::rules::status::{Stall, Verdict, object, text};
+        use crate::rules::testing;
         let before = testing::sync("a/s", 1, "a/x", "b/x");
         let verdicts = [
             Verdict::InOrder { source: testing::version(2, 20), copy: testing::version(3, 30) },

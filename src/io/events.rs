@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::names::FIELD_MANAGER;
-use crate::core::records::Sync;
 use crate::io::instruments;
 use crate::io::trouble::Trouble;
+use crate::rules::record::Sync;
 
 /// How many Events may be sent at once.
 const BURST: f64 = 25.0;

@@ -11,12 +11,12 @@ use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::names::{ANNOTATION_HASH, FIELD_MANAGER};
-use crate::core::content::{Content, SourceContent, hexadecimal};
-use crate::core::facts::Read;
-use crate::core::records::{Namespace, Place, Seen, Sync, Version};
 use crate::io::decode::{ConfigMapObject, NamespaceObject, SyncObject};
 use crate::io::exchange::{LONGEST, exchange, unreadable};
 use crate::io::refusal::Refusal;
+use crate::rules::copy::content::{Content, SourceContent, hexadecimal};
+use crate::rules::copy::facts::Read;
+use crate::rules::record::{Namespace, Place, Seen, Sync, Version};
 
 /// How many bytes copies may take that are being read, or were read and are not done with.
 const ROOM: usize = 16 << 20;

@@ -14,9 +14,6 @@ use tokio::time::Instant;
 
 use crate::api::configmapsync::ConfigMapSyncStatus;
 use crate::api::names::{FIELD_MANAGER, FINALIZER};
-use crate::core::content::{self, SourceContent};
-use crate::core::records::{Name, Place, Seen, Sync, Version};
-use crate::core::shard::{SHARDS, Shard};
 use crate::io::bulkheads::{Bulkheads, Door, Ended};
 use crate::io::client::METADATA_ONLY;
 use crate::io::decode::{ConfigMapObject, SyncObject};
@@ -24,6 +21,9 @@ use crate::io::exchange::{LONGEST, exchange, unreadable};
 use crate::io::instruments;
 use crate::io::limiter::{Limiter, Rate, Turn};
 use crate::io::refusal::Refusal;
+use crate::rules::copy::content::{self, SourceContent};
+use crate::rules::record::{Name, Place, Seen, Sync, Version};
+use crate::rules::shard::{SHARDS, Shard};
 
 /// Says whether a write may be sent now.
 pub trait Gate: Send + std::marker::Sync {

@@ -13,13 +13,13 @@ use metrics::gauge;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::core::shard::Uid;
 use crate::io::clock::Clock;
 use crate::io::instruments::{LEADER_ELECTION_MASTER_STATUS, SHARDS_UNHELD};
 use crate::io::trouble::Trouble;
 use crate::leadership::handle::Tenures;
 use crate::leadership::leases::FLEET_LEADER;
 use crate::leadership::task::Settings;
+use crate::rules::uid::Uid;
 use crate::run::supervisor::Supervisor;
 
 /// How long the leader's Lease lives, whatever the lease duration of the sessions. With [`TURN`] a successor leads at

@@ -12,13 +12,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::core::shard::{SHARDS, Shard};
 use crate::io::chance;
 use crate::io::clock::Clock;
 use crate::leadership::handle::{Command, Shared, TenureEvent, Tenures};
 use crate::leadership::leases::{LeaseObject, Leases, Parser, identity};
 use crate::leadership::log::Story;
 use crate::leadership::protocol::{Action, Answer, Fleet, Input, Machine, Record, Request, Timing};
+use crate::rules::shard::{SHARDS, Shard};
 use crate::run::supervisor::Supervisor;
 
 /// What leadership needs to know before it starts.

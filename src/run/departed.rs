@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::core::shard::Uid;
+use crate::rules::uid::Uid;
 
 /// So many are remembered, the last to go: 128 KiB.
 const REMEMBERED: usize = 1 << 12;
@@ -39,7 +39,7 @@ impl Departed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::testing::uid;
+    use crate::rules::testing::uid;
 
     #[test]
     fn the_last_to_go_are_remembered() {

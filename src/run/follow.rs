@@ -10,12 +10,13 @@ use futures::{Stream, StreamExt as _};
 use kube::runtime::watcher::{self, Event};
 use tokio::time::Instant;
 
-use crate::core::records::{Place, Seen};
-use crate::core::shard::{Shard, Uid};
 use crate::io::decode::{ConfigMapObject, NamespaceObject, Object, SyncObject};
 use crate::io::events::Events;
 use crate::io::instruments;
 use crate::io::trouble::Trouble;
+use crate::rules::record::{Place, Seen};
+use crate::rules::shard::Shard;
+use crate::rules::uid::Uid;
 use crate::run::fanout::Fanout;
 use crate::run::queue::{Cause, Queue};
 use crate::run::world::{Change, World};
@@ -114,7 +115,7 @@ impl Follower {
         .await;
     }
 
-    fn sync(&self, sync: crate::core::records::Sync, woken: &mut Vec<Uid>) {
+    fn sync(&self, sync: crate::rules::record::Sync, woken: &mut Vec<Uid>) {
         let uid = sync.uid();
         if let Err(unusable) = &sync.spec
             && self.world.sync(uid).is_none_or(|before| before.generation != sync.generation)
@@ -292,7 +293,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::testing::{sync, uid};
+    use crate::rules::testing::{sync, uid};
     use crate::run::queue::Outcome;
 
     fn silent_client() -> kube::Client {

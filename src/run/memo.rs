@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use crate::core::records::{Place, Seen, Shared, Sync, Version};
-use crate::core::shard::Uid;
-use crate::core::status::Failed;
+use crate::rules::record::{Place, Seen, Shared, Sync, Version};
+use crate::rules::status::Failed;
+use crate::rules::uid::Uid;
 use crate::run::world::World;
 
 /// So many repairs of a copy within [`CONTESTED_WITHIN`]: somebody else keeps changing it.
@@ -169,7 +169,7 @@ impl Memo {
         repairs.at.push_back(now);
         // Whoever changed it again after a hold is at it still.
         if repairs.held_back > 0 || repairs.at.len() >= CONTESTED_AFTER {
-            let wait = crate::core::backoff::contested(repairs.held_back);
+            let wait = crate::rules::backoff::contested(repairs.held_back);
             repairs.held_back += 1;
             repairs.at.clear();
             repairs.contested = Some((now + wait, manager.unwrap_or("somebody").to_owned()));
@@ -225,7 +225,7 @@ fn is_told(answer: &Sync, told: Version) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::testing::{place, seen, sync, version};
+    use crate::rules::testing::{place, seen, sync, version};
 
     fn remembering(deleting: bool, finalizer: bool) -> Memo {
         let answer = Sync { deleting, finalizer, version: version(1, 30), ..sync("a/x", 1, "a/s", "b/c") };

@@ -3,7 +3,7 @@
 use ahash::RandomState;
 use dashmap::DashSet;
 
-use crate::core::records::{Name, Place, Sync};
+use crate::rules::record::{Name, Place, Sync};
 
 /// The pool of names.
 #[derive(Default)]

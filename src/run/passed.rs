@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ahash::RandomState;
 
-use crate::core::records::Place;
+use crate::rules::record::Place;
 
 /// A power of two: 1 MiB of memory.
 const SLOTS: usize = 1 << 16;

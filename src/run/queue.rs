@@ -15,9 +15,10 @@ use ahash::{AHashMap, AHashSet};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::core::records::{Place, Version};
-use crate::core::shard::{SHARDS, Shard, Uid};
 use crate::io::instruments as i;
+use crate::rules::record::{Place, Version};
+use crate::rules::shard::{SHARDS, Shard};
+use crate::rules::uid::Uid;
 use crate::run::fanout::Fanout;
 use crate::run::memo::Memo;
 
@@ -607,8 +608,8 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::records::{Seen, Shared};
-    use crate::core::testing::{place, seen, uid, version};
+    use crate::rules::record::{Seen, Shared};
+    use crate::rules::testing::{place, seen, uid, version};
 
     fn open_queue() -> Queue {
         let queue = Queue::default();

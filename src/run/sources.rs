@@ -12,11 +12,11 @@ use futures::future::{BoxFuture, Shared};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::core::content::SourceContent;
-use crate::core::records::Place;
 use crate::io::instruments;
 use crate::io::reader::Reader;
 use crate::io::refusal::Refusal;
+use crate::rules::copy::content::SourceContent;
+use crate::rules::record::Place;
 use crate::run::world::SourceWord;
 
 /// How many bytes contents may take.
@@ -311,8 +311,8 @@ mod tests {
     use super::*;
 
     fn content(rv: u64) -> SourceContent {
-        use crate::core::testing::{place, version};
-        SourceContent::new(place("a/x"), version(1, rv), crate::core::content::Content::default()).unwrap()
+        use crate::rules::testing::{place, version};
+        SourceContent::new(place("a/x"), version(1, rv), crate::rules::copy::content::Content::default()).unwrap()
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,13 +3,13 @@
 use http::Method;
 use serde_json::{Map, Value};
 
-use crate::core::content::{self, SourceContent, Target};
-use crate::core::facts::Home;
-use crate::core::plan::Step;
-use crate::core::records::{Place, Seen, Shared, Sync, Version};
-use crate::core::status::{self, Stall, Text, Verdict};
 use crate::io::refusal::Refusal;
 use crate::io::writer::{Attempt, Removed, Written};
+use crate::rules::copy::content::{self, SourceContent, Target};
+use crate::rules::copy::facts::Home;
+use crate::rules::copy::plan::Step;
+use crate::rules::record::{Place, Seen, Shared, Sync, Version};
+use crate::rules::status::{self, Stall, Text, Verdict};
 use crate::run::memo::Verified;
 use crate::run::sources::Found;
 use crate::run::view::View;
@@ -301,7 +301,7 @@ fn body(
     source: &SourceContent,
     sync: &Sync,
     place: &Place,
-    namespace: crate::core::shard::Uid,
+    namespace: crate::rules::uid::Uid,
     over: Option<Version>,
     adopted: bool,
     standing: Option<&Map<String, Value>>,

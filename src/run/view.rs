@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::core::backoff;
-use crate::core::facts::{Facts, Home, Source, Spot, Standing};
-use crate::core::plan::{self, Step};
-use crate::core::records::{Name, Place, Seen, Shared, Sync};
-use crate::core::shard::Uid;
 use crate::io::reader::CopyRead;
+use crate::rules::backoff;
+use crate::rules::copy::facts::{Facts, Home, Source, Spot, Standing};
+use crate::rules::copy::plan::{self, Step};
+use crate::rules::record::{Name, Place, Seen, Shared, Sync};
+use crate::rules::uid::Uid;
 use crate::run::memo::Memo;
 use crate::run::sources::{Found, Wanted};
 use crate::run::world::{Leftover, SourceWord, World};

@@ -5,12 +5,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::core::backoff::{self, Failure};
-use crate::core::facts::Home;
-use crate::core::plan::{self, Step};
-use crate::core::records::{Place, Seconds, Shared, Sync};
-use crate::core::shard::{Shard, Uid};
-use crate::core::status::{self, Failed, Verdict};
 use crate::io::chance;
 use crate::io::events::Events;
 use crate::io::instruments as i;
@@ -18,6 +12,13 @@ use crate::io::limiter::{Limiter, Turn};
 use crate::io::reader::Reader;
 use crate::io::refusal::Refusal;
 use crate::io::writer::Writer;
+use crate::rules::backoff::{self, Failure};
+use crate::rules::copy::facts::Home;
+use crate::rules::copy::plan::{self, Step};
+use crate::rules::record::{Place, Seconds, Shared, Sync};
+use crate::rules::shard::Shard;
+use crate::rules::status::{self, Failed, Verdict};
+use crate::rules::uid::Uid;
 use crate::run::fanout::Fanout;
 use crate::run::memo::{Failure as Failing, Memo, Trouble};
 use crate::run::queue::{Job, Lane, Outcome, Queue};

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use configmapsync_operator::core::status;
-use configmapsync_operator::core::status::Verdict;
 use configmapsync_operator::io::decode::{ConfigMapObject, SyncObject};
 use configmapsync_operator::io::refusal::Refusal;
 use configmapsync_operator::leadership::leases::LeaseObject;
+use configmapsync_operator::rules::status;
+use configmapsync_operator::rules::status::Verdict;
 use serde_json::{Value, json};
 
 const UID: &str = "11111111-2222-3333-4444-555555555555";

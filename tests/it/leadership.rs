@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use configmapsync_operator::core::shard::{SHARDS, Shard};
 use configmapsync_operator::io::client::{Clients, Server};
 use configmapsync_operator::io::clock::Clock;
-use configmapsync_operator::leadership::fleet_leader;
 use configmapsync_operator::leadership::leases::FLEET_LEADER;
 use configmapsync_operator::leadership::protocol::Timing;
-use configmapsync_operator::leadership::{Leadership, Settings, TenureEvent, Tenures};
+use configmapsync_operator::leadership::{Leadership, Settings, TenureEvent, Tenures, fleet_leader};
+use configmapsync_operator::rules::shard::{SHARDS, Shard};
 use configmapsync_operator::run::supervisor::Supervisor;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;

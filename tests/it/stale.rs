@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use configmapsync_operator::core::shard::Shard;
 use configmapsync_operator::io::client::Server;
 use configmapsync_operator::io::clock::Clock;
 use configmapsync_operator::io::writer::Gate;
 use configmapsync_operator::leadership::Tenures;
+use configmapsync_operator::rules::shard::Shard;
 use configmapsync_operator::run::config::Config;
 use configmapsync_operator::run::health::Health;
 use configmapsync_operator::run::replica::{Ground, run_on};

@@ -10,7 +10,7 @@ use crate::replica::Start;
 use crate::server::{Key, Resource};
 use crate::sim::{Sim, WINDOW};
 use crate::stage::{delete, patch, put, source, stage, sync, until_settled};
-use configmapsync_operator::core::shard::Shard;
+use configmapsync_operator::rules::shard::Shard;
 
 const SOON: Duration = Duration::from_secs(20);
 

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use configmapsync_operator::core::shard::{SHARDS, Shard, Uid};
+use configmapsync_operator::rules::shard::{SHARDS, Shard};
+use configmapsync_operator::rules::uid::Uid;
 use http::Method;
 use serde_json::Value;
 

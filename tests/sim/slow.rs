@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use configmapsync_operator::core::records::Place;
+use configmapsync_operator::rules::record::Place;
 use configmapsync_operator::run::health::Question;
 use http::Method;
 use rand::rngs::StdRng;

@@ -10,7 +10,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use configmapsync_operator::core::shard::{Shard, Uid};
+use configmapsync_operator::rules::shard::Shard;
+use configmapsync_operator::rules::uid::Uid;
 use http::Method;
 use rand::seq::IndexedRandom as _;
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::fleet::SHARD_LEASE;
 use configmapsync_operator::api::names::{ANNOTATION_SOURCE, ANNOTATION_SYNC, FINALIZER};
-use configmapsync_operator::core::shard::Shard;
+use configmapsync_operator::rules::shard::Shard;
 use jiff::Timestamp;
 use serde_json::Value;
 use testbed::AuditEvent;

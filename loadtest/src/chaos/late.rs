@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use configmapsync_operator::core::shard::{Shard, Uid};
+use configmapsync_operator::rules::shard::Shard;
+use configmapsync_operator::rules::uid::Uid;
 use jiff::Timestamp;
 
 use super::history::{Event, Life, What};

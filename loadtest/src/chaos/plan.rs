@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use configmapsync_operator::core::shard::SHARDS;
+use configmapsync_operator::rules::shard::SHARDS;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use configmapsync_operator::core::shard::SHARDS;
+use configmapsync_operator::rules::shard::SHARDS;
 use jiff::Timestamp;
 use kube::Client;
 use testbed::audit::Mark;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use configmapsync_operator::api::configmapsync::{ConfigMapSync, ObjectVersion};
 use configmapsync_operator::api::names::ANNOTATION_SYNC;
-use configmapsync_operator::core::shard::SHARDS;
+use configmapsync_operator::rules::shard::SHARDS;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::ListParams;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use configmapsync_operator::core::shard::SHARDS;
+use configmapsync_operator::rules::shard::SHARDS;
 
 use super::many::Many;
 use super::stage::Stage;

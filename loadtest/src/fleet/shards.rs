@@ -1,7 +1,7 @@
 //! Who holds which shard, as the Leases tell anyone who asks.
 
 use anyhow::Context as _;
-use configmapsync_operator::core::shard::SHARDS;
+use configmapsync_operator::rules::shard::SHARDS;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::ListParams;

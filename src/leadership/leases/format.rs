@@ -7,8 +7,9 @@ use kube::api::{ApiResource, DynamicObject};
 use serde_json::{Map, Value, json};
 
 use crate::api::names::{LABEL_MANAGED_BY, MANAGED_BY, PREFIX};
-use crate::core::shard::{Shard, Uid};
 use crate::leadership::protocol::{Phase, Request, SessionName};
+use crate::rules::shard::Shard;
+use crate::rules::uid::Uid;
 
 /// Names of session Leases begin so; the session's identity follows.
 pub(super) const SESSION: &str = "configmapsync-session-";

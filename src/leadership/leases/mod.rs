@@ -24,10 +24,11 @@ pub use object::LeaseObject;
 pub use parse::Parser;
 
 use crate::api::names::FIELD_MANAGER;
-use crate::core::shard::{Shard, Uid};
 use crate::io::streams::Patience;
 use crate::io::trouble::{Trouble, Troubles};
 use crate::leadership::protocol::{Answer, Request, SessionName, SessionRecord, Timing};
+use crate::rules::shard::Shard;
+use crate::rules::uid::Uid;
 
 /// The name of the Lease by which the fleet leader is elected.
 pub const FLEET_LEADER: &str = "configmapsync-fleet-leader";

@@ -7,10 +7,11 @@ use std::time::Duration;
 use kube::api::DynamicObject;
 use tracing::warn;
 
-use crate::core::shard::{Shard, Uid};
-use crate::core::spec::is_name;
 use crate::leadership::leases::format::{CREATED_BY, PHASE, RELEASED_BY, RENEWAL, SESSION, SHARD, annotation, phase};
 use crate::leadership::protocol::{Holder, LONGEST, Phase, Record, SessionName, SessionRecord, ShardRecord};
+use crate::rules::shard::Shard;
+use crate::rules::spec::is_name;
+use crate::rules::uid::Uid;
 
 /// The Lease of the seed's operator, which may still run when ours is started beside it.
 const PREDECESSOR: &str = "3fe4c69f.kapendra.com";

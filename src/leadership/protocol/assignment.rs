@@ -51,7 +51,7 @@ fn quotas(sessions: usize, holders: &[Option<usize>]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::shard::SHARDS;
+    use crate::rules::shard::SHARDS;
     use proptest::prelude::*;
 
     type Holders = Vec<Option<u8>>;

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use crate::core::shard::Shard;
 use crate::leadership::protocol::message::{Action, Answer, Given, Input, Loss, Request};
 use crate::leadership::protocol::own_session::OwnSession;
 use crate::leadership::protocol::record::{Phase, Record, SessionName, SessionRecord};
 use crate::leadership::protocol::shards::Tenure;
 use crate::leadership::protocol::timing::Timing;
 use crate::leadership::protocol::view::{Fleet, View};
+use crate::rules::shard::Shard;
 
 /// One replica's side of the protocol.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -28,7 +28,7 @@ pub struct Machine {
 
 impl Machine {
     /// A replica that just started. `base` must be new for every start of a process. `shards` is
-    /// [`SHARDS`](crate::core::shard::SHARDS); fewer only where a model has to be exhausted.
+    /// [`SHARDS`](crate::rules::shard::SHARDS); fewer only where a model has to be exhausted.
     pub fn new(base: &str, timing: Timing, shards: usize, now: Duration) -> Self {
         Self {
             timing,

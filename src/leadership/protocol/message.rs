@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use crate::core::shard::{Shard, Uid};
 use crate::leadership::protocol::record::{Phase, Record, SessionName, SessionRecord};
+use crate::rules::shard::Shard;
+use crate::rules::uid::Uid;
 
 /// What happened.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

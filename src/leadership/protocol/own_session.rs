@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::core::shard::Uid;
 use crate::leadership::protocol::message::{Answer, Loss, Request};
 use crate::leadership::protocol::record::{Phase, SessionName, SessionRecord};
 use crate::leadership::protocol::timing::Timing;
+use crate::rules::uid::Uid;
 
 /// So many renewals that have not come back are remembered. Their gates are long closed when there are more.
 const REMEMBERED: usize = 8;

@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::shard::{Shard, Uid};
+use crate::rules::shard::Shard;
+use crate::rules::uid::Uid;
 
 /// The identity of a session: new for every start of a process, and whenever a session was lost.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use crate::core::shard::{Shard, Uid};
 use crate::leadership::protocol::assignment::assign;
 use crate::leadership::protocol::machine::Machine;
 use crate::leadership::protocol::message::{Action, Answer, Given, Request, Taken};
 use crate::leadership::protocol::record::{Holder, ShardRecord};
+use crate::rules::shard::Shard;
+use crate::rules::uid::Uid;
 
 /// What a shard is to us.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::core::shard::Shard;
 use crate::leadership::protocol::message::Taken;
 use crate::leadership::protocol::record::{Holder, Phase, SessionName, SessionRecord, ShardRecord};
 use crate::leadership::protocol::timing::LONGEST;
+use crate::rules::shard::Shard;
 
 /// A session as it was seen.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -14,8 +14,8 @@ use dashmap::DashMap;
 use smallvec::SmallVec;
 
 use self::syncs::Syncs;
-use crate::core::records::{Name, Namespace, Place, Seen, Shared, Sync};
-use crate::core::shard::Uid;
+use crate::rules::record::{Name, Namespace, Place, Seen, Shared, Sync};
+use crate::rules::uid::Uid;
 use crate::run::departed::Departed;
 use crate::run::names::Names;
 use crate::run::passed::{GONE, Passed};

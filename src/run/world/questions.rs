@@ -3,9 +3,9 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use crate::core::cycle;
-use crate::core::records::{Namespace, Place, Seen, Shared, Sync};
-use crate::core::shard::Uid;
+use crate::rules::copy::cycle;
+use crate::rules::record::{Namespace, Place, Seen, Shared, Sync};
+use crate::rules::uid::Uid;
 use crate::run::passed::GONE;
 use crate::run::world::{Leftover, SourceWord, World};
 

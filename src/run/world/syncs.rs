@@ -8,8 +8,8 @@ use ahash::RandomState;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
-use crate::core::records::{Place, Shared, Sync};
-use crate::core::shard::Uid;
+use crate::rules::record::{Place, Shared, Sync};
+use crate::rules::uid::Uid;
 
 /// A DashSet could not put a record in the place of its predecessor, which counts as the same.
 type Set<T> = DashMap<T, (), RandomState>;

@@ -1,7 +1,7 @@
 //! Tests of the world: its indexes, and who is woken.
 
-use crate::core::records::{Namespace, Seen, Sync};
-use crate::core::testing::{mark, place, seen, sync, uid, version};
+use crate::rules::record::{Namespace, Seen, Sync};
+use crate::rules::testing::{mark, place, seen, sync, uid, version};
 use crate::run::world::{Change, Leftover, SourceWord, World};
 
 fn apply(world: &World, sync: Sync) -> (Change, Vec<u64>) {
@@ -10,7 +10,7 @@ fn apply(world: &World, sync: Sync) -> (Change, Vec<u64>) {
     (change, numbers(woken))
 }
 
-fn numbers(woken: Vec<crate::core::shard::Uid>) -> Vec<u64> {
+fn numbers(woken: Vec<crate::rules::uid::Uid>) -> Vec<u64> {
     let mut numbers: Vec<u64> = (1..20).filter(|number| woken.contains(&uid(*number))).collect();
     numbers.sort_unstable();
     numbers

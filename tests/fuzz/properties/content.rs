@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use configmapsync_operator::core::content::{Content, SourceContent};
-use configmapsync_operator::core::records::{Place, Version};
-use configmapsync_operator::core::shard::Uid;
+use configmapsync_operator::rules::copy::content::{Content, SourceContent};
+use configmapsync_operator::rules::record::{Place, Version};
+use configmapsync_operator::rules::uid::Uid;
 use serde_json::{Value, json};
 
 use super::served::{UID, escaped};

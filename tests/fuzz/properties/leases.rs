@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use configmapsync_operator::api::names::PREFIX;
-use configmapsync_operator::core::shard::{SHARDS, Uid};
-use configmapsync_operator::core::spec::is_name;
 use configmapsync_operator::leadership::leases::{LeaseObject, Parser};
 use configmapsync_operator::leadership::protocol::{Holder, LONGEST, Phase, Record};
+use configmapsync_operator::rules::shard::SHARDS;
+use configmapsync_operator::rules::spec::is_name;
+use configmapsync_operator::rules::uid::Uid;
 use serde_json::{Map, Value, json};
 
 use super::served::{object, served};

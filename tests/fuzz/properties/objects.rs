@@ -4,10 +4,10 @@ use configmapsync_operator::api::names::{
     ANNOTATION_ADOPTED, ANNOTATION_AT, ANNOTATION_AT_NAMESPACE, ANNOTATION_HASH, ANNOTATION_SOURCE, ANNOTATION_SYNC,
     PREFIX,
 };
-use configmapsync_operator::core::content::{self, Content, SourceContent, Target};
-use configmapsync_operator::core::records::{Mark, Namespace, Place, Seen, Spec, Sync, Told, Version};
-use configmapsync_operator::core::shard::Uid;
 use configmapsync_operator::io::decode::{ConfigMapObject, NamespaceObject};
+use configmapsync_operator::rules::copy::content::{self, Content, SourceContent, Target};
+use configmapsync_operator::rules::record::{Mark, Namespace, Place, Seen, Spec, Sync, Told, Version};
+use configmapsync_operator::rules::uid::Uid;
 use serde_json::{Map, Value};
 
 use super::served::{UID, asks_for_one, escaped, is_dns_label, is_dns_name, object, served};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use configmapsync_operator::core::shard::Uid;
+use configmapsync_operator::rules::uid::Uid;
 use serde_json::{Map, Value, json};
 
 /// A UID for what has none.

@@ -1,11 +1,11 @@
 //! ConfigMapSyncs: their specs, their statuses, and what is said back to them.
 
 use configmapsync_operator::api::names::{ANNOTATION_REQUESTED_AT, FINALIZER, KUBE_ROOT_CA};
-use configmapsync_operator::core::lenient::Shaped;
-use configmapsync_operator::core::records::{Others, Place, Spec, Sync, Unusable, Version};
-use configmapsync_operator::core::spec::{RawSpec, read};
-use configmapsync_operator::core::status::{self, Failed, Stall, Text, Verdict};
 use configmapsync_operator::io::decode::SyncObject;
+use configmapsync_operator::rules::lenient::Shaped;
+use configmapsync_operator::rules::record::{Others, Place, Spec, Sync, Unusable, Version};
+use configmapsync_operator::rules::spec::{RawSpec, read};
+use configmapsync_operator::rules::status::{self, Failed, Stall, Text, Verdict};
 use serde_json::Value;
 
 use super::served::{UID, asks_for_one, escaped, is_dns_label, is_dns_name, object, served};

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::core::shard::{Shard, Uid};
 use crate::leadership::protocol::*;
+use crate::rules::shard::Shard;
+use crate::rules::uid::Uid;
 
 const SECOND: Duration = Duration::from_secs(1);
 

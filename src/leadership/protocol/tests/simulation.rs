@@ -8,8 +8,9 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::core::shard::{Shard, Uid};
 use crate::leadership::protocol::*;
+use crate::rules::shard::Shard;
+use crate::rules::uid::Uid;
 
 const SHARDS: usize = 8;
 /// A step of the simulation, in milliseconds.

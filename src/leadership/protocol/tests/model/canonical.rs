@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use crate::core::shard::Uid;
 use crate::leadership::protocol::machine::Machine;
 use crate::leadership::protocol::shards::Tenure;
 use crate::leadership::protocol::tests::model::scenario::Scenario;
 use crate::leadership::protocol::tests::model::world::{NOW, Replica, TICK, World, uid};
 use crate::leadership::protocol::{Answer, Record, Request, SessionName};
+use crate::rules::uid::Uid;
 
 /// A number of which only the order counts.
 enum Number<'a> {

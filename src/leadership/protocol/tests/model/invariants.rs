@@ -6,12 +6,12 @@ use std::sync::Mutex;
 
 use stateright::{Model, Property};
 
-use crate::core::shard::Shard;
 use crate::leadership::protocol::Taken;
 use crate::leadership::protocol::shards::Tenure;
 use crate::leadership::protocol::tests::model::scenario::Scenario;
 use crate::leadership::protocol::tests::model::steps::Step;
 use crate::leadership::protocol::tests::model::world::World;
+use crate::rules::shard::Shard;
 
 pub(super) const ONE_GATE: &str = "a shard has one open gate at most";
 pub(super) const ENDED: &str = "a request has ended before another's gate opens";

@@ -1,11 +1,11 @@
 //! What can happen next.
 
-use crate::core::shard::Shard;
 use crate::leadership::protocol::tests::model::scenario::{Fault, Scenario};
 use crate::leadership::protocol::tests::model::world::{Event, Flight, Replica, TICK, World};
 use crate::leadership::protocol::{
     Answer, Holder, Input, Phase, Record, Request, SessionName, SessionRecord, ShardRecord,
 };
+use crate::rules::shard::Shard;
 
 impl Replica {
     /// Whether something came for which it may have another turn in the same tick: more than a mere renewal of another.

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use crate::core::shard::{Shard, Uid};
 use crate::leadership::protocol::tests::model::mutants::Mutant;
 use crate::leadership::protocol::tests::model::scenario::{REQUEST, Scenario};
 use crate::leadership::protocol::{
     Action, Answer, Holder, Input, Machine, Phase, Record, Request, SessionName, SessionRecord, ShardRecord,
 };
+use crate::rules::shard::Shard;
+use crate::rules::uid::Uid;
 
 /// The unit of time: the period of renewals.
 pub(super) const TICK: Duration = Duration::from_secs(1);

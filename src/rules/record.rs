@@ -7,7 +7,7 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::core::shard::Uid;
+use crate::rules::uid::Uid;
 
 /// A name, shared by all records that mention it: a pointer.
 pub type Name = arcstr::ArcStr;
@@ -172,9 +172,9 @@ pub struct Told {
     pub last_sync: Option<Seconds>,
     /// The copy of which `copy` tells is not what was sent: admission changed it.
     pub changed_by_admission: bool,
-    /// For each of [`crate::core::status::CONDITIONS`]: its status and lastTransitionTime, if it stood there.
+    /// For each of [`crate::rules::status::CONDITIONS`]: its status and lastTransitionTime, if it stood there.
     pub conditions: [Option<ConditionTold>; 4],
-    /// [`crate::core::status::Text::digest`] of the whole.
+    /// [`crate::rules::status::Text::digest`] of the whole.
     pub digest: u64,
 }
 

@@ -2,11 +2,11 @@
 
 use rstest::rstest;
 
-use crate::core::facts::{Home, Read, Source, Spot, Standing};
-use crate::core::plan::sweep;
-use crate::core::records::{Seen, Spec, Unusable};
-use crate::core::testing::*;
-use crate::core::tests::plan_story::*;
+use crate::rules::copy::facts::{Home, Read, Source, Spot, Standing};
+use crate::rules::copy::plan::sweep;
+use crate::rules::copy::tests::story::*;
+use crate::rules::record::{Seen, Spec, Unusable};
+use crate::rules::testing::*;
 
 fn unusable(orphan: bool) -> Result<Spec, Unusable> {
     Err(Unusable { why: "empty".into(), orphan })

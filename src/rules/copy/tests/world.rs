@@ -1,4 +1,4 @@
-//! A model of a cluster with its whole history, and of replicas that see it late: what [`crate::core::tests::plan_model`] plays with.
+//! A model of a cluster with its whole history, and of replicas that see it late: what [`crate::rules::copy::tests::model`] plays with.
 //!
 //! Time is a number that grows with every event and is the resourceVersion of what the event wrote, so a stream's
 //! lag is an index into the history.
@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::core::facts::{Facts, Hash, Home, Read, Source, Spot, Standing};
-use crate::core::plan::{Step, next};
-use crate::core::records::{Mark, Name, Place, Seen, Sync, Version};
-use crate::core::shard::Uid;
-use crate::core::status::{Text, Verdict};
-use crate::core::{cycle, ownership};
+use crate::rules::copy::facts::{Facts, Hash, Home, Read, Source, Spot, Standing};
+use crate::rules::copy::plan::{Step, next};
+use crate::rules::copy::{cycle, ownership};
+use crate::rules::record::{Mark, Name, Place, Seen, Sync, Version};
+use crate::rules::status::{Text, Verdict};
+use crate::rules::uid::Uid;
 
 /// A ConfigMap, and what only the model knows of it.
 #[derive(Clone)]
@@ -134,7 +134,7 @@ impl View<'_> {
         }
     }
 
-    pub(super) fn source(&self, spec: &crate::core::records::Spec) -> Source {
+    pub(super) fn source(&self, spec: &crate::rules::record::Spec) -> Source {
         let streamed = self.streamed(&spec.source).map(|seen| seen.version.rv);
         let lagging = |at: usize| at > self.replica.maps;
         let read_at = self.memo.copies.get(&spec.destination).map_or(usize::MAX, |(_, _, at)| *at);

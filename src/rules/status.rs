@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::configmapsync::{ConfigMapSyncStatus, ObjectVersion};
-use crate::core::records::{Place, Seconds, Sync, Version};
+use crate::rules::record::{Place, Seconds, Sync, Version};
 
 /// The condition types that we write, in the order in which they stand in a status.
 pub const CONDITIONS: [&str; 4] = ["Synced", "SourceAvailable", "Ready", "Stalled"];
@@ -325,8 +325,8 @@ pub fn object(text: &Text<'_>, sync: &Sync, now: Seconds) -> ConfigMapSyncStatus
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::records::{ConditionTold, Others};
-    use crate::core::testing::*;
+    use crate::rules::record::{ConditionTold, Others};
+    use crate::rules::testing::*;
 
     fn yaml(verdict: &Verdict) -> String {
         let sync = sync("default/my-first-sync", 1, "default/my-app-config", "kube-system/my-app-config");

@@ -5,13 +5,13 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use crate::core::facts::{Hash, Home, Read, Spot, Standing};
-use crate::core::plan::{Step, sweep};
-use crate::core::records::{Mark, Place, Seen, Sync, Version};
-use crate::core::status::{Stall, Verdict};
-use crate::core::testing::*;
-use crate::core::tests::plan_model::*;
-use crate::core::tests::plan_world::*;
+use crate::rules::copy::facts::{Hash, Home, Read, Spot, Standing};
+use crate::rules::copy::plan::{Step, sweep};
+use crate::rules::copy::tests::model::*;
+use crate::rules::copy::tests::world::*;
+use crate::rules::record::{Mark, Place, Seen, Sync, Version};
+use crate::rules::status::{Stall, Verdict};
+use crate::rules::testing::*;
 
 impl Model {
     /// What the API server and the runner make of a step.

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use crate::core::backoff;
-use crate::core::facts::{Facts, Home, Source, Spot, Standing};
-use crate::core::ownership::{Claim, claim, protected, stands_where_written};
-use crate::core::records::{Name, Place, Seen, Spec, Version};
-use crate::core::shard::Uid;
-use crate::core::status::{self, Stall, Text, Verdict};
+use crate::rules::backoff;
+use crate::rules::copy::facts::{Facts, Home, Source, Spot, Standing};
+use crate::rules::copy::ownership::{Claim, claim, protected, stands_where_written};
+use crate::rules::record::{Name, Place, Seen, Spec, Version};
+use crate::rules::status::{self, Stall, Text, Verdict};
+use crate::rules::uid::Uid;
 
 /// What to do next.
 #[derive(Clone, PartialEq, Debug)]

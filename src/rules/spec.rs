@@ -4,8 +4,8 @@
 use serde::Deserialize;
 
 use crate::api::names::KUBE_ROOT_CA;
-use crate::core::lenient::{Field, Shaped};
-use crate::core::records::{Place, Spec, Unusable};
+use crate::rules::lenient::{Field, Shaped};
+use crate::rules::record::{Place, Spec, Unusable};
 
 /// `.spec` as it stands there.
 #[derive(Deserialize, Debug, Default)]

@@ -1,8 +1,8 @@
-//! All that a decision about a sync rests on. What a replica knows, and how, is left behind here: [`crate::core::plan`] sees
+//! All that a decision about a sync rests on. What a replica knows, and how, is left behind here: [`crate::rules::copy::plan`] sees
 //! nothing else.
 
-use crate::core::records::{Place, Seen, Sync, Version};
-use crate::core::shard::Uid;
+use crate::rules::record::{Place, Seen, Sync, Version};
+use crate::rules::uid::Uid;
 
 /// SHA-256 of a ConfigMap's content.
 pub type Hash = [u8; 32];
@@ -14,7 +14,7 @@ pub struct Facts<'a> {
     pub sync: &'a Sync,
     /// Its source.
     pub source: Source,
-    /// Whether the source was asked for twice, [`crate::core::backoff::SOURCE_MISSING_TWICE`] apart, and was missing both times.
+    /// Whether the source was asked for twice, [`crate::rules::backoff::SOURCE_MISSING_TWICE`] apart, and was missing both times.
     pub missing_twice: bool,
     /// Whether a missing source must be asked for again though the status tells of it already.
     pub recheck: bool,

@@ -1,8 +1,8 @@
 //! Records for unit tests.
 
-use crate::core::records::{Mark, Place, Seen, Spec, Sync, Told, Version, generation};
-use crate::core::shard::Uid;
-use crate::core::status::Text;
+use crate::rules::record::{Mark, Place, Seen, Spec, Sync, Told, Version, generation};
+use crate::rules::status::Text;
+use crate::rules::uid::Uid;
 
 pub(crate) fn uid(number: u64) -> Uid {
     Uid::parse(&format!("00000000-0000-0000-8000-{number:012x}")).unwrap()

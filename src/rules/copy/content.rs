@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::api::names;
-use crate::core::facts::Hash;
-use crate::core::records::{Place, Sync, Version};
-use crate::core::shard::Uid;
+use crate::rules::copy::facts::Hash;
+use crate::rules::record::{Place, Sync, Version};
+use crate::rules::uid::Uid;
 
 /// What a ConfigMap holds, as the server wrote it: `data` and `binaryData` are passed on to the byte. It borrows from the
 /// text of the answer.
@@ -290,13 +290,13 @@ pub fn label_value(name: &str) -> Cow<'_, str> {
         return Cow::Borrowed(name);
     }
     let cut = name[..46].trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-    Cow::Owned(format!("{cut}-{:016x}", crate::core::shard::fnv1a(name.as_bytes())))
+    Cow::Owned(format!("{cut}-{:016x}", crate::rules::shard::fnv1a(name.as_bytes())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::testing::*;
+    use crate::rules::testing::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 

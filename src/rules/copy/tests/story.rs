@@ -1,10 +1,10 @@
 //! A tiny cluster around one sync, for tables of cases: all the steps that the sync takes until it rests, in words.
 
-use crate::core::facts::{Facts, Home, Read, Source, Spot, Standing};
-use crate::core::plan::{Step, next};
-use crate::core::records::{Mark, Place, Seen, Spec, Sync, Version};
-use crate::core::status::Verdict;
-use crate::core::testing::*;
+use crate::rules::copy::facts::{Facts, Home, Read, Source, Spot, Standing};
+use crate::rules::copy::plan::{Step, next};
+use crate::rules::record::{Mark, Place, Seen, Spec, Sync, Version};
+use crate::rules::status::Verdict;
+use crate::rules::testing::*;
 
 /// The cluster around one sync, a/s, which copies a/x (uid 2) to b/x (uid 3) in namespace b (uid 100).
 pub(super) struct Given {

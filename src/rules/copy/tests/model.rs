@@ -5,11 +5,11 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use crate::core::facts::Read;
-use crate::core::records::{Mark, Name, Place, Seen, Spec};
-use crate::core::shard::Uid;
-use crate::core::testing::*;
-use crate::core::tests::plan_world::*;
+use crate::rules::copy::facts::Read;
+use crate::rules::copy::tests::world::*;
+use crate::rules::record::{Mark, Name, Place, Seen, Spec};
+use crate::rules::testing::*;
+use crate::rules::uid::Uid;
 
 pub(super) const SLOTS: usize = 3;
 const PLACES: [&str; 7] = ["n0/x", "n0/y", "n1/x", "n1/y", "n2/x", "n2/y", "n0/kube-root-ca.crt"];

@@ -1,8 +1,8 @@
 //! Whose is the ConfigMap that stands at a place? Pure questions; every guard of "we never touch what is not ours"
 //! is here.
 
-use crate::core::records::{Mark, Place, Seen, Sync};
-use crate::core::shard::Uid;
+use crate::rules::record::{Mark, Place, Seen, Sync};
+use crate::rules::uid::Uid;
 
 /// What a ConfigMap at some place is to a sync.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,7 +64,7 @@ pub fn protected(place: &Place) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::testing::*;
+    use crate::rules::testing::*;
     use rstest::rstest;
 
     #[rstest]

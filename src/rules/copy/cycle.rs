@@ -1,6 +1,6 @@
 //! Rings of syncs: a ConfigMap that would, over some syncs, be copied onto itself.
 
-use crate::core::records::{Place, Sync};
+use crate::rules::record::{Place, Sync};
 
 /// How many links of a chain are followed. A ring longer than this is not found, and settles anyway: in a ring all
 /// copies come to have one content, and then nothing is written.
@@ -32,7 +32,7 @@ pub fn ring<W: std::borrow::Borrow<Sync>>(sync: &Sync, writer_of: impl Fn(&Place
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::testing::*;
+    use crate::rules::testing::*;
 
     fn ring_of(syncs: &[Sync], of: usize) -> Option<String> {
         let writer = |place: &Place| syncs.iter().find(|s| s.destination() == Some(place));

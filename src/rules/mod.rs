@@ -1,0 +1,12 @@
+//! What is right: pure functions, with no I/O, no clock, no executor and no Kubernetes client.
+
+pub mod backoff;
+pub mod copy;
+pub mod lenient;
+pub mod record;
+pub mod shard;
+pub mod spec;
+pub mod status;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod uid;
