@@ -2,7 +2,9 @@
 
 pub mod api;
 pub mod edge;
-pub mod io;
+pub mod environment;
+pub mod kubernetes;
 pub mod leadership;
 pub mod rules;
 pub mod run;
+pub mod telemetry;

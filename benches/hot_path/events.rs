@@ -6,8 +6,8 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use configmapsync_operator::io::client::{Clients, Server};
-use configmapsync_operator::io::streams;
+use configmapsync_operator::kubernetes::client::{Clients, Server};
+use configmapsync_operator::kubernetes::watch;
 use criterion::{Criterion, Throughput};
 use futures::{Stream, StreamExt as _};
 use http::{Request, Response};
@@ -39,8 +39,8 @@ pub fn decode(c: &mut Criterion) {
                 let rounds = times.div_ceil(EVENTS);
                 let took: Duration = (0..rounds)
                     .map(|_| match of_syncs {
-                        true => runtime.block_on(listen(streams::syncs(&clients))),
-                        false => runtime.block_on(listen(streams::configmaps(&clients))),
+                        true => runtime.block_on(listen(watch::syncs(&clients))),
+                        false => runtime.block_on(listen(watch::configmaps(&clients))),
                     })
                     .sum();
                 took.mul_f64(times as f64 / (rounds * EVENTS) as f64)

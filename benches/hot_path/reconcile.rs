@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use configmapsync_operator::io::bulkheads::Bulkheads;
-use configmapsync_operator::io::events::Events;
-use configmapsync_operator::io::limiter::{Limiter, Rate, Turn};
-use configmapsync_operator::io::reader::Reader;
-use configmapsync_operator::io::writer::{Gate, Writer};
+use configmapsync_operator::kubernetes::bulkheads::Bulkheads;
+use configmapsync_operator::kubernetes::events::Events;
+use configmapsync_operator::kubernetes::limiter::{Limiter, Rate, Turn};
+use configmapsync_operator::kubernetes::reader::Reader;
+use configmapsync_operator::kubernetes::writer::{Gate, Writer};
 use configmapsync_operator::rules::record::{Namespace, Version};
 use configmapsync_operator::rules::shard::Shard;
 use configmapsync_operator::run::follow::source_of;

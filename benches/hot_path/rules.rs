@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use configmapsync_operator::io::decode::SyncObject;
+use configmapsync_operator::kubernetes::decode::SyncObject;
 use configmapsync_operator::leadership::protocol::assignment::assign;
 use configmapsync_operator::rules::copy::facts::{Facts, Home, Source, Spot, Standing};
 use configmapsync_operator::rules::copy::plan::{self, Step};

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, ValueEnum, builder::BoolishValueParser};
+use clap::{ArgAction, Parser, builder::BoolishValueParser};
 
 use crate::edge::seed_flags::SeedFlags;
 use crate::edge::values::{self, BindAddress};
 use crate::leadership::protocol::Timing;
 use crate::run::config::{Config, LEASE_DURATION_MAX, LEASE_DURATION_MIN};
+use crate::telemetry::logs::LogFormat;
 
 const ABOUT: &str = "\
 Keeps copies of ConfigMaps in other namespaces, as ConfigMapSyncs ask for.
@@ -24,15 +25,6 @@ CONFIGMAPSYNC_LEASE_DURATION; the flag wins. Durations are written 10s or 1m30s.
 SIGUSR1 switches debug lines of the operator's own on, and off again; SIGTERM
 ends it in order, with all shards given back.
 Exit codes: 0 stopped cleanly, 1 failed, 2 wrong usage.";
-
-/// The form in which log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For eyes.
-    Text,
-}
 
 /// The arguments, checked; [`Args::into_config`] makes the run layer's settings of them.
 #[derive(Clone, Debug, Parser)]

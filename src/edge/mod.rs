@@ -2,8 +2,6 @@
 //! cluster, and the only one where errors are `anyhow`'s.
 
 pub mod args;
-pub mod logs;
-pub mod metrics;
 mod seed_flags;
 pub mod server;
 pub mod values;
@@ -20,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::run::config::Config;
 use crate::run::health::Health;
+use crate::telemetry::{exporter, logs};
 use args::Args;
 
 /// What is left of the runtime at the very end gets this long; by then nothing of value is in flight.
@@ -96,7 +95,7 @@ where
     let asked = signal(SignalKind::user_defined1()).context("SIGUSR1 cannot be listened for")?;
     let terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;
     let interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be listened for")?;
-    let exporter = metrics::install().context("metrics cannot be set up")?;
+    let exporter = exporter::install().context("metrics cannot be set up")?;
     let health = Health::default();
     let ignored = args.ignored();
     let (probes_at, metrics_at) = (args.health_probe_bind_address.clone(), args.metrics_bind_address.clone());

@@ -20,9 +20,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::edge::metrics::Exporter;
 use crate::edge::values::BindAddress;
 use crate::run::health::{Health, Question, Report};
+use crate::telemetry::exporter::Exporter;
 
 /// Connections at once on one listener. Probes and a scrape need three.
 const CONNECTIONS: usize = 64;

@@ -13,14 +13,14 @@ use metrics::gauge;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::io::clock::Clock;
-use crate::io::instruments::{LEADER_ELECTION_MASTER_STATUS, SHARDS_UNHELD};
-use crate::io::trouble::Trouble;
+use crate::environment::clock::Clock;
+use crate::kubernetes::trouble::Trouble;
 use crate::leadership::handle::Tenures;
 use crate::leadership::leases::FLEET_LEADER;
 use crate::leadership::task::Settings;
 use crate::rules::uid::Uid;
 use crate::run::supervisor::Supervisor;
+use crate::telemetry::instruments::{LEADER_ELECTION_MASTER_STATUS, SHARDS_UNHELD};
 
 /// How long the leader's Lease lives, whatever the lease duration of the sessions. With [`TURN`] a successor leads at
 /// most 23 s after the leader was killed, also when the leader's wall clock was far ahead ([`STALE`]).
@@ -46,7 +46,7 @@ struct Candidate {
     seen: Option<((Uid, u64), Duration)>,
 }
 
-/// Stands for fleet leader until `cancel`. `client` is [`Clients::leases`](crate::io::client::Clients::leases).
+/// Stands for fleet leader until `cancel`. `client` is [`Clients::leases`](crate::kubernetes::client::Clients::leases).
 pub fn start(
     client: Client,
     settings: &Settings,

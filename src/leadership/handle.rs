@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::io::clock::Clock;
-use crate::io::instruments::GATE_CLOSED_TOTAL;
+use crate::environment::clock::Clock;
 use crate::leadership::leases::Leases;
 use crate::leadership::protocol::{Fleet, Timing};
 use crate::rules::shard::Shard;
+use crate::telemetry::instruments::GATE_CLOSED_TOTAL;
 
 /// What happened to this replica's shards. When an event is received, [`Tenures`] already says the same.
 #[derive(Clone, PartialEq, Eq, Debug)]

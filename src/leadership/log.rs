@@ -5,9 +5,9 @@ use std::time::Duration;
 use metrics::{counter, gauge, histogram};
 use tracing::{info, warn};
 
-use crate::io::instruments::{LEASE_RENEWAL_SECONDS, LEASE_RENEWALS_TOTAL, SHARD_HANDOVERS_TOTAL, SHARDS_HELD};
 use crate::leadership::protocol::{Action, Answer, Fleet, Phase, Request, SessionName, Taken, Timing};
 use crate::rules::shard::SHARDS;
+use crate::telemetry::instruments::{LEASE_RENEWAL_SECONDS, LEASE_RENEWALS_TOTAL, SHARD_HANDOVERS_TOTAL, SHARDS_HELD};
 
 /// What was told last, so that it is not told again.
 pub(super) struct Story {

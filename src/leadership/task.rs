@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::io::chance;
-use crate::io::clock::Clock;
+use crate::environment::clock::Clock;
+use crate::environment::random;
 use crate::leadership::handle::{Command, Shared, TenureEvent, Tenures};
 use crate::leadership::leases::{LeaseObject, Leases, Parser, identity};
 use crate::leadership::log::Story;
@@ -40,14 +40,14 @@ pub struct Leadership;
 
 impl Leadership {
     /// Starts leadership. It ends with `cancel`, without releasing anything: for that, call
-    /// [`Tenures::leave`] first. `client` is [`Clients::leases`](crate::io::client::Clients::leases).
+    /// [`Tenures::leave`] first. `client` is [`Clients::leases`](crate::kubernetes::client::Clients::leases).
     pub fn start(
         client: kube::Client,
         settings: Settings,
         supervisor: &Supervisor,
         cancel: CancellationToken,
     ) -> (Tenures, mpsc::UnboundedReceiver<TenureEvent>) {
-        let base = identity(&settings.identity, chance::random());
+        let base = identity(&settings.identity, random::random());
         let leases = Leases::new(client, &settings.namespace, settings.timing, &base);
         let (events, receiver) = mpsc::unbounded_channel();
         let (commands, orders) = mpsc::unbounded_channel();

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::Instant;
 
-use crate::io::instruments;
+use crate::telemetry::instruments;
 
 /// One change of one source. Every key that is woken by it holds a share; when the last one is dropped, all copies
 /// are there, and the time is told, unless one of them gave up.

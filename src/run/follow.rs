@@ -10,16 +10,16 @@ use futures::{Stream, StreamExt as _};
 use kube::runtime::watcher::{self, Event};
 use tokio::time::Instant;
 
-use crate::io::decode::{ConfigMapObject, NamespaceObject, Object, SyncObject};
-use crate::io::events::Events;
-use crate::io::instruments;
-use crate::io::trouble::Trouble;
+use crate::kubernetes::decode::{ConfigMapObject, NamespaceObject, Object, SyncObject};
+use crate::kubernetes::events::Events;
+use crate::kubernetes::trouble::Trouble;
 use crate::rules::record::{Place, Seen};
 use crate::rules::shard::Shard;
 use crate::rules::uid::Uid;
 use crate::run::fanout::Fanout;
 use crate::run::queue::{Cause, Queue};
 use crate::run::world::{Change, World};
+use crate::telemetry::instruments;
 
 /// A stream that is refused is opened again at least every 5 s.
 const REFUSED: Duration = Duration::from_secs(15);

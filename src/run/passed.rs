@@ -30,7 +30,7 @@ struct Slots {
 impl Default for Passed {
     fn default() -> Self {
         let slots = Slots { entries: vec![(0, 0); SLOTS].into(), fresh: vec![false; SLOTS].into() };
-        // The same in every process: which places share a slot must not be chance (`io/chance.rs`).
+        // The same in every process: which places share a slot must not be chance (`environment/random.rs`).
         Self { hasher: RandomState::with_seeds(2, 3, 5, 7), slots: Mutex::new(slots) }
     }
 }

@@ -14,15 +14,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::io::bulkheads::{Bulkheads, Wake};
-use crate::io::client::{Clients, Pulses, Server};
-use crate::io::clock::Clock;
-use crate::io::events::Events;
-use crate::io::instruments as i;
-use crate::io::limiter::{Limiter, Rate, Turn};
-use crate::io::reader::Reader;
-use crate::io::writer::{Gate, Writer};
-use crate::io::{listening, streams};
+use crate::environment::clock::Clock;
+use crate::kubernetes::bulkheads::{Bulkheads, Wake};
+use crate::kubernetes::client::{Clients, Pulses, Server};
+use crate::kubernetes::events::Events;
+use crate::kubernetes::limiter::{Limiter, Rate, Turn};
+use crate::kubernetes::reader::Reader;
+use crate::kubernetes::writer::{Gate, Writer};
+use crate::kubernetes::{self, watch_thread};
 use crate::leadership::protocol::{Fleet, Timing};
 use crate::leadership::{Leadership, Settings, TenureEvent, Tenures, fleet_leader};
 use crate::rules::shard::Shard;
@@ -37,6 +36,7 @@ use crate::run::supervisor::Supervisor;
 use crate::run::view::is_at_rest;
 use crate::run::work::{Tools, work};
 use crate::run::world::World;
+use crate::telemetry::instruments as i;
 
 /// A stream that said nothing for this long is not fresh: the server sends a bookmark about every minute, and a
 /// watch that is silent for 100 s is opened again.
@@ -227,7 +227,7 @@ impl Life {
         let agent = format!("configmapsync-operator/{} ({})", env!("CARGO_PKG_VERSION"), config.identity);
         let clients = Clients::new(&ground.server, &agent)?;
         let (tracker, end) = (TaskTracker::new(), CancellationToken::new());
-        let listening = listening::start(&ground.server, &tracker, end.clone())?;
+        let listening = watch_thread::start(&ground.server, &tracker, end.clone())?;
         let supervisor = Supervisor::new(tracker.clone(), end.clone(), stop.clone());
         Ok(Self {
             config: config.clone(),
@@ -346,10 +346,16 @@ impl Life {
             ("configmaps", configmaps.clone()),
         ];
         self.vitals.watch(all, self.clients.pulses.clone());
-        self.listen("configmapsyncs", follower.clone().syncs(streams::syncs(&self.clients), syncs.clone()));
-        self.listen("namespaces", follower.clone().namespaces(streams::namespaces(&self.clients), namespaces.clone()));
+        self.listen("configmapsyncs", follower.clone().syncs(kubernetes::watch::syncs(&self.clients), syncs.clone()));
+        self.listen(
+            "namespaces",
+            follower.clone().namespaces(kubernetes::watch::namespaces(&self.clients), namespaces.clone()),
+        );
         syncs.listed().await;
-        self.listen("configmaps", follower.clone().configmaps(streams::configmaps(&self.clients), configmaps.clone()));
+        self.listen(
+            "configmaps",
+            follower.clone().configmaps(kubernetes::watch::configmaps(&self.clients), configmaps.clone()),
+        );
         namespaces.listed().await;
         configmaps.listed().await;
     }

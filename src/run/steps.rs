@@ -3,8 +3,8 @@
 use http::Method;
 use serde_json::{Map, Value};
 
-use crate::io::refusal::Refusal;
-use crate::io::writer::{Attempt, Removed, Written};
+use crate::kubernetes::refusal::Refusal;
+use crate::kubernetes::writer::{Attempt, Removed, Written};
 use crate::rules::copy::content::{self, SourceContent, Target};
 use crate::rules::copy::facts::Home;
 use crate::rules::copy::plan::Step;

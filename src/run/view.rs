@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::io::reader::CopyRead;
+use crate::kubernetes::reader::CopyRead;
 use crate::rules::backoff;
 use crate::rules::copy::facts::{Facts, Home, Source, Spot, Standing};
 use crate::rules::copy::plan::{self, Step};

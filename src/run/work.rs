@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::io::chance;
-use crate::io::events::Events;
-use crate::io::instruments as i;
-use crate::io::limiter::{Limiter, Turn};
-use crate::io::reader::Reader;
-use crate::io::refusal::Refusal;
-use crate::io::writer::Writer;
+use crate::environment::random;
+use crate::kubernetes::events::Events;
+use crate::kubernetes::limiter::{Limiter, Turn};
+use crate::kubernetes::reader::Reader;
+use crate::kubernetes::refusal::Refusal;
+use crate::kubernetes::writer::Writer;
 use crate::rules::backoff::{self, Failure};
 use crate::rules::copy::facts::Home;
 use crate::rules::copy::plan::{self, Step};
@@ -26,6 +25,7 @@ use crate::run::sources::Sources;
 use crate::run::steps::{restores, written_to};
 use crate::run::view::{Local, View, leftover};
 use crate::run::world::{Leftover, World};
+use crate::telemetry::instruments as i;
 
 /// More steps than any case needs: a key that takes more is put back, so that it cannot spin.
 const MOST_STEPS: usize = 24;
@@ -174,12 +174,12 @@ impl Work<'_> {
             }
             Some(wait) if wait == backoff::SOURCE_MISSING => {
                 let now = Instant::now();
-                let next = now + backoff::jittered(wait, chance::random());
+                let next = now + backoff::jittered(wait, random::random());
                 let at = self.memo.trouble().recheck_at.filter(|at| *at > now).unwrap_or(next);
                 self.memo.change(|trouble| trouble.recheck_at = Some(at));
                 Some(Outcome::Rest(Some(at - now)))
             }
-            Some(wait) => Some(Outcome::Rest(Some(backoff::jittered(wait, chance::random())))),
+            Some(wait) => Some(Outcome::Rest(Some(backoff::jittered(wait, random::random())))),
             None => Some(Outcome::Rest(None)),
         }
     }
@@ -197,10 +197,10 @@ impl Work<'_> {
             (Refusal::ObserveOnly, _) => return Some(Outcome::Rest(None)),
             (Refusal::SetApart(_, wait), _) if self.memo.trouble().unanswered < UNANSWERED => {
                 self.memo.change(|trouble| trouble.unanswered += 1);
-                return Some(Outcome::Retry(backoff::jittered(*wait, chance::random())));
+                return Some(Outcome::Retry(backoff::jittered(*wait, random::random())));
             }
             (Refusal::Busy(wait) | Refusal::NoRoom(wait), _) => {
-                return Some(Outcome::Retry(backoff::jittered(*wait, chance::random())));
+                return Some(Outcome::Retry(backoff::jittered(*wait, random::random())));
             }
             (Refusal::NoNamespace(_), Some(place)) if about_copy => {
                 self.local.put_namespace(&place.namespace, Home::Absent);
@@ -235,7 +235,7 @@ impl Work<'_> {
             {
                 let trouble = self.memo.change(|trouble| trouble.unanswered += 1);
                 let wait = Duration::from_secs(1 << trouble.unanswered);
-                return Some(Outcome::Retry(backoff::jittered(wait, chance::random())));
+                return Some(Outcome::Retry(backoff::jittered(wait, random::random())));
             }
             // The sync itself changed: its event is on the way. Should it be slow, look again.
             (Refusal::Conflict | Refusal::NotFound(_), _) => {
@@ -281,7 +281,7 @@ impl Work<'_> {
             fanout.give_up();
         }
         let wait = self.apart(view, during).unwrap_or_else(|| backoff::after(kind, attempt));
-        let wait = backoff::jittered(wait, chance::random());
+        let wait = backoff::jittered(wait, random::random());
         let again = jiff::Timestamp::from_second((now_seconds()).into()).unwrap_or_default();
         let again = again.checked_add(wait).map(|at| format!("{at:.0}")).unwrap_or_default();
         let message = format!("cannot {what}: {refusal}");
@@ -395,5 +395,5 @@ fn describe(sync: &Sync, during: &Step) -> (String, &'static str, Failure) {
 
 /// Now, in seconds since 1970. For people only: nothing is decided by it.
 pub(super) fn now_seconds() -> Seconds {
-    crate::io::clock::wall().as_second().try_into().unwrap_or(Seconds::MAX)
+    crate::environment::clock::wall().as_second().try_into().unwrap_or(Seconds::MAX)
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use configmapsync_operator::io::decode::{ConfigMapObject, SyncObject};
-use configmapsync_operator::io::refusal::Refusal;
+use configmapsync_operator::kubernetes::decode::{ConfigMapObject, SyncObject};
+use configmapsync_operator::kubernetes::refusal::Refusal;
 use configmapsync_operator::leadership::leases::LeaseObject;
 use configmapsync_operator::rules::status;
 use configmapsync_operator::rules::status::Verdict;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use configmapsync_operator::io::client::{Clients, Server};
-use configmapsync_operator::io::clock::Clock;
+use configmapsync_operator::environment::clock::Clock;
+use configmapsync_operator::kubernetes::client::{Clients, Server};
 use configmapsync_operator::leadership::leases::FLEET_LEADER;
 use configmapsync_operator::leadership::protocol::Timing;
 use configmapsync_operator::leadership::{Leadership, Settings, TenureEvent, Tenures, fleet_leader};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use configmapsync_operator::io::instruments;
+use configmapsync_operator::telemetry::instruments;
 use serde_json::{Value, json};
 
 use crate::harness::{Bed, Case, eventually, seconds};

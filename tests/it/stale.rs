@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use configmapsync_operator::io::client::Server;
-use configmapsync_operator::io::clock::Clock;
-use configmapsync_operator::io::writer::Gate;
+use configmapsync_operator::environment::clock::Clock;
+use configmapsync_operator::kubernetes::client::Server;
+use configmapsync_operator::kubernetes::writer::Gate;
 use configmapsync_operator::leadership::Tenures;
 use configmapsync_operator::rules::shard::Shard;
 use configmapsync_operator::run::config::Config;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use configmapsync_operator::edge::metrics::PROCESS;
-use configmapsync_operator::io::instruments::{self, Kind};
+use configmapsync_operator::telemetry::exporter::PROCESS;
+use configmapsync_operator::telemetry::instruments::{self, Kind};
 use promql_parser::parser::{self, Expr, VectorSelector};
 use serde_json::json;
 

@@ -12,7 +12,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use bytes::Bytes;
-use configmapsync_operator::io::{chance, clock};
+use configmapsync_operator::environment::{clock, random};
 use http::Method;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -119,7 +119,7 @@ pub struct Sim {
 impl Sim {
     /// An empty one.
     pub fn new(seed: u64) -> Self {
-        chance::seed(seed);
+        random::seed(seed);
         let mut random = StdRng::seed_from_u64(seed);
         let mut sim = Self {
             now: Duration::ZERO,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use configmapsync_operator::io::client::Answer as Response;
+use configmapsync_operator::kubernetes::client::Answer as Response;
 use futures::{FutureExt as _, StreamExt as _};
 use http::Request;
 use http_body::Frame;
@@ -18,7 +18,7 @@ use tower::util::BoxCloneSyncService;
 
 use crate::server::Answer;
 
-/// A watch that says nothing for this long is broken off by the client's transport (`io/client.rs`).
+/// A watch that says nothing for this long is broken off by the client's transport (`kubernetes/client.rs`).
 const SILENCE: Duration = Duration::from_secs(100);
 
 /// A request that was sent.

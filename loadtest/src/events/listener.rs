@@ -5,7 +5,7 @@ use std::pin::pin;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use configmapsync_operator::api::configmapsync::ConfigMapSync;
-use configmapsync_operator::io::client::METADATA_ONLY;
+use configmapsync_operator::kubernetes::client::METADATA_ONLY;
 use futures::{AsyncBufReadExt as _, TryStreamExt as _};
 use http::Request;
 use http::header::ACCEPT;

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use configmapsync_operator::edge::metrics::PROCESS;
-use configmapsync_operator::io::instruments::{ALL, Instrument};
+use configmapsync_operator::telemetry::exporter::PROCESS;
+use configmapsync_operator::telemetry::instruments::{ALL, Instrument};
 
 const HEAD: &str = "\
-<!-- Generated from src/io/instruments.rs by `make manifests`. -->
+<!-- Generated from src/telemetry/instruments.rs by `make manifests`. -->
 # Metrics
 
 Served as `/metrics` on port 8080 of each replica. No label has the name of an object or a namespace in it: the number of

@@ -24,8 +24,8 @@ pub use object::LeaseObject;
 pub use parse::Parser;
 
 use crate::api::names::FIELD_MANAGER;
-use crate::io::streams::Patience;
-use crate::io::trouble::{Trouble, Troubles};
+use crate::kubernetes::trouble::{Trouble, Troubles};
+use crate::kubernetes::watch::Patience;
 use crate::leadership::protocol::{Answer, Request, SessionName, SessionRecord, Timing};
 use crate::rules::shard::Shard;
 use crate::rules::uid::Uid;
@@ -56,7 +56,7 @@ pub struct Leases {
 }
 
 impl Leases {
-    /// The Leases in this namespace. `client` is [`Clients::leases`](crate::io::client::Clients::leases).
+    /// The Leases in this namespace. `client` is [`Clients::leases`](crate::kubernetes::client::Clients::leases).
     pub fn new(client: Client, namespace: &str, timing: Timing, base: &str) -> Self {
         let api = Api::namespaced(client.clone(), namespace);
         Self { client, api, timing, base: base.to_owned(), troubles: Arc::default() }
@@ -79,7 +79,7 @@ impl Leases {
     }
 
     async fn write(&self, request: &Request) -> Result<LeaseObject, kube::Error> {
-        let lease = format::lease(request, self.timing.lease, crate::io::clock::wall());
+        let lease = format::lease(request, self.timing.lease, crate::environment::clock::wall());
         let body = serde_json::to_vec(&lease).map_err(kube::Error::SerdeError)?;
         let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.to_owned()) };
         let requests = kube::core::Request::new(self.api.resource_url());

@@ -4,7 +4,7 @@ use configmapsync_operator::api::names::{
     ANNOTATION_ADOPTED, ANNOTATION_AT, ANNOTATION_AT_NAMESPACE, ANNOTATION_HASH, ANNOTATION_SOURCE, ANNOTATION_SYNC,
     PREFIX,
 };
-use configmapsync_operator::io::decode::{ConfigMapObject, NamespaceObject};
+use configmapsync_operator::kubernetes::decode::{ConfigMapObject, NamespaceObject};
 use configmapsync_operator::rules::copy::content::{self, Content, SourceContent, Target};
 use configmapsync_operator::rules::record::{Mark, Namespace, Place, Seen, Spec, Sync, Told, Version};
 use configmapsync_operator::rules::uid::Uid;

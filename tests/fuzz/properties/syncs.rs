@@ -1,7 +1,7 @@
 //! ConfigMapSyncs: their specs, their statuses, and what is said back to them.
 
 use configmapsync_operator::api::names::{ANNOTATION_REQUESTED_AT, FINALIZER, KUBE_ROOT_CA};
-use configmapsync_operator::io::decode::SyncObject;
+use configmapsync_operator::kubernetes::decode::SyncObject;
 use configmapsync_operator::rules::lenient::Shaped;
 use configmapsync_operator::rules::record::{Others, Place, Spec, Sync, Unusable, Version};
 use configmapsync_operator::rules::spec::{RawSpec, read};

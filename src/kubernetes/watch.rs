@@ -10,9 +10,10 @@ use kube::runtime::watcher::{self, Event, watcher};
 use tokio::time::Instant;
 
 use crate::api::names::KUBE_ROOT_CA;
-use crate::io::client::Clients;
-use crate::io::decode::{ConfigMapObject, NamespaceObject, SyncObject};
-use crate::io::{chance, instruments};
+use crate::environment::random;
+use crate::kubernetes::client::Clients;
+use crate::kubernetes::decode::{ConfigMapObject, NamespaceObject, SyncObject};
+use crate::telemetry::instruments;
 
 /// Every ConfigMapSync.
 pub fn syncs(clients: &Clients) -> impl Stream<Item = watcher::Result<Event<SyncObject>>> + Send + use<> {
@@ -73,7 +74,7 @@ impl Iterator for Patience {
         }
         let wait = self.next;
         self.next = (wait * 2).min(self.longest);
-        Some(wait.mul_f64(chance::random_range(0.5..1.0)))
+        Some(wait.mul_f64(random::random_range(0.5..1.0)))
     }
 }
 

@@ -9,7 +9,14 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt as _};
 
-use crate::edge::args::LogFormat;
+/// The form in which log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For eyes.
+    Text,
+}
 
 /// Libraries that say at `info` what only their authors want to know, and kube itself, which warns of each list that
 /// is refused, as we do once. A filter that names one of them wins.

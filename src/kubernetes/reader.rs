@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::names::{ANNOTATION_HASH, FIELD_MANAGER};
-use crate::io::decode::{ConfigMapObject, NamespaceObject, SyncObject};
-use crate::io::exchange::{LONGEST, exchange, unreadable};
-use crate::io::refusal::Refusal;
+use crate::kubernetes::decode::{ConfigMapObject, NamespaceObject, SyncObject};
+use crate::kubernetes::exchange::{LONGEST, exchange, unreadable};
+use crate::kubernetes::refusal::Refusal;
 use crate::rules::copy::content::{Content, SourceContent, hexadecimal};
 use crate::rules::copy::facts::Read;
 use crate::rules::record::{Namespace, Place, Seen, Sync, Version};
@@ -154,7 +154,7 @@ impl Reader {
             return Ok(None);
         }
         let created = crd.metadata.creation_timestamp.map(|time| time.0.as_second());
-        let age = crate::io::clock::wall().as_second().saturating_sub(created.unwrap_or(i64::MAX));
+        let age = crate::environment::clock::wall().as_second().saturating_sub(created.unwrap_or(i64::MAX));
         Ok(Some(Duration::from_secs(u64::try_from(age).unwrap_or(0))))
     }
 

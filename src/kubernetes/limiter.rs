@@ -14,7 +14,7 @@ use ahash::RandomState;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::io::instruments;
+use crate::telemetry::instruments;
 
 /// One halving covers all answers that were on their way when it happened.
 const COOL_DOWN: Duration = Duration::from_millis(500);
@@ -98,7 +98,7 @@ impl Limiter {
             heartbeat: None,
             cooling_until: None,
         };
-        // The same in every process: what is decided must not be chance (`io/chance.rs`).
+        // The same in every process: what is decided must not be chance (`environment/random.rs`).
         let hasher = RandomState::with_seeds(11, 13, 17, 19);
         let limiter =
             Self { shared: Arc::new(Shared { state: Mutex::new(state), freed: Notify::new(), most, hasher }) };

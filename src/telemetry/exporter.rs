@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use rustix::time::{ClockId, clock_gettime};
 use tokio_util::sync::CancellationToken;
 
-use crate::io::instruments;
+use crate::telemetry::instruments;
 
 /// From a cached answer to a fan-out on a server that is down for a while. Without buckets the exporter would turn
 /// histograms into summaries, which cannot be added up over replicas.
@@ -45,7 +45,7 @@ fn builder() -> anyhow::Result<PrometheusBuilder> {
 impl Exporter {
     /// One that is not the process's, for tests.
     #[cfg(test)]
-    pub(super) fn of_its_own() -> anyhow::Result<Self> {
+    pub(crate) fn of_its_own() -> anyhow::Result<Self> {
         Ok(Self { handle: builder()?.build_recorder().handle(), started: 0.0 })
     }
 

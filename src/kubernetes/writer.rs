@@ -14,16 +14,16 @@ use tokio::time::Instant;
 
 use crate::api::configmapsync::ConfigMapSyncStatus;
 use crate::api::names::{FIELD_MANAGER, FINALIZER};
-use crate::io::bulkheads::{Bulkheads, Door, Ended};
-use crate::io::client::METADATA_ONLY;
-use crate::io::decode::{ConfigMapObject, SyncObject};
-use crate::io::exchange::{LONGEST, exchange, unreadable};
-use crate::io::instruments;
-use crate::io::limiter::{Limiter, Rate, Turn};
-use crate::io::refusal::Refusal;
+use crate::kubernetes::bulkheads::{Bulkheads, Door, Ended};
+use crate::kubernetes::client::METADATA_ONLY;
+use crate::kubernetes::decode::{ConfigMapObject, SyncObject};
+use crate::kubernetes::exchange::{LONGEST, exchange, unreadable};
+use crate::kubernetes::limiter::{Limiter, Rate, Turn};
+use crate::kubernetes::refusal::Refusal;
 use crate::rules::copy::content::{self, SourceContent};
 use crate::rules::record::{Name, Place, Seen, Sync, Version};
 use crate::rules::shard::{SHARDS, Shard};
+use crate::telemetry::instruments;
 
 /// Says whether a write may be sent now.
 pub trait Gate: Send + std::marker::Sync {

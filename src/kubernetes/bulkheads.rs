@@ -11,8 +11,8 @@ use ahash::AHashMap;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::io::instruments;
 use crate::rules::record::Name;
+use crate::telemetry::instruments;
 
 /// How long to wait after the first write without an answer; it doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(1);

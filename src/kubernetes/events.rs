@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::names::FIELD_MANAGER;
-use crate::io::instruments;
-use crate::io::trouble::Trouble;
+use crate::kubernetes::trouble::Trouble;
 use crate::rules::record::Sync;
+use crate::telemetry::instruments;
 
 /// How many Events may be sent at once.
 const BURST: f64 = 25.0;
@@ -126,7 +126,7 @@ impl EventSender {
     /// The recorder names an Event after its object, and a name has at most 253 characters. For a longer one the Event
     /// goes by the `start` of it; such Events are not counted up.
     async fn publish_long(&self, event: &Event, about: &ObjectReference, start: &str) -> Result<(), kube::Error> {
-        let now = crate::io::clock::wall();
+        let now = crate::environment::clock::wall();
         let namespace = about.namespace.clone().unwrap_or_default();
         let object = k8s_openapi::api::events::v1::Event {
             metadata: ObjectMeta {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::core::Status;
 
-use crate::io::trouble;
+use crate::kubernetes::trouble;
 
 /// Whoever is busy is asked again after this time at the latest, in seconds.
 const LONGEST_BUSY: u32 = 60;
@@ -39,7 +39,7 @@ pub enum Refusal {
     /// No answer in time, a broken connection, 5xx.
     #[error("{0}")]
     Unavailable(String),
-    /// Not sent: the namespace is set apart (see [`crate::io::bulkheads`]); after this time it may be tried.
+    /// Not sent: the namespace is set apart (see [`crate::kubernetes::bulkheads`]); after this time it may be tried.
     #[error("namespace {0} is set apart: an earlier write there was not answered in time")]
     SetApart(String, Duration),
     /// An answer of which no more than these bytes is read.

@@ -20,9 +20,9 @@ use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Layer, Service, ServiceExt as _};
 
-use crate::io::exchange::LONGEST;
-use crate::io::instruments;
-use crate::io::pages::Pages;
+use crate::kubernetes::exchange::LONGEST;
+use crate::kubernetes::pages::Pages;
+use crate::telemetry::instruments;
 
 /// Asks for metadata only: contents of ConfigMaps are not even sent.
 pub const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
@@ -289,7 +289,7 @@ fn method(method: &http::Method) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::trouble;
+    use crate::kubernetes::trouble;
 
     /// A server that answers everything with `size` bytes, or with fewer where a page has a smaller limit.
     fn server(size: usize) -> Clients {

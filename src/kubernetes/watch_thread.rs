@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::io::client::Server;
+use crate::kubernetes::client::Server;
 
 /// How long it rests; the longest that an event waits for it. Nothing that decides who may write is among these events:
 /// Leases are watched elsewhere.

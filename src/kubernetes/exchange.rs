@@ -5,8 +5,8 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube::client::Body;
 use kube::core::Status;
 
-use crate::io::refusal::{self, Refusal};
-use crate::io::trouble;
+use crate::kubernetes::refusal::{self, Refusal};
+use crate::kubernetes::trouble;
 
 /// The longest answer that is read: no object that etcd holds is as large.
 pub(super) const LONGEST: usize = 4 << 20;
