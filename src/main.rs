@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    configmapsync_operator::edge::run()
+    configmapsync_operator::cli::run()
 }

@@ -1,10 +1,10 @@
 //! What a replica's memory costs for each sync of the cluster: the records that it keeps, counted by the allocator.
 
 use configmapsync_operator::api::names;
+use configmapsync_operator::controller::cache::World;
 use configmapsync_operator::kubernetes::decode::{ConfigMapObject, SyncObject};
 use configmapsync_operator::rules::record::{Namespace, Place};
 use configmapsync_operator::rules::uid::Uid;
-use configmapsync_operator::run::world::World;
 use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 

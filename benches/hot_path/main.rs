@@ -13,12 +13,12 @@ mod server;
 
 use std::hint::black_box;
 
+use configmapsync_operator::controller::cache::World;
+use configmapsync_operator::controller::queue::{Cause, Lane, Outcome, Queue};
 use configmapsync_operator::rules::copy::content::Content;
 use configmapsync_operator::rules::record::{Place, Seen, Version};
 use configmapsync_operator::rules::shard::{Shard, fnv1a};
 use configmapsync_operator::rules::uid::Uid;
-use configmapsync_operator::run::queue::{Cause, Lane, Outcome, Queue};
-use configmapsync_operator::run::world::World;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// Counts, for [`reconcile::allocations`].

@@ -3,6 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use configmapsync_operator::controller::cache::World;
+use configmapsync_operator::controller::ingest::source_of;
+use configmapsync_operator::controller::queue::{Cause, Outcome};
+use configmapsync_operator::controller::reconcile::drive::{Tools, work};
+use configmapsync_operator::controller::reconcile::sources::Sources;
 use configmapsync_operator::kubernetes::bulkheads::Bulkheads;
 use configmapsync_operator::kubernetes::events::Events;
 use configmapsync_operator::kubernetes::limiter::{Limiter, Rate, Turn};
@@ -10,11 +15,6 @@ use configmapsync_operator::kubernetes::reader::Reader;
 use configmapsync_operator::kubernetes::writer::{Gate, Writer};
 use configmapsync_operator::rules::record::{Namespace, Version};
 use configmapsync_operator::rules::shard::Shard;
-use configmapsync_operator::run::follow::source_of;
-use configmapsync_operator::run::queue::{Cause, Outcome};
-use configmapsync_operator::run::sources::Sources;
-use configmapsync_operator::run::work::{Tools, work};
-use configmapsync_operator::run::world::World;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use tokio::task::JoinSet;
 

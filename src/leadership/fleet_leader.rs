@@ -13,13 +13,13 @@ use metrics::gauge;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::controller::supervisor::Supervisor;
 use crate::environment::clock::Clock;
 use crate::kubernetes::trouble::Trouble;
 use crate::leadership::handle::Tenures;
 use crate::leadership::leases::FLEET_LEADER;
 use crate::leadership::task::Settings;
 use crate::rules::uid::Uid;
-use crate::run::supervisor::Supervisor;
 use crate::telemetry::instruments::{LEADER_ELECTION_MASTER_STATUS, SHARDS_UNHELD};
 
 /// How long the leader's Lease lives, whatever the lease duration of the sessions. With [`TURN`] a successor leads at

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::controller::supervisor::Supervisor;
 use crate::environment::clock::Clock;
 use crate::environment::random;
 use crate::leadership::handle::{Command, Shared, TenureEvent, Tenures};
@@ -19,7 +20,6 @@ use crate::leadership::leases::{LeaseObject, Leases, Parser, identity};
 use crate::leadership::log::Story;
 use crate::leadership::protocol::{Action, Answer, Fleet, Input, Machine, Record, Request, Timing};
 use crate::rules::shard::{SHARDS, Shard};
-use crate::run::supervisor::Supervisor;
 
 /// What leadership needs to know before it starts.
 #[derive(Clone, Debug)]

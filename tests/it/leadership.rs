@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use configmapsync_operator::controller::supervisor::Supervisor;
 use configmapsync_operator::environment::clock::Clock;
 use configmapsync_operator::kubernetes::client::{Clients, Server};
 use configmapsync_operator::leadership::leases::FLEET_LEADER;
 use configmapsync_operator::leadership::protocol::Timing;
 use configmapsync_operator::leadership::{Leadership, Settings, TenureEvent, Tenures, fleet_leader};
 use configmapsync_operator::rules::shard::{SHARDS, Shard};
-use configmapsync_operator::run::supervisor::Supervisor;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};

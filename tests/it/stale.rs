@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use configmapsync_operator::controller::config::Config;
+use configmapsync_operator::controller::health::Health;
+use configmapsync_operator::controller::replica::{Ground, run_on};
 use configmapsync_operator::environment::clock::Clock;
 use configmapsync_operator::kubernetes::client::Server;
 use configmapsync_operator::kubernetes::writer::Gate;
 use configmapsync_operator::leadership::Tenures;
 use configmapsync_operator::rules::shard::Shard;
-use configmapsync_operator::run::config::Config;
-use configmapsync_operator::run::health::Health;
-use configmapsync_operator::run::replica::{Ground, run_on};
 use futures::StreamExt as _;
 use http::{Method, Request};
 use http_body::Frame;

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use configmapsync_operator::controller::health::Question;
 use configmapsync_operator::rules::record::Place;
-use configmapsync_operator::run::health::Question;
 use http::Method;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -104,7 +104,7 @@ fn a_source_edited_while_nobody_named_it_is_copied_as_it_is() {
     a_source_edited_while_nobody_named_it(|_, _| {});
 }
 
-/// Another ConfigMap takes the source's slot in the table of dropped versions, which is worked out as `run/passed.rs`
+/// Another ConfigMap takes the source's slot in the table of dropped versions, which is worked out as `controller/cache/dropped_versions.rs`
 /// does it.
 #[test]
 fn a_source_whose_slot_was_taken_by_another_is_not_copied_from_memory() {

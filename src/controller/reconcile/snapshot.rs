@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::controller::cache::{Leftover, SourceWord, World};
+use crate::controller::reconcile::memo::Memo;
+use crate::controller::reconcile::sources::{Found, Wanted};
 use crate::kubernetes::reader::CopyRead;
 use crate::rules::backoff;
 use crate::rules::copy::facts::{Facts, Home, Source, Spot, Standing};
 use crate::rules::copy::plan::{self, Step};
 use crate::rules::record::{Name, Place, Seen, Shared, Sync};
 use crate::rules::uid::Uid;
-use crate::run::memo::Memo;
-use crate::run::sources::{Found, Wanted};
-use crate::run::world::{Leftover, SourceWord, World};
 
 /// A recheck of a missing source asks anew only if nobody has asked for nearly as long as it waited.
 const RECHECK_SHARED: Duration = Duration::from_secs(240);

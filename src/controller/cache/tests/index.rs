@@ -1,8 +1,8 @@
 //! Tests of the world: its indexes, and who is woken.
 
+use crate::controller::cache::{Change, Leftover, SourceWord, World};
 use crate::rules::record::{Namespace, Seen, Sync};
 use crate::rules::testing::{mark, place, seen, sync, uid, version};
-use crate::run::world::{Change, Leftover, SourceWord, World};
 
 fn apply(world: &World, sync: Sync) -> (Change, Vec<u64>) {
     let mut woken = Vec::new();

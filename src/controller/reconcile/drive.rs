@@ -5,6 +5,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::controller::cache::{Leftover, World};
+use crate::controller::queue::fanout::Fanout;
+use crate::controller::queue::{Job, Lane, Outcome, Queue};
+use crate::controller::reconcile::execute::{restores, written_to};
+use crate::controller::reconcile::memo::{Failure as Failing, Memo, Trouble};
+use crate::controller::reconcile::snapshot::{Local, View, leftover};
+use crate::controller::reconcile::sources::Sources;
 use crate::environment::random;
 use crate::kubernetes::events::Events;
 use crate::kubernetes::limiter::{Limiter, Turn};
@@ -18,13 +25,6 @@ use crate::rules::record::{Place, Seconds, Shared, Sync};
 use crate::rules::shard::Shard;
 use crate::rules::status::{self, Failed, Verdict};
 use crate::rules::uid::Uid;
-use crate::run::fanout::Fanout;
-use crate::run::memo::{Failure as Failing, Memo, Trouble};
-use crate::run::queue::{Job, Lane, Outcome, Queue};
-use crate::run::sources::Sources;
-use crate::run::steps::{restores, written_to};
-use crate::run::view::{Local, View, leftover};
-use crate::run::world::{Leftover, World};
 use crate::telemetry::instruments as i;
 
 /// More steps than any case needs: a key that takes more is put back, so that it cannot spin.

@@ -1,11 +1,6 @@
 //! All that a replica knows of the cluster, and the indexes to find it by. Written by the streams alone, read by
 //! everyone. Each change answers with the syncs that have reason to look again.
 
-mod questions;
-mod syncs;
-#[cfg(test)]
-mod tests;
-
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,12 +8,12 @@ use ahash::{AHashSet, RandomState};
 use dashmap::DashMap;
 use smallvec::SmallVec;
 
-use self::syncs::Syncs;
+use crate::controller::cache::dropped_versions::{GONE, Passed};
+use crate::controller::cache::interner::Names;
+use crate::controller::cache::syncs::Syncs;
+use crate::controller::cache::tombstones::Departed;
 use crate::rules::record::{Name, Namespace, Place, Seen, Shared, Sync};
 use crate::rules::uid::Uid;
-use crate::run::departed::Departed;
-use crate::run::names::Names;
-use crate::run::passed::{GONE, Passed};
 
 type Map<K, V> = DashMap<K, V, RandomState>;
 /// Mostly one.
@@ -28,36 +23,36 @@ type Uids = SmallVec<[Uid; 1]>;
 #[derive(Default)]
 pub struct World {
     /// Every sync.
-    syncs: Syncs,
+    pub(super) syncs: Syncs,
     /// The index that a fan-out needs: from a source to the syncs that copy it.
-    sources: Map<Place, Dependants>,
+    pub(super) sources: Map<Place, Dependants>,
     /// From a place to the syncs that want their copy there.
-    destinations: Map<Place, Uids>,
+    pub(super) destinations: Map<Place, Uids>,
     /// From a namespace to the syncs that want their copy in it.
-    homes: Map<Name, Uids>,
+    pub(super) homes: Map<Name, Uids>,
     /// ConfigMaps that are a source or a destination of some sync, or carry our marks.
-    configmaps: Map<Place, Shared<Seen>>,
+    pub(super) configmaps: Map<Place, Shared<Seen>>,
     /// Every namespace.
-    namespaces: Map<Name, Namespace>,
+    pub(super) namespaces: Map<Name, Namespace>,
     /// Copies that stand where their sync does not want them, by the UID on their mark.
-    leftovers: Map<Uid, Vec<Leftover>>,
+    pub(super) leftovers: Map<Uid, Vec<Leftover>>,
     /// Syncs that went.
-    departed: Departed,
+    pub(super) departed: Departed,
     /// Versions of ConfigMaps that concerned nobody when they came.
-    passed: Passed,
+    pub(super) passed: Passed,
     /// Each name once, however many records mention it.
-    names: Names,
+    pub(super) names: Names,
     /// The newest version that the stream of ConfigMaps told.
-    configmaps_rv: AtomicU64,
+    pub(super) configmaps_rv: AtomicU64,
     /// Places that many want and that have another owner since their rivals were told last.
-    changed_hands: Mutex<AHashSet<Place>>,
+    pub(super) changed_hands: Mutex<AHashSet<Place>>,
 }
 
 #[derive(Default)]
-struct Dependants {
-    uids: Uids,
+pub(super) struct Dependants {
+    pub(super) uids: Uids,
     /// Whether the stream has told, since the first of them came, whether the source is there.
-    heard: bool,
+    pub(super) heard: bool,
 }
 
 /// So many who want one place are looked at one by one, at each change of it.

@@ -15,11 +15,11 @@ use ahash::{AHashMap, AHashSet};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::controller::queue::fanout::Fanout;
+use crate::controller::reconcile::memo::Memo;
 use crate::rules::record::{Place, Version};
 use crate::rules::shard::{SHARDS, Shard};
 use crate::rules::uid::Uid;
-use crate::run::fanout::Fanout;
-use crate::run::memo::Memo;
 use crate::telemetry::instruments as i;
 
 /// Copies flow while one waits, and for this long after one was written, here or by another replica.

@@ -3,11 +3,11 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use crate::controller::cache::dropped_versions::GONE;
+use crate::controller::cache::index::{Leftover, SourceWord, World};
 use crate::rules::copy::cycle;
 use crate::rules::record::{Namespace, Place, Seen, Shared, Sync};
 use crate::rules::uid::Uid;
-use crate::run::passed::GONE;
-use crate::run::world::{Leftover, SourceWord, World};
 
 impl World {
     /// A sync.

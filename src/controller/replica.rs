@@ -14,6 +14,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::controller::cache::World;
+use crate::controller::config::{ClusterError, Config};
+use crate::controller::health::Health;
+use crate::controller::ingest::{Follower, Progress, source_of};
+use crate::controller::queue::{Cause, Outcome, Queue};
+use crate::controller::reconcile::drive::{Tools, work};
+use crate::controller::reconcile::memo::Memo;
+use crate::controller::reconcile::snapshot::is_at_rest;
+use crate::controller::reconcile::sources::Sources;
+use crate::controller::supervisor::Supervisor;
 use crate::environment::clock::Clock;
 use crate::kubernetes::bulkheads::{Bulkheads, Wake};
 use crate::kubernetes::client::{Clients, Pulses, Server};
@@ -26,16 +36,6 @@ use crate::leadership::protocol::{Fleet, Timing};
 use crate::leadership::{Leadership, Settings, TenureEvent, Tenures, fleet_leader};
 use crate::rules::shard::Shard;
 use crate::rules::uid::Uid;
-use crate::run::config::{ClusterError, Config};
-use crate::run::follow::{Follower, Progress, source_of};
-use crate::run::health::Health;
-use crate::run::memo::Memo;
-use crate::run::queue::{Cause, Outcome, Queue};
-use crate::run::sources::Sources;
-use crate::run::supervisor::Supervisor;
-use crate::run::view::is_at_rest;
-use crate::run::work::{Tools, work};
-use crate::run::world::World;
 use crate::telemetry::instruments as i;
 
 /// A stream that said nothing for this long is not fresh: the server sends a bookmark about every minute, and a

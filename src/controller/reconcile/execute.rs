@@ -3,6 +3,10 @@
 use http::Method;
 use serde_json::{Map, Value};
 
+use crate::controller::reconcile::drive::{Refused, Work, now_seconds};
+use crate::controller::reconcile::memo::Verified;
+use crate::controller::reconcile::snapshot::View;
+use crate::controller::reconcile::sources::Found;
 use crate::kubernetes::refusal::Refusal;
 use crate::kubernetes::writer::{Attempt, Removed, Written};
 use crate::rules::copy::content::{self, SourceContent, Target};
@@ -10,10 +14,6 @@ use crate::rules::copy::facts::Home;
 use crate::rules::copy::plan::Step;
 use crate::rules::record::{Place, Seen, Shared, Sync, Version};
 use crate::rules::status::{self, Stall, Text, Verdict};
-use crate::run::memo::Verified;
-use crate::run::sources::Found;
-use crate::run::view::View;
-use crate::run::work::{Refused, Work, now_seconds};
 
 impl Work<'_> {
     /// Sends the request that a step asks for.

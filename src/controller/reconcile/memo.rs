@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
+use crate::controller::cache::World;
 use crate::rules::record::{Place, Seen, Shared, Sync, Version};
 use crate::rules::status::Failed;
 use crate::rules::uid::Uid;
-use crate::run::world::World;
 
 /// So many repairs of a copy within [`CONTESTED_WITHIN`]: somebody else keeps changing it.
 const CONTESTED_AFTER: usize = 5;

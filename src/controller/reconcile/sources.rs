@@ -12,11 +12,11 @@ use futures::future::{BoxFuture, Shared};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::controller::cache::SourceWord;
 use crate::kubernetes::reader::Reader;
 use crate::kubernetes::refusal::Refusal;
 use crate::rules::copy::content::SourceContent;
 use crate::rules::record::Place;
-use crate::run::world::SourceWord;
 use crate::telemetry::instruments;
 
 /// How many bytes contents may take.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, builder::BoolishValueParser};
 
-use crate::edge::seed_flags::SeedFlags;
-use crate::edge::values::{self, BindAddress};
+use crate::cli::seed_flags::SeedFlags;
+use crate::cli::values::{self, BindAddress};
+use crate::controller::config::{Config, LEASE_DURATION_MAX, LEASE_DURATION_MIN};
 use crate::leadership::protocol::Timing;
-use crate::run::config::{Config, LEASE_DURATION_MAX, LEASE_DURATION_MIN};
 use crate::telemetry::logs::LogFormat;
 
 const ABOUT: &str = "\
@@ -171,7 +171,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::edge::values::Surroundings;
+    use crate::cli::values::Surroundings;
 
     /// The variables of the test's own environment are not set: nobody has CONFIGMAPSYNC_… there.
     fn parse(flags: &[&str]) -> Result<Args, clap::Error> {

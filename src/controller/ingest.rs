@@ -10,15 +10,15 @@ use futures::{Stream, StreamExt as _};
 use kube::runtime::watcher::{self, Event};
 use tokio::time::Instant;
 
+use crate::controller::cache::{Change, World};
+use crate::controller::queue::fanout::Fanout;
+use crate::controller::queue::{Cause, Queue};
 use crate::kubernetes::decode::{ConfigMapObject, NamespaceObject, Object, SyncObject};
 use crate::kubernetes::events::Events;
 use crate::kubernetes::trouble::Trouble;
 use crate::rules::record::{Place, Seen};
 use crate::rules::shard::Shard;
 use crate::rules::uid::Uid;
-use crate::run::fanout::Fanout;
-use crate::run::queue::{Cause, Queue};
-use crate::run::world::{Change, World};
 use crate::telemetry::instruments;
 
 /// A stream that is refused is opened again at least every 5 s.
@@ -293,8 +293,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::controller::queue::Outcome;
     use crate::rules::testing::{sync, uid};
-    use crate::run::queue::Outcome;
 
     fn silent_client() -> kube::Client {
         let silent = |_: http::Request<kube::client::Body>| {

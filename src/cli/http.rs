@@ -20,8 +20,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::edge::values::BindAddress;
-use crate::run::health::{Health, Question, Report};
+use crate::cli::values::BindAddress;
+use crate::controller::health::{Health, Question, Report};
 use crate::telemetry::exporter::Exporter;
 
 /// Connections at once on one listener. Probes and a scrape need three.
@@ -176,5 +176,5 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 }
 
 #[cfg(test)]
-#[path = "tests/server.rs"]
+#[path = "tests/http.rs"]
 mod tests;

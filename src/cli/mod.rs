@@ -2,8 +2,8 @@
 //! cluster, and the only one where errors are `anyhow`'s.
 
 pub mod args;
+pub mod http;
 mod seed_flags;
-pub mod server;
 pub mod values;
 
 use std::future::Future;
@@ -16,8 +16,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::run::config::Config;
-use crate::run::health::Health;
+use crate::controller::config::Config;
+use crate::controller::health::Health;
 use crate::telemetry::{exporter, logs};
 use args::Args;
 
@@ -29,7 +29,7 @@ const HELPERS_END: Duration = Duration::from_secs(2);
 /// The program: from the command line to the exit code. 0: a clean end, 1: a failure, 2: wrong usage.
 #[must_use]
 pub fn run() -> ExitCode {
-    run_with(crate::run::replica::run)
+    run_with(crate::controller::replica::run)
 }
 
 /// As [`run`], with the replica as an argument: `replica(config, health, stop)` fills in its checks, works until
@@ -109,7 +109,7 @@ where
     let (helpers, helpers_stop) = (TaskTracker::new(), CancellationToken::new());
     helpers.spawn(exporter.clone().upkeep(helpers_stop.clone()));
     helpers.spawn(change_logs(asked, toggle, helpers_stop.clone()));
-    server::start((&probes_at, health.clone()), (&metrics_at, exporter), &helpers, &helpers_stop).await?;
+    http::start((&probes_at, health.clone()), (&metrics_at, exporter), &helpers, &helpers_stop).await?;
     let outcome = until_stopped([terminate, interrupt], config, health, replica).await;
     helpers_stop.cancel();
     helpers.close();

@@ -1,0 +1,7 @@
+//! What is done with a key whose turn it is: look, plan, do, until there is nothing to do.
+
+pub mod drive;
+mod execute;
+pub mod memo;
+pub mod snapshot;
+pub mod sources;
