@@ -105,7 +105,7 @@ lint: ## Run clippy; a warning is an error
 
 .PHONY: generate
 generate: ## Write the definition in crds/ from the Rust type
-	cargo run --locked --quiet --bin crdgen > $(CRD).new
+	cargo run --locked --quiet -p xtask -- crd > $(CRD).new
 	mv $(CRD).new $(CRD)
 
 .PHONY: manifests
@@ -118,7 +118,7 @@ manifests: generate ## Write all that is generated: crds/, install.yaml, the cha
 .PHONY: verify
 verify: ## Fail if a generated file is out of date
 	@echo "== generated files"
-	@cargo run --locked --quiet --bin crdgen | diff -u $(CRD) - \
+	@cargo run --locked --quiet -p xtask -- crd | diff -u $(CRD) - \
 	  || { echo "$(CRD) is out of date: run 'make manifests'"; exit 1; }
 	@deploy/render.sh "$(RENDER)" | diff -u $(INSTALL) - \
 	  || { echo "$(INSTALL) is out of date: run 'make manifests'"; exit 1; }

@@ -202,23 +202,3 @@ pub fn definition() -> CustomResourceDefinition {
     }
     definition
 }
-
-/// The CustomResourceDefinition as it is shipped in `crds/`.
-///
-/// # Errors
-/// When the definition cannot be written as YAML, which the types above rule out.
-pub fn crd_yaml() -> Result<String, serde_yaml_ng::Error> {
-    let yaml = serde_yaml_ng::to_string(&definition())?;
-    Ok(format!("# Generated from src/api/configmapsync.rs by `make generate`.\n{yaml}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_shipped_definition_is_the_one_of_the_type() {
-        let shipped = include_str!("../../crds/configmapsyncs.apps.kapendra.com.yaml");
-        assert_eq!(shipped, crd_yaml().unwrap(), "run `make generate`");
-    }
-}

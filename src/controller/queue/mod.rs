@@ -1,6 +1,231 @@
-//! The keys that have reason to be looked at, and whose turn it is.
+//! The queue of a replica: keys of syncs in shards that it holds, each at most once, one task per key at a time.
+//!
+//! Three lanes. Data (copies) goes round-robin by source, so that a small source need not wait for a big one.
+//! Paperwork (finalizers and statuses) goes slowly, one every `PAPERWORK_PACE` in the whole fleet, while copies wait and
+//! for a moment after the last one was written, by whichever replica: the API server is the same for all. Paperwork that has
+//! waited for `PAPERWORK_PATIENCE` gets one turn in eight. Between the two is the end of a sync whose copy has gone: it is not
+//! paced, comes after copies, and has one turn in eight before them. One queue for all shards, since a turn is a turn of the
+//! replica's writers, whichever shard it is for.
 
 pub mod fanout;
-mod queue;
+mod lanes;
+mod state;
+#[cfg(test)]
+mod tests;
+mod timers;
 
-pub use queue::{Cause, Job, Lane, Outcome, Queue};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use crate::controller::queue::fanout::Fanout;
+use crate::controller::queue::state::State;
+use crate::controller::reconcile::memo::Memo;
+use crate::rules::record::{Place, Version};
+use crate::rules::shard::{SHARDS, Shard};
+use crate::rules::uid::Uid;
+use crate::telemetry::instruments as i;
+
+/// Which lane a key waits in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lane {
+    /// Copies; and whatever has not been looked at yet.
+    Data,
+    /// The end of a sync whose copy has gone: its finalizer.
+    Ends,
+    /// Finalizers and statuses.
+    Paperwork,
+}
+
+/// Why a key is put into the queue.
+#[derive(Clone, Debug, Default)]
+pub struct Cause {
+    /// The change of a source that it is part of.
+    pub fanout: Option<Arc<Fanout>>,
+    /// Whether it ends a wait after a failure: what the key waits for may have come. (A status that came back is no
+    /// such reason.)
+    pub urgent: bool,
+    /// The version that a stream told, if that is why.
+    pub told: Option<Version>,
+}
+
+/// What became of a key's work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Nothing is left to do until something changes, or until that time has passed.
+    Rest(Option<Duration>),
+    /// The copy has gone, and the finalizer is to follow.
+    Ends,
+    /// What is left is paperwork.
+    Paperwork,
+    /// It failed, or was refused: again after this time, or sooner when something changes.
+    Retry(Duration),
+}
+
+/// A key, and what is remembered of it.
+#[derive(Debug)]
+pub struct Job {
+    /// The sync's UID.
+    pub uid: Uid,
+    /// The lane that it waited in.
+    pub lane: Lane,
+    /// What is remembered of it.
+    pub memo: Memo,
+    /// The change of a source that it is part of.
+    pub fanout: Option<Arc<Fanout>>,
+}
+
+/// The queue.
+#[derive(Default)]
+pub struct Queue {
+    state: Mutex<State>,
+    more: Notify,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a key in, unless its shard is not held. `source`: whose turn it waits for.
+    pub fn push(&self, uid: Uid, source: Option<Place>, cause: &Cause) {
+        let mut state = self.lock();
+        if !state.held[Shard::of(uid).index()] {
+            return;
+        }
+        if state.push(uid, source, cause) {
+            drop(state);
+            self.more.notify_one();
+        }
+    }
+
+    /// Waits for the next key.
+    pub async fn pop(&self) -> Job {
+        loop {
+            self.ready().await;
+            if let Some(job) = self.try_pop() {
+                return job;
+            }
+        }
+    }
+
+    /// The next key, if one has its turn now.
+    pub fn try_pop(&self) -> Option<Job> {
+        let mut state = self.lock();
+        state.end_waits(Instant::now());
+        state.pop()
+    }
+
+    /// Whether a key has its turn.
+    pub fn has_turn(&self) -> bool {
+        self.lock().is_ready(Instant::now())
+    }
+
+    /// Waits until a key has its turn.
+    pub async fn ready(&self) {
+        loop {
+            let more = self.more.notified();
+            let next_look = {
+                let mut state = self.lock();
+                let now = Instant::now();
+                state.end_waits(now);
+                if state.is_ready(now) {
+                    return;
+                }
+                state.next_look()
+            };
+            match next_look {
+                Some(when) => {
+                    let _ = tokio::time::timeout_at(when, more).await;
+                }
+                None => more.await,
+            }
+        }
+    }
+
+    /// Takes a key back from the task that worked on it.
+    pub fn done(&self, uid: Uid, memo: Memo, outcome: Outcome, source: Option<Place>, fanout: Option<Arc<Fanout>>) {
+        let mut state = self.lock();
+        state.done(uid, memo, outcome, source, fanout);
+        drop(state);
+        self.more.notify_one();
+    }
+
+    /// A key reads this source: until the answer is dropped, no other key of it is begun.
+    pub fn reading(&self, source: &Place) -> Reading<'_> {
+        self.lock().lanes.reads(source);
+        Reading { queue: self, source: source.clone() }
+    }
+
+    /// What this key waits for after a failure may have come. Whether it waited.
+    pub fn end_wait(&self, uid: Uid, source: Option<Place>) -> bool {
+        let waited = self.lock().end_wait(uid, source);
+        if waited {
+            self.more.notify_one();
+        }
+        waited
+    }
+
+    /// Which shards' keys are taken in.
+    pub fn held(&self) -> [bool; SHARDS] {
+        self.lock().held
+    }
+
+    /// A shard is ours: its keys are taken in from now on.
+    pub fn open(&self, shard: Shard) {
+        self.lock().held[shard.index()] = true;
+    }
+
+    /// So many replicas share the pace of paperwork.
+    pub fn share_pace(&self, replicas: usize) {
+        self.lock().lanes.share_pace(replicas);
+    }
+
+    /// A stream told of a copy that was written, by whichever replica.
+    pub fn copy_written(&self) {
+        self.lock().lanes.copy_written();
+    }
+
+    /// A shard is ours no more: what waits is dropped, and the answer comes when nothing of it is at work.
+    pub fn close(&self, shard: Shard) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.lock().close(shard, sender);
+        receiver
+    }
+
+    /// Sets the gauges, and gives back the room that a burst took. To be called now and then.
+    pub fn measure(&self) {
+        let mut state = self.lock();
+        state.shrink();
+        let depths = state.depths();
+        drop(state);
+        for (lane, depth, since) in depths {
+            let lane = match lane {
+                Lane::Data => "data",
+                Lane::Ends => "ends",
+                Lane::Paperwork => "paperwork",
+            };
+            metrics::gauge!(i::QUEUE_DEPTH, "lane" => lane).set(depth as f64);
+            metrics::gauge!(i::QUEUE_OLDEST_SECONDS, "lane" => lane)
+                .set(since.map_or(0.0, |since| since.elapsed().as_secs_f64()));
+        }
+        let depth = depths.iter().map(|(_, depth, _)| depth).sum::<usize>();
+        metrics::gauge!(i::WORKQUEUE_DEPTH, "name" => "configmapsync").set(depth as f64);
+    }
+}
+
+/// A source that is being read.
+pub struct Reading<'a> {
+    queue: &'a Queue,
+    source: Place,
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.queue.lock().lanes.is_read(&self.source);
+        self.queue.more.notify_one();
+    }
+}

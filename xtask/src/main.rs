@@ -1,5 +1,6 @@
 //! Prints what is generated from the code and its tables: `make manifests` writes it, `make verify` compares.
 
+mod crd;
 mod dashboard;
 mod metrics_page;
 
@@ -8,9 +9,10 @@ use anyhow::bail;
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["crd"] => print!("{}", crd::yaml()?),
         ["metrics"] => print!("{}", metrics_page::page()),
         ["dashboard", description] => print!("{}", dashboard::from_file(description)?),
-        _ => bail!("say `docgen metrics` or `docgen dashboard DESCRIPTION.yaml`"),
+        _ => bail!("say `xtask crd`, `xtask metrics` or `xtask dashboard DESCRIPTION.yaml`"),
     }
     Ok(())
 }

@@ -1,0 +1,212 @@
+//! The lanes, and whose turn it is among them.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use ahash::{AHashMap, AHashSet};
+use tokio::time::Instant;
+
+use crate::controller::queue::Lane;
+use crate::rules::record::Place;
+use crate::rules::uid::Uid;
+
+/// Copies flow while one waits, and for this long after one was written, here or by another replica.
+pub(super) const DATA_FLOWS: Duration = Duration::from_millis(250);
+/// While copies flow, paperwork starts that far apart: one replica's, or in turn that of several.
+pub(super) const PAPERWORK_PACE: Duration = Duration::from_millis(100);
+/// Paperwork that has waited for this long gets one turn in so many.
+pub(super) const PAPERWORK_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PAPERWORK_TURNS: u8 = 8;
+
+/// Keys that wait, by lane. A key may stand in a lane though it has moved on since: only its item tells.
+pub(super) struct Lanes {
+    /// Sources whose turn it is, one after the other, each with its keys.
+    sources: AHashMap<Option<Place>, VecDeque<Uid>>,
+    turns: VecDeque<Option<Place>>,
+    /// Sources that are being read, and by how many keys. Their other keys would only wait for the same answer, so they
+    /// have no turn meanwhile.
+    reading: AHashMap<Place, usize>,
+    /// Those of them that have keys and no turn.
+    out_of_turn: AHashSet<Place>,
+    data: usize,
+    ends: VecDeque<Uid>,
+    paperwork: VecDeque<(Instant, Uid)>,
+    /// When paperwork may start though copies flow, and how far apart.
+    paperwork_next: Instant,
+    paperwork_pace: Duration,
+    /// When copies flow no more, if none waits.
+    data_flows_until: Instant,
+    turn: u8,
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self {
+            sources: AHashMap::new(),
+            turns: VecDeque::new(),
+            reading: AHashMap::new(),
+            out_of_turn: AHashSet::new(),
+            data: 0,
+            ends: VecDeque::new(),
+            paperwork: VecDeque::new(),
+            paperwork_next: Instant::now(),
+            paperwork_pace: PAPERWORK_PACE,
+            data_flows_until: Instant::now(),
+            turn: 0,
+        }
+    }
+}
+
+impl Lanes {
+    /// Puts a key into the lane for data. `source`: whose turn it waits for.
+    pub(super) fn push_data(&mut self, uid: Uid, source: Option<Place>) {
+        let keys = self.sources.entry(source.clone()).or_default();
+        let first = keys.is_empty();
+        keys.push_back(uid);
+        if first && !self.sits_out(source.as_ref()) {
+            self.turns.push_back(source);
+        }
+        self.data += 1;
+    }
+
+    pub(super) fn push_end(&mut self, uid: Uid) {
+        self.ends.push_back(uid);
+    }
+
+    pub(super) fn push_paperwork(&mut self, uid: Uid) {
+        self.paperwork.push_back((Instant::now(), uid));
+    }
+
+    /// How many keys wait in each lane, and the first of each.
+    pub(super) fn depths(&self) -> [(Lane, usize, Option<Uid>); 3] {
+        let data = self.turns.front().and_then(|source| self.sources.get(source)).and_then(VecDeque::front).copied();
+        [
+            (Lane::Data, self.data, data),
+            (Lane::Ends, self.ends.len(), self.ends.front().copied()),
+            (Lane::Paperwork, self.paperwork.len(), self.paperwork.front().map(|(_, uid)| *uid)),
+        ]
+    }
+
+    /// So many replicas share the pace of paperwork.
+    pub(super) fn share_pace(&mut self, replicas: usize) {
+        let replicas = u32::try_from(replicas.max(1)).unwrap_or(u32::MAX);
+        self.paperwork_pace = PAPERWORK_PACE.saturating_mul(replicas);
+    }
+
+    /// A copy was written, here or by another replica.
+    pub(super) fn copy_written(&mut self) {
+        self.data_flows_until = Instant::now() + DATA_FLOWS;
+    }
+
+    /// A key reads this source.
+    pub(super) fn reads(&mut self, source: &Place) {
+        *self.reading.entry(source.clone()).or_default() += 1;
+    }
+
+    /// The answer is there for one of those who wait for it.
+    pub(super) fn is_read(&mut self, source: &Place) {
+        let Some(readers) = self.reading.get_mut(source) else { return };
+        *readers -= 1;
+        if *readers > 0 {
+            return;
+        }
+        self.reading.remove(source);
+        if let Some(source) = self.out_of_turn.take(source) {
+            self.turns.push_back(Some(source));
+        }
+    }
+
+    /// Whether this source has no turn now, which comes back with the answer that is waited for.
+    fn sits_out(&mut self, source: Option<&Place>) -> bool {
+        let Some(source) = source.filter(|source| self.reading.contains_key(*source)) else { return false };
+        self.out_of_turn.insert(source.clone());
+        true
+    }
+
+    /// Gives back the room that a burst took.
+    pub(super) fn shrink(&mut self) {
+        if let Some(room) = room(self.ends.len(), self.ends.capacity()) {
+            self.ends.shrink_to(room);
+        }
+        if let Some(room) = room(self.paperwork.len(), self.paperwork.capacity()) {
+            self.paperwork.shrink_to(room);
+        }
+    }
+
+    /// The next key that `is_there`, and the lane that it waited in.
+    pub(super) fn pop(&mut self, now: Instant, is_there: impl Fn(Uid, Lane) -> bool) -> Option<(Uid, Lane)> {
+        let is_there = &is_there;
+        let patience_ends = self.paperwork.front().is_some_and(|(since, _)| now - *since >= PAPERWORK_PATIENCE);
+        self.turn = (self.turn + 1) % PAPERWORK_TURNS;
+        if self.turn == PAPERWORK_TURNS / 2
+            && let Some(end) = self.pop_end(is_there)
+        {
+            return Some(end);
+        }
+        if self.paperwork_next <= now || (patience_ends && self.turn == 0) {
+            self.pop_paperwork(now, is_there).or_else(|| self.pop_data(is_there)).or_else(|| self.pop_end(is_there))
+        } else if patience_ends || self.data_flows_until <= now {
+            self.pop_data(is_there).or_else(|| self.pop_end(is_there)).or_else(|| self.pop_paperwork(now, is_there))
+        } else {
+            self.pop_data(is_there).or_else(|| self.pop_end(is_there))
+        }
+    }
+
+    fn pop_end(&mut self, is_there: impl Fn(Uid, Lane) -> bool) -> Option<(Uid, Lane)> {
+        while let Some(uid) = self.ends.pop_front() {
+            if is_there(uid, Lane::Ends) {
+                return Some((uid, Lane::Ends));
+            }
+        }
+        None
+    }
+
+    /// Whether a key may have its turn now.
+    pub(super) fn is_ready(&self, now: Instant) -> bool {
+        let since = self.paperwork.front().map(|(since, _)| *since);
+        let patience_ends = since.is_some_and(|since| now - since >= PAPERWORK_PATIENCE);
+        let paced = self.paperwork_next <= now || self.data_flows_until <= now;
+        !self.turns.is_empty() || !self.ends.is_empty() || (since.is_some() && (paced || patience_ends))
+    }
+
+    /// When paperwork is to be looked at again though nobody says so.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        self.paperwork.front().map(|_| self.paperwork_next.min(self.data_flows_until))
+    }
+
+    fn pop_data(&mut self, is_there: impl Fn(Uid, Lane) -> bool) -> Option<(Uid, Lane)> {
+        while let Some(source) = self.turns.pop_front() {
+            if self.sits_out(source.as_ref()) {
+                continue;
+            }
+            let Some(keys) = self.sources.get_mut(&source) else { continue };
+            let key = keys.pop_front();
+            if keys.is_empty() {
+                self.sources.remove(&source);
+            } else {
+                self.turns.push_back(source);
+            }
+            let Some(uid) = key else { continue };
+            self.data -= 1;
+            if is_there(uid, Lane::Data) {
+                return Some((uid, Lane::Data));
+            }
+        }
+        None
+    }
+
+    fn pop_paperwork(&mut self, now: Instant, is_there: impl Fn(Uid, Lane) -> bool) -> Option<(Uid, Lane)> {
+        while let Some((_, uid)) = self.paperwork.pop_front() {
+            if is_there(uid, Lane::Paperwork) {
+                self.paperwork_next = now + self.paperwork_pace;
+                return Some((uid, Lane::Paperwork));
+            }
+        }
+        None
+    }
+}
+
+/// The room that so many need, where much more is taken.
+pub(super) fn room(used: usize, capacity: usize) -> Option<usize> {
+    (capacity > 4 * used.max(1 << 8)).then_some(2 * used)
+}

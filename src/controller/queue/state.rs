@@ -1,0 +1,293 @@
+//! Where each key is, what is remembered of it, and which shards' keys are taken in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ahash::AHashMap;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::controller::queue::fanout::Fanout;
+use crate::controller::queue::lanes::{Lanes, room};
+use crate::controller::queue::timers::Timers;
+use crate::controller::queue::{Cause, Job, Lane, Outcome};
+use crate::controller::reconcile::memo::Memo;
+use crate::rules::record::{Place, Version};
+use crate::rules::shard::{SHARDS, Shard};
+use crate::rules::uid::Uid;
+use crate::telemetry::instruments as i;
+
+/// What failed while something urgent happened to it is tried again after this time.
+const HURRIED: Duration = Duration::from_secs(1);
+
+/// All of it, behind one lock.
+pub(super) struct State {
+    pub(super) held: [bool; SHARDS],
+    /// Keys at work, by shard.
+    at_work: [usize; SHARDS],
+    pub(super) items: AHashMap<Uid, Item>,
+    /// What the streams told of keys at work meanwhile, and whether it was urgent.
+    heard: AHashMap<Uid, Vec<(Version, bool)>>,
+    pub(super) lanes: Lanes,
+    timers: Timers,
+    /// Whoever waits for a shard's work to end.
+    drains: Vec<(Shard, oneshot::Sender<()>)>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            held: [false; SHARDS],
+            at_work: [0; SHARDS],
+            items: AHashMap::new(),
+            heard: AHashMap::new(),
+            lanes: Lanes::default(),
+            timers: Timers::default(),
+            drains: Vec::new(),
+        }
+    }
+}
+
+pub(super) struct Item {
+    place: Where,
+    /// `None`: nothing is remembered.
+    memo: Option<Box<Memo>>,
+    fanout: Option<Arc<Fanout>>,
+    since: Instant,
+}
+
+/// Where a key is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Where {
+    /// In a lane.
+    Waiting(Lane),
+    /// With a task. `again`: something changed meanwhile; `urgent`: what ends a wait after a failure.
+    AtWork { again: bool, urgent: bool },
+    /// Until that time, or until something changes; `failed`: only something urgent ends it sooner.
+    Until { when: Instant, failed: bool },
+    /// Nowhere; only what is remembered of it is kept, until the streams have caught up with it.
+    Idle,
+}
+
+impl State {
+    /// Gives back the room that a burst took.
+    pub(super) fn shrink(&mut self) {
+        if let Some(room) = room(self.items.len(), self.items.capacity()) {
+            self.items.shrink_to(room);
+        }
+        self.lanes.shrink();
+    }
+
+    /// True when there is one more to pop.
+    pub(super) fn push(&mut self, uid: Uid, source: Option<Place>, cause: &Cause) -> bool {
+        let item = self.items.entry(uid).or_insert_with(|| Item {
+            place: Where::Idle,
+            memo: None,
+            fanout: None,
+            since: Instant::now(),
+        });
+        if item.fanout.is_none() {
+            item.fanout.clone_from(&cause.fanout);
+        }
+        let echo = item.memo.as_mut().zip(cause.told).is_some_and(|(memo, told)| !memo.hear(told));
+        let forgettable = item.memo.as_ref().is_some_and(|memo| memo.is_empty());
+        let failed = item.memo.as_ref().is_some_and(|memo| memo.failed.is_some());
+        match item.place {
+            // It was looked at with the answer that told the same.
+            Where::Waiting(Lane::Paperwork | Lane::Ends) if echo => false,
+            Where::Idle if echo && forgettable => {
+                self.items.remove(&uid);
+                false
+            }
+            Where::Waiting(Lane::Data) => false,
+            Where::AtWork { urgent, .. } => {
+                match cause.told {
+                    // Whether it is news is seen when the task is done: its answer may be on the way.
+                    Some(told) => self.heard.entry(uid).or_default().push((told, cause.urgent)),
+                    None => item.place = Where::AtWork { again: true, urgent: urgent || cause.urgent },
+                }
+                false
+            }
+            Where::Until { failed: true, .. } if !cause.urgent => false,
+            // A failure is to be told first.
+            Where::Waiting(Lane::Paperwork) if failed => {
+                if let Some(memo) = item.memo.as_mut().filter(|_| cause.urgent) {
+                    memo.hurry(HURRIED);
+                }
+                false
+            }
+            // It is looked at anew: a copy may have to be written before the paperwork.
+            Where::Waiting(Lane::Paperwork | Lane::Ends) | Where::Until { .. } | Where::Idle => {
+                if let Where::Until { when, .. } = item.place {
+                    self.timers.cancel(when, uid);
+                }
+                metrics::counter!(i::WORKQUEUE_ADDS_TOTAL, "name" => "configmapsync").increment(1);
+                self.enqueue(uid, source);
+                true
+            }
+        }
+    }
+
+    fn enqueue(&mut self, uid: Uid, source: Option<Place>) {
+        if let Some(item) = self.items.get_mut(&uid) {
+            item.place = Where::Waiting(Lane::Data);
+            item.since = Instant::now();
+        }
+        self.lanes.push_data(uid, source);
+    }
+
+    /// The next key whose turn it is.
+    pub(super) fn pop(&mut self) -> Option<Job> {
+        let items = &self.items;
+        let waits = |uid, lane| items.get(&uid).is_some_and(|item| item.place == Where::Waiting(lane));
+        let (uid, lane) = self.lanes.pop(Instant::now(), waits)?;
+        self.start(uid, lane)
+    }
+
+    /// Whether a key may have its turn now; lanes may hold keys that have moved on since.
+    pub(super) fn is_ready(&self, now: Instant) -> bool {
+        self.lanes.is_ready(now)
+    }
+
+    /// When to look again though nobody says so.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        [self.timers.next(), self.lanes.next_look()].into_iter().flatten().min()
+    }
+
+    /// How many keys wait in each lane, and since when the first does.
+    pub(super) fn depths(&self) -> [(Lane, usize, Option<Instant>); 3] {
+        let since = |uid| self.items.get(&uid).map(|item| item.since);
+        self.lanes.depths().map(|(lane, depth, first)| (lane, depth, first.and_then(since)))
+    }
+
+    fn start(&mut self, uid: Uid, lane: Lane) -> Option<Job> {
+        let item = self.items.get_mut(&uid)?;
+        item.place = Where::AtWork { again: false, urgent: false };
+        metrics::histogram!(i::WORKQUEUE_QUEUE_DURATION_SECONDS, "name" => "configmapsync")
+            .record(item.since.elapsed().as_secs_f64());
+        self.at_work[Shard::of(uid).index()] += 1;
+        Some(Job {
+            uid,
+            lane,
+            memo: item.memo.take().map_or_else(Memo::default, |memo| *memo),
+            fanout: item.fanout.take(),
+        })
+    }
+
+    pub(super) fn done(
+        &mut self,
+        uid: Uid,
+        mut memo: Memo,
+        outcome: Outcome,
+        source: Option<Place>,
+        fanout: Option<Arc<Fanout>>,
+    ) {
+        let shard = Shard::of(uid);
+        self.at_work[shard.index()] -= 1;
+        let Some(item) = self.items.get_mut(&uid) else { return };
+        let (mut again, mut urgent) = match item.place {
+            Where::AtWork { again, urgent } => (again, urgent),
+            _ => (false, false),
+        };
+        for (told, its_urgent) in self.heard.remove(&uid).unwrap_or_default() {
+            if memo.hear(told) {
+                (again, urgent) = (true, urgent || its_urgent);
+            }
+        }
+        let failed = memo.failed.is_some();
+        if again && urgent {
+            memo.hurry(HURRIED);
+        }
+        if matches!(outcome, Outcome::Paperwork | Outcome::Ends) && !failed {
+            self.lanes.copy_written();
+        }
+        if !self.held[shard.index()] {
+            fanout.iter().chain(&item.fanout).for_each(|fanout| fanout.give_up());
+            self.items.remove(&uid);
+            self.drained(shard);
+            return;
+        }
+        let forgettable = memo.is_empty();
+        item.memo = Some(Box::new(memo));
+        item.fanout = fanout.or(item.fanout.take());
+        match outcome {
+            _ if again && !matches!(outcome, Outcome::Retry(_)) && !failed => self.enqueue(uid, source),
+            Outcome::Rest(None) if forgettable => {
+                self.items.remove(&uid);
+            }
+            Outcome::Rest(None) => item.place = Where::Idle,
+            Outcome::Rest(Some(wait)) => self.wait(uid, wait, source, false),
+            Outcome::Ends => {
+                item.place = Where::Waiting(Lane::Ends);
+                item.since = Instant::now();
+                self.lanes.push_end(uid);
+            }
+            Outcome::Paperwork => {
+                item.place = Where::Waiting(Lane::Paperwork);
+                item.since = Instant::now();
+                self.lanes.push_paperwork(uid);
+            }
+            Outcome::Retry(wait) => {
+                metrics::counter!(i::WORKQUEUE_RETRIES_TOTAL, "name" => "configmapsync").increment(1);
+                self.wait(uid, if urgent { wait.min(HURRIED) } else { wait }, source, true);
+            }
+        }
+    }
+
+    fn wait(&mut self, uid: Uid, wait: Duration, source: Option<Place>, failed: bool) {
+        let when = Instant::now() + wait;
+        if let Some(item) = self.items.get_mut(&uid) {
+            item.place = Where::Until { when, failed };
+            self.timers.set(when, uid, source);
+        }
+    }
+
+    /// Takes in those whose wait is over.
+    pub(super) fn end_waits(&mut self, now: Instant) {
+        while let Some((uid, source)) = self.timers.pop(now) {
+            let waits = |item: &Item| matches!(item.place, Where::Until { when, .. } if when <= now);
+            if self.items.get(&uid).is_some_and(waits) {
+                self.enqueue(uid, source);
+            }
+        }
+    }
+
+    /// What this key waits for after a failure may have come. Whether it waited.
+    pub(super) fn end_wait(&mut self, uid: Uid, source: Option<Place>) -> bool {
+        let Some(Where::Until { when, failed: true }) = self.items.get(&uid).map(|item| item.place) else {
+            return false;
+        };
+        self.timers.cancel(when, uid);
+        self.enqueue(uid, source);
+        true
+    }
+
+    /// A shard is not held any more: drops what waits. `sender` is told when nothing of it is at work.
+    pub(super) fn close(&mut self, shard: Shard, sender: oneshot::Sender<()>) {
+        self.held[shard.index()] = false;
+        let Self { items, timers, .. } = self;
+        items.retain(|uid, item| {
+            if Shard::of(*uid) != shard || matches!(item.place, Where::AtWork { .. }) {
+                return true;
+            }
+            item.fanout.iter().for_each(|fanout| fanout.give_up());
+            if let Where::Until { when, .. } = item.place {
+                timers.cancel(when, *uid);
+            }
+            false
+        });
+        self.drains.push((shard, sender));
+        self.drained(shard);
+    }
+
+    fn drained(&mut self, shard: Shard) {
+        if self.at_work[shard.index()] > 0 {
+            return;
+        }
+        let (done, waiting) = std::mem::take(&mut self.drains).into_iter().partition(|(other, _)| *other == shard);
+        self.drains = waiting;
+        for (_, sender) in done {
+            let _ = sender.send(());
+        }
+    }
+}

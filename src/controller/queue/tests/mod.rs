@@ -1,0 +1,190 @@
+//! The queue in simulated time.
+
+use super::lanes::{DATA_FLOWS, PAPERWORK_PACE, PAPERWORK_PATIENCE};
+use super::*;
+use crate::rules::record::{Seen, Shared};
+use crate::rules::testing::{place, seen, uid, version};
+
+fn open_queue() -> Queue {
+    let queue = Queue::default();
+    Shard::all().for_each(|shard| queue.open(shard));
+    queue
+}
+
+impl Memo {
+    fn of_copy(place: Place, seen: Shared<Seen>) -> Self {
+        let mut memo = Self::default();
+        memo.copy = Some((place, seen));
+        memo
+    }
+}
+
+impl Queue {
+    /// Keys in the lane for data, and keys in all.
+    fn counts(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.depths()[0].1, state.items.len())
+    }
+}
+
+fn push(queue: &Queue, number: u64, source: &str) {
+    queue.push(uid(number), Some(place(source)), &Cause { urgent: true, ..Cause::default() });
+}
+
+/// The next key, if there is one now.
+async fn pop(queue: &Queue) -> Option<Job> {
+    tokio::time::timeout(Duration::from_millis(1), queue.pop()).await.ok()
+}
+
+fn done(queue: &Queue, job: Job, outcome: Outcome) {
+    queue.done(job.uid, job.memo, outcome, None, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_answer_told_is_no_news_when_a_stream_tells_it() {
+    let queue = open_queue();
+    let told = |rv| queue.push(uid(1), Some(place("a/x")), &Cause { told: Some(version(7, rv)), ..Cause::default() });
+    for (outcome, left) in [(Outcome::Paperwork, 1), (Outcome::Rest(None), 0)] {
+        let written = |rv| Memo::of_copy(place("b/x"), Shared::new(seen(7, rv)));
+        push(&queue, 1, "a/x");
+        let job = pop(&queue).await.unwrap();
+        queue.done(job.uid, written(30), outcome, None, None);
+        told(30);
+        assert_eq!(queue.counts(), (0, left), "it is not looked at again");
+        told(31);
+        let job = pop(&queue).await.expect("somebody else has written");
+        assert!(job.memo.is_empty());
+        [29, 30].into_iter().for_each(told);
+        queue.done(job.uid, written(30), Outcome::Rest(None), None, None);
+        assert_eq!(queue.counts(), (0, 0), "it came before the answer");
+        push(&queue, 1, "a/x");
+        let job = pop(&queue).await.unwrap();
+        [30, 31].into_iter().for_each(told);
+        queue.done(job.uid, written(30), Outcome::Rest(None), None, None);
+        assert_eq!(queue.counts(), (1, 1), "somebody else has written");
+        let job = pop(&queue).await.unwrap();
+        queue.done(job.uid, job.memo, Outcome::Rest(None), None, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_waits_once_and_works_alone_and_a_change_meanwhile_runs_it_again() {
+    let queue = open_queue();
+    push(&queue, 1, "a/x");
+    push(&queue, 1, "a/x");
+    let job = pop(&queue).await.unwrap();
+    push(&queue, 1, "a/x");
+    assert!(pop(&queue).await.is_none(), "it is at work");
+    done(&queue, job, Outcome::Rest(None));
+    let job = pop(&queue).await.unwrap();
+    done(&queue, job, Outcome::Rest(None));
+    assert!(pop(&queue).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_source_does_not_wait_for_a_big_one() {
+    let queue = open_queue();
+    (0..100).for_each(|number| push(&queue, number, "big/x"));
+    push(&queue, 100, "small/x");
+    pop(&queue).await.unwrap();
+    assert_eq!(pop(&queue).await.unwrap().uid, uid(100));
+}
+
+/// So many keys of which the copy was just written.
+async fn with_paperwork(keys: u64) -> Queue {
+    let queue = open_queue();
+    (0..keys).for_each(|number| push(&queue, number, "a/x"));
+    let mut jobs = Vec::new();
+    for _ in 0..keys {
+        jobs.push(queue.pop().await);
+    }
+    jobs.into_iter().for_each(|job| done(&queue, job, Outcome::Paperwork));
+    queue
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_copies_wait_paperwork_is_paced_and_gets_more_when_it_has_waited_long() {
+    let queue = with_paperwork(50).await;
+    (100..400).for_each(|number| push(&queue, number, "a/x"));
+    let paperwork = async |turns: usize| {
+        let mut count = 0;
+        for _ in 0..turns {
+            count += usize::from(queue.pop().await.lane == Lane::Paperwork);
+        }
+        count
+    };
+    assert_eq!(paperwork(16).await, 1);
+    tokio::time::advance(PAPERWORK_PACE).await;
+    assert_eq!(paperwork(16).await, 1);
+    queue.share_pace(3);
+    tokio::time::advance(PAPERWORK_PACE).await;
+    assert_eq!(paperwork(16).await, 1);
+    tokio::time::advance(PAPERWORK_PACE * 2).await;
+    assert_eq!(paperwork(16).await, 0, "the others do some meanwhile");
+    tokio::time::advance(PAPERWORK_PACE).await;
+    assert_eq!(paperwork(16).await, 1);
+    tokio::time::advance(PAPERWORK_PATIENCE).await;
+    let many = paperwork(64).await;
+    assert!((8..=9).contains(&many), "one turn in eight: {many}");
+    assert_eq!(paperwork(300 + 50 - 144).await, 46 - many, "alone, it gets every turn");
+}
+
+#[tokio::test(start_paused = true)]
+async fn right_after_a_copy_paperwork_is_paced_and_soon_all_of_it_is_at_work() {
+    let queue = with_paperwork(12).await;
+    let start = Instant::now();
+    for at in 0..12 {
+        queue.pop().await;
+        assert_eq!(start.elapsed(), (PAPERWORK_PACE * at).min(DATA_FLOWS), "number {at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn paperwork_is_paced_while_another_replica_writes_copies() {
+    let queue = with_paperwork(12).await;
+    let start = Instant::now();
+    for at in 0..6 {
+        queue.pop().await;
+        assert_eq!(start.elapsed(), PAPERWORK_PACE * at, "number {at}");
+        queue.copy_written();
+    }
+    for at in 6..12 {
+        queue.pop().await;
+        assert_eq!(start.elapsed(), (PAPERWORK_PACE * at).min(PAPERWORK_PACE * 5 + DATA_FLOWS), "number {at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_after_a_failure_is_ended_by_what_is_urgent_alone() {
+    let queue = open_queue();
+    push(&queue, 1, "a/x");
+    let job = pop(&queue).await.unwrap();
+    done(&queue, job, Outcome::Retry(Duration::from_secs(60)));
+    queue.push(uid(1), None, &Cause::default());
+    assert!(pop(&queue).await.is_none(), "its own status came back");
+    push(&queue, 1, "a/x");
+    let job = pop(&queue).await.unwrap();
+    done(&queue, job, Outcome::Retry(Duration::from_secs(60)));
+    let start = Instant::now();
+    queue.pop().await;
+    assert_eq!(start.elapsed(), Duration::from_secs(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_shard_drops_what_waits_and_tells_when_its_work_has_ended() {
+    let queue = open_queue();
+    let shard = Shard::of(uid(1));
+    let other = (2..).find(|number| Shard::of(uid(*number)) != shard).unwrap();
+    push(&queue, 1, "a/x");
+    let job = pop(&queue).await.unwrap();
+    push(&queue, other, "a/x");
+    let mut drained = queue.close(shard);
+    assert!(drained.try_recv().is_err(), "one is at work");
+    push(&queue, 1, "a/x");
+    done(&queue, job, Outcome::Paperwork);
+    assert!(drained.await.is_ok());
+    assert_eq!(pop(&queue).await.map(|job| job.uid), Some(uid(other)));
+    push(&queue, 1, "a/x");
+    assert!(pop(&queue).await.is_none(), "it is not held");
+    assert!(queue.close(shard).await.is_ok(), "nothing is at work");
+}
