@@ -1,10 +1,15 @@
 //! A replica at work: what it knows of the cluster ([`cache`]), whose turn it is ([`queue`]), and what is done with a key
 //! ([`reconcile`]).
 
+mod background;
 pub mod cache;
 pub mod config;
+mod dispatcher;
+mod gauges;
+mod handover;
 pub mod health;
 pub mod ingest;
+mod probes;
 pub mod queue;
 pub mod reconcile;
 pub mod replica;

@@ -1,0 +1,65 @@
+//! What goes on beside the work: the pace among replicas, care for the heartbeat, namespaces that answer again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::controller::cache::World;
+use crate::controller::ingest::source_of;
+use crate::controller::queue::Queue;
+use crate::kubernetes::bulkheads::{Bulkheads, Wake};
+use crate::kubernetes::limiter::Limiter;
+use crate::leadership::protocol::{Fleet, Timing};
+
+/// How often doors that nobody uses are forgotten.
+const TIDY: Duration = Duration::from_secs(30);
+
+/// The API server is the same for all replicas: the more they are, the less paperwork each does while copies flow.
+pub(super) async fn share_the_pace(mut fleet: watch::Receiver<Fleet>, queue: Arc<Queue>) {
+    while fleet.changed().await.is_ok() {
+        queue.share_pace(fleet.borrow_and_update().sessions);
+    }
+}
+
+/// A heartbeat that takes a good part of its period is starved by our own writes: half as many, then.
+pub(super) async fn spare_the_heartbeat(mut latency: watch::Receiver<Duration>, timing: Timing, limiter: Limiter) {
+    while latency.changed().await.is_ok() {
+        let took = *latency.borrow_and_update();
+        if took > timing.period / 4 {
+            limiter.halve();
+        } else {
+            let now = Instant::now();
+            limiter.heartbeat(now.checked_sub(took).unwrap_or(now));
+        }
+    }
+}
+
+/// A namespace answers again: who waited for it tries now.
+pub(super) async fn wake_who_waits(
+    mut woken: UnboundedReceiver<Wake>,
+    bulkheads: Bulkheads,
+    world: Arc<World>,
+    queue: Arc<Queue>,
+) {
+    loop {
+        let wake = tokio::time::timeout(TIDY, woken.recv()).await;
+        bulkheads.tidy();
+        let wake = match wake {
+            Ok(Some(wake)) => wake,
+            Ok(None) => return,
+            Err(_) => continue,
+        };
+        let (namespace, all) = match &wake {
+            Wake::All(namespace) => (namespace, true),
+            Wake::One(namespace) => (namespace, false),
+        };
+        for uid in world.at_home_in(namespace) {
+            if queue.end_wait(uid, source_of(&world, uid)) && !all {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Gauges, set every few seconds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::controller::cache::World;
+use crate::controller::ingest::source_of;
+use crate::controller::queue::{Cause, Queue};
+use crate::kubernetes::client::Pulses;
+use crate::rules::shard::Shard;
+use crate::telemetry::instruments as i;
+
+/// How often gauges are set.
+const MEASURE: Duration = Duration::from_secs(2);
+/// How often syncs are counted, and names tidied.
+const COUNT: Duration = Duration::from_secs(30);
+/// How often rivals are told of a place that many want, and that has another owner.
+const CHANGED_HANDS: Duration = Duration::from_secs(10);
+
+/// Sets gauges, and now and then counts.
+pub(super) async fn measure(world: Arc<World>, queue: Arc<Queue>, pulses: Pulses) {
+    let mut counted: Option<Instant> = None;
+    let mut told = Instant::now();
+    loop {
+        queue.measure();
+        if told.elapsed() >= CHANGED_HANDS {
+            told = Instant::now();
+            for uid in world.changed_hands() {
+                queue.push(uid, source_of(&world, uid), &Cause { urgent: true, ..Cause::default() });
+            }
+        }
+        for name in ["configmapsyncs", "configmaps", "namespaces"] {
+            metrics::gauge!(i::WATCH_AGE_SECONDS, "stream" => name).set(pulses.age(name).as_secs_f64());
+        }
+        if counted.is_none_or(|at| at.elapsed() > COUNT) {
+            counted = Some(Instant::now());
+            count(&world, &queue);
+            world.tidy();
+        }
+        tokio::time::sleep(MEASURE).await;
+    }
+}
+
+fn count(world: &World, queue: &Queue) {
+    let (mut all, mut stalled, mut not_ready) = (0u32, 0u32, 0u32);
+    let held = queue.held();
+    world.each_sync(|sync| {
+        if !held[Shard::of(sync.uid()).index()] {
+            return;
+        }
+        all += 1;
+        let is_true = |at: usize| sync.status.conditions[at].is_some_and(|condition| condition.is_true);
+        if is_true(3) {
+            stalled += 1;
+        } else if !is_true(2) {
+            not_ready += 1;
+        }
+    });
+    metrics::gauge!(i::SYNCS).set(f64::from(all));
+    metrics::gauge!(i::SYNCS_NOT_READY, "reason" => "Stalled").set(f64::from(stalled));
+    metrics::gauge!(i::SYNCS_NOT_READY, "reason" => "NotReady").set(f64::from(not_ready));
+}
