@@ -1,0 +1,105 @@
+//! A ConfigMap's metadata, and our marks on it.
+
+use kube::core::NamespaceResourceScope;
+
+use crate::api::names;
+use crate::kubernetes::decode::object::{FromRaw, Metadata, Object, RawMetadata, resource};
+use crate::rules::record::{Mark, Place, Seen, Version};
+use crate::rules::spec;
+use crate::rules::uid::Uid;
+
+/// A ConfigMap's metadata: its place, and what is kept of it.
+pub type ConfigMapObject = Object<(Place, Seen)>;
+resource!((Place, Seen), NamespaceResourceScope, "", "v1", "ConfigMap", "configmaps");
+
+impl FromRaw for (Place, Seen) {
+    type Raw<'a> = RawMetadata<'a>;
+    type Body<'a> = ();
+    fn split<'a>(raw: Self::Raw<'a>) -> (Metadata<'a>, Self::Body<'a>) {
+        (raw.metadata, ())
+    }
+    fn from_raw(metadata: Metadata<'_>, version: Version, (): ()) -> Self {
+        let mark = mark(&metadata);
+        let annotations = &metadata.annotations;
+        let owners = metadata.owner_references.items().unwrap_or_default();
+        let finalizers = metadata.finalizers.items().unwrap_or_default();
+        let seen = Seen {
+            version,
+            adopted: annotations.get(names::ANNOTATION_ADOPTED).is_some(),
+            foreign_metadata: metadata.labels.others
+                || annotations.others
+                || !owners.is_empty()
+                || !finalizers.is_empty(),
+            controlled: owners.iter().any(|owner| owner.controller == Some(true)),
+            deleting: metadata.deletion_timestamp.is_some(),
+            marks_name_place: annotations.get(names::ANNOTATION_AT_NAMESPACE) == Some(&*metadata.namespace)
+                && annotations
+                    .get(names::ANNOTATION_AT)
+                    .and_then(|at| at.split_once('/'))
+                    .is_some_and(|(_, name)| name == metadata.name),
+            seed_adopted: mark.is_none()
+                && annotations.get(names::ANNOTATION_HASH).is_some()
+                && annotations.get(names::ANNOTATION_SYNC).is_none(),
+            mark,
+        };
+        (Place::new(&*metadata.namespace, &*metadata.name), seen)
+    }
+}
+
+fn names_an_object(place: &Place) -> bool {
+    spec::is_label(&place.namespace) && spec::is_name(&place.name)
+}
+
+/// Our marks. Those of the seed's operator are its labels; marks that make no sense are none.
+fn mark(metadata: &Metadata<'_>) -> Option<Mark> {
+    let (labels, annotations) = (&metadata.labels, &metadata.annotations);
+    let at = annotations.get(names::ANNOTATION_AT).and_then(|at| at.split_once('/'));
+    let at = at.filter(|(_, name)| *name == metadata.name).and_then(|(uid, _)| Uid::parse(uid));
+    let Some(sync) = annotations.get(names::ANNOTATION_SYNC) else {
+        let place = Place::new(labels.get(names::LABEL_SYNC_NAMESPACE)?, labels.get(names::LABEL_SYNC_NAME)?);
+        let seeds = labels.get(names::LABEL_MANAGED_BY) == Some(names::MANAGED_BY) && names_an_object(&place);
+        // One of ours that lost its annotation has the rest of them, which the seed's have not.
+        return seeds.then_some(Mark { sync: place, uid: None, source_rv: 0, at });
+    };
+    let mut parts = sync.split('/');
+    let (namespace, name, uid) = (parts.next()?, parts.next()?, Uid::parse(parts.next()?)?);
+    // It goes into the path of a request: anyone may have written it.
+    let sync = Some(Place::new(namespace, name)).filter(|sync| parts.next().is_none() && names_an_object(sync))?;
+    let source = annotations.get(names::ANNOTATION_SOURCE).and_then(|source| source.rsplit('/').next());
+    Some(Mark { sync, uid: Some(uid), source_rv: source.and_then(|rv| rv.parse().ok()).unwrap_or(0), at })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const UID: &str = "11111111-2222-3333-4444-555555555555";
+
+    #[test]
+    fn marks_are_read_and_nonsense_is_no_mark() {
+        let seen = |labels: Value, annotations: Value| {
+            let object = json!({"metadata": {"name": "cm", "namespace": "n", "uid": UID, "resourceVersion": "7",
+                "labels": labels, "annotations": annotations}, "data": {"k": "v"}});
+            serde_json::from_value::<ConfigMapObject>(object).unwrap().record.unwrap().1
+        };
+        let ours = seen(
+            json!(null),
+            json!({names::ANNOTATION_SYNC: format!("a/s/{UID}"), names::ANNOTATION_SOURCE: format!("a/x/{UID}/42"),
+                names::ANNOTATION_AT: format!("{UID}/cm")}),
+        );
+        let mark = ours.mark.unwrap();
+        assert_eq!((mark.uid, mark.source_rv, mark.at), (Uid::parse(UID), 42, Uid::parse(UID)));
+        assert!(!ours.foreign_metadata);
+        let elsewhere = seen(
+            json!({}),
+            json!({names::ANNOTATION_SYNC: format!("a/s/{UID}"), names::ANNOTATION_AT: format!("{UID}/other")}),
+        );
+        assert_eq!(elsewhere.mark.unwrap().at, None);
+        assert!(seen(json!({"team": "blue"}), json!({names::ANNOTATION_SYNC: "nonsense"})).mark.is_none());
+        let seed = json!({names::LABEL_SYNC_NAME: "s", names::LABEL_SYNC_NAMESPACE: "a", names::LABEL_MANAGED_BY: names::MANAGED_BY});
+        assert_eq!(seen(seed, json!({names::ANNOTATION_HASH: "h"})).mark.unwrap().uid, None);
+        assert!(seen(json!({}), json!({names::ANNOTATION_HASH: "h"})).seed_adopted);
+    }
+}

@@ -1,0 +1,12 @@
+//! From the API server's JSON to records. Decoding never fails for what an object holds: one undecodable object
+//! would restart a whole stream for ever. It skips what is not kept, above all the contents of ConfigMaps.
+
+mod configmap;
+mod namespace;
+mod object;
+mod sync;
+
+pub use configmap::ConfigMapObject;
+pub use namespace::NamespaceObject;
+pub use object::Object;
+pub use sync::SyncObject;
