@@ -1,0 +1,63 @@
+//! Tests of `status.rs`.
+
+use super::*;
+use crate::rules::record::{ConditionTold, Others};
+use crate::rules::testing::*;
+
+fn yaml(verdict: &Verdict) -> String {
+    let sync = sync("default/my-first-sync", 1, "default/my-app-config", "kube-system/my-app-config");
+    serde_yaml_ng::to_string(&object(&text(verdict, &sync, true, true), &sync, 1_737_541_845)).unwrap()
+}
+
+#[test]
+fn in_order_is_the_seeds_example() {
+    insta::assert_snapshot!(yaml(&Verdict::InOrder { source: version(2, 20), copy: version(3, 30) }));
+}
+
+#[test]
+fn every_other_verdict_says_what_to_do() {
+    let verdicts = [
+        Verdict::SourceMissing,
+        Verdict::NamespaceMissing,
+        Verdict::NamespaceTerminating,
+        Verdict::Stalled(Stall::InvalidSpec("sourceNamespace is empty".to_owned())),
+        Verdict::Stalled(Stall::Cycle(vec![place("a/x"), place("b/x"), place("a/x")])),
+        Verdict::Stalled(Stall::DestinationConflict(place("default/older"))),
+        Verdict::Stalled(Stall::DestinationProtected),
+        Verdict::Stalled(Stall::DestinationExists),
+        Verdict::Stalled(Stall::DestinationControlled),
+        Verdict::Stalled(Stall::DestinationImmutable),
+        Verdict::Stalled(Stall::Contested("kubectl-edit".to_owned())),
+        Verdict::Failed(Failed { reason: "FetchError", message: "cannot read default/x".to_owned(), attempt: 3 }),
+        Verdict::CopyHeld(place("kube-system/my-app-config")),
+        Verdict::Changed { source: version(2, 20), copy: version(3, 30), what: "key injected added".to_owned() },
+    ];
+    insta::assert_snapshot!(verdicts.iter().map(yaml).collect::<Vec<_>>().join("---\n"));
+}
+
+#[test]
+fn conditions_of_others_are_passed_on() {
+    let mut sync = sync("a/s", 1, "a/x", "b/x");
+    let theirs = Condition {
+        type_: "Audited".to_owned(),
+        status: "True".to_owned(),
+        reason: "Seen".to_owned(),
+        message: String::new(),
+        last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        observed_generation: None,
+    };
+    sync.others = Some(Box::new(Others { conditions: vec![theirs.clone()], ..Others::default() }));
+    let text = text(&Verdict::SourceMissing, &sync, false, false);
+    assert_eq!(object(&text, &sync, 9).conditions.last(), Some(&theirs));
+}
+
+#[test]
+fn a_condition_moves_only_when_its_status_does() {
+    let mut sync = sync("a/s", 1, "a/x", "b/x");
+    sync.status.conditions[0] = Some(ConditionTold { is_true: true, since: 5 });
+    sync.status.conditions[2] = Some(ConditionTold { is_true: false, since: 5 });
+    let text = text(&Verdict::InOrder { source: version(2, 20), copy: version(3, 30) }, &sync, true, true);
+    let status = object(&text, &sync, 9);
+    let since = |at: usize| status.conditions[at].last_transition_time.0.as_second();
+    assert_eq!((since(0), since(1), since(2)), (5, 9, 9));
+}
