@@ -1,12 +1,16 @@
 //! All that a replica knows of the cluster, and the indexes to find it by.
 
+mod apply;
 mod dropped_versions;
 mod index;
 mod interner;
-mod questions;
+mod lookups;
+mod orphans;
 mod syncs;
 #[cfg(test)]
 mod tests;
 mod tombstones;
 
-pub use index::{Change, Leftover, SourceWord, World};
+pub use apply::Change;
+pub use index::{SourceWord, World};
+pub use orphans::Leftover;

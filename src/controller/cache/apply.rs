@@ -1,0 +1,217 @@
+//! What the streams tell: each change answers with the syncs that have reason to look again.
+
+use std::sync::atomic::Ordering;
+
+use ahash::AHashSet;
+
+use crate::controller::cache::dropped_versions::GONE;
+use crate::controller::cache::index::World;
+use crate::controller::cache::orphans::Leftover;
+use crate::rules::record::{Name, Namespace, Place, Seen, Shared, Sync};
+use crate::rules::uid::Uid;
+
+/// What changed about a sync.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Nothing that is not known already.
+    Nothing,
+    /// Its status alone.
+    Status,
+    /// More than that.
+    Wanted,
+}
+
+// --- the stream of syncs ---
+
+impl World {
+    /// A sync came or changed. Adds to `woken` everyone else whose case depends on it.
+    pub fn sync_applied(&self, mut sync: Sync, woken: &mut Vec<Uid>) -> Change {
+        let uid = sync.uid();
+        let before = self.syncs.get(uid);
+        if before.as_ref().is_some_and(|before| before.version.rv >= sync.version.rv) {
+            return Change::Nothing;
+        }
+        self.names.intern_sync(&mut sync);
+        if let Some(other) = self.syncs.named(&sync.key).filter(|other| other.uid() != uid) {
+            self.forget(other.uid(), woken); // deleted and created again: the stream left out the end of the first
+        }
+        let same_wish = before.as_ref().is_some_and(|before| before.spec == sync.spec);
+        let change = match &before {
+            Some(before) if same_wish && before.deleting == sync.deleting && before.finalizer == sync.finalizer => {
+                Change::Status
+            }
+            _ => Change::Wanted,
+        };
+        let sync = Shared::new(sync);
+        if same_wish {
+            self.syncs.put(&sync);
+            return change;
+        }
+        // Whoever looks meanwhile finds the sync in the index, at its former place, at its new one or at both; which of
+        // them it wants the record says.
+        let owners = [before.as_deref(), Some(&*sync)].map(|sync| self.owner_at(sync));
+        self.index(&sync, before.as_deref());
+        self.syncs.put(&sync);
+        if let Some(before) = &before {
+            self.unindex(before, Some(&sync));
+            if before.destination() != sync.destination() {
+                self.strand(before, false);
+            }
+            self.neighbours(before, owners[0], woken);
+        }
+        self.neighbours(&sync, owners[1], woken);
+        change
+    }
+
+    fn owner_at(&self, sync: Option<&Sync>) -> Option<Uid> {
+        sync.and_then(Sync::destination).and_then(|place| self.owner(place)).map(|owner| owner.uid())
+    }
+
+    /// A sync went.
+    pub fn sync_deleted(&self, sync: &Sync, woken: &mut Vec<Uid>) {
+        self.forget(sync.uid(), woken);
+    }
+
+    /// A list of all syncs is complete: those that are not in it are gone.
+    pub fn syncs_listed(&self, listed: &AHashSet<Uid>, woken: &mut Vec<Uid>) {
+        let mut gone: Vec<Uid> = self.syncs.uids();
+        gone.retain(|uid| !listed.contains(uid));
+        gone.sort_unstable();
+        for uid in gone {
+            self.forget(uid, woken);
+        }
+    }
+
+    fn forget(&self, uid: Uid, woken: &mut Vec<Uid>) {
+        let owner = self.owner_at(self.syncs.get(uid).as_deref());
+        let Some(sync) = self.syncs.remove(uid) else { return };
+        self.departed.remember(uid, sync.orphan());
+        self.unindex(&sync, None);
+        self.strand(&sync, true);
+        self.neighbours(&sync, owner, woken);
+        woken.push(uid);
+    }
+}
+
+// --- the stream of ConfigMaps ---
+
+impl World {
+    /// A ConfigMap came or changed. Adds to `sources` those that copy it, to `others` everyone else concerned.
+    pub fn configmap_applied(&self, place: Place, seen: Seen, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
+        self.configmaps_rv.fetch_max(seen.version.rv, Ordering::AcqRel);
+        let marked = seen.mark.as_ref().and_then(|mark| mark.uid);
+        if marked.is_none() && !self.concerns_a_sync(&place) {
+            self.passed.remember(&place, seen.version.rv);
+            if let Some((_, before)) = self.configmaps.remove(&place) {
+                self.unmark(&place, &before, others); // our marks were taken off
+            }
+            return;
+        }
+        let place = self.names.intern(&place);
+        let mut seen = seen;
+        if let Some(mark) = &mut seen.mark {
+            mark.sync = self.names.intern(&mark.sync);
+        }
+        let owner = self.owner(&place).map(|owner| owner.uid());
+        let before = self.configmaps.insert(place.clone(), Shared::new(seen));
+        if let Some(before) = &before
+            && before.mark.as_ref().and_then(|mark| mark.uid) != marked
+        {
+            self.unmark(&place, before, others);
+        }
+        if let Some(uid) = marked
+            && self.syncs.get(uid).is_none_or(|sync| sync.destination() != Some(&place))
+        {
+            let departed = self.departed.recall(uid).filter(|_| !self.syncs.contains(uid));
+            let (saw_go, orphan) = (departed.is_some(), departed.unwrap_or(false));
+            self.add_leftover(uid, Leftover { place: place.clone(), wanted: false, saw_go, orphan });
+            others.push(uid);
+        }
+        self.concerned(&place, owner, sources, others);
+    }
+
+    /// A ConfigMap went.
+    pub fn configmap_deleted(&self, place: &Place, rv: u64, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
+        self.configmaps_rv.fetch_max(rv, Ordering::AcqRel);
+        let owner = self.owner(place).map(|owner| owner.uid());
+        if let Some((_, before)) = self.configmaps.remove(place) {
+            self.unmark(place, &before, others);
+        }
+        if !self.concerns_a_sync(place) {
+            self.passed.remember(place, GONE);
+        }
+        self.concerned(place, owner, sources, others);
+    }
+
+    /// All ConfigMaps are about to be listed.
+    pub fn configmaps_listing(&self) {
+        self.passed.list_begins();
+    }
+
+    /// A list of all ConfigMaps is complete: those that are not in it are gone, and there has been word of every source.
+    pub fn configmaps_listed(&self, listed: &AHashSet<Uid>, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
+        let gone = |entry: &dashmap::mapref::multiple::RefMulti<'_, Place, Shared<Seen>>| {
+            (!listed.contains(&entry.version.uid)).then(|| (entry.key().clone(), entry.version.rv))
+        };
+        let mut gone: Vec<(Place, u64)> = self.configmaps.iter().filter_map(|entry| gone(&entry)).collect();
+        gone.sort_unstable_by_key(|(_, rv)| *rv);
+        for (place, rv) in gone {
+            self.configmap_deleted(&place, rv, sources, others);
+        }
+        self.passed.list_ends();
+        let begin = sources.len();
+        for mut entry in self.sources.iter_mut() {
+            if !std::mem::replace(&mut entry.heard, true) && !self.configmaps.contains_key(entry.key()) {
+                sources.extend(&entry.uids); // until now there was no word of it; now it is known to be gone
+            }
+        }
+        sources[begin..].sort_unstable();
+        // A copy of which only our own answer told may have gone before the stream could show it.
+        let begin = others.len();
+        for entry in self.destinations.iter().filter(|entry| !self.configmaps.contains_key(entry.key())) {
+            others.extend(entry.value());
+        }
+        others[begin..].sort_unstable();
+    }
+}
+
+// --- the stream of namespaces ---
+
+impl World {
+    /// A namespace came or changed.
+    pub fn namespace_applied(&self, name: &str, namespace: Namespace, woken: &mut Vec<Uid>) {
+        let name = self.names.intern_name(name);
+        if self.namespaces.insert(name.clone(), namespace) != Some(namespace) {
+            self.at_home(&name, woken);
+        }
+    }
+
+    /// A namespace went.
+    pub fn namespace_deleted(&self, name: &str, woken: &mut Vec<Uid>) {
+        if let Some((name, _)) = self.namespaces.remove(name) {
+            self.at_home(&name, woken);
+        }
+    }
+
+    /// A list of all namespaces is complete.
+    pub fn namespaces_listed(&self, listed: &AHashSet<Uid>, woken: &mut Vec<Uid>) {
+        let gone = self.namespaces.iter().filter(|entry| !listed.contains(&entry.uid));
+        let mut gone: Vec<Name> = gone.map(|entry| entry.key().clone()).collect();
+        gone.sort_unstable();
+        for name in gone {
+            self.namespace_deleted(&name, woken);
+        }
+    }
+
+    fn at_home(&self, name: &Name, woken: &mut Vec<Uid>) {
+        if let Some(uids) = self.homes.get(name) {
+            woken.extend(uids.iter());
+        }
+        // What stands there without being wanted is cleared away only in a namespace that is known.
+        let stands_here = |leftover: &Leftover| leftover.place.namespace == *name;
+        let begin = woken.len();
+        let leftovers = self.leftovers.iter().filter(|entry| entry.value().iter().any(stands_here));
+        woken.extend(leftovers.map(|entry| *entry.key()));
+        woken[begin..].sort_unstable();
+    }
+}
