@@ -4,11 +4,15 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// A task that panics takes its channels along, and those that listen to them end too: so long they leave it the word.
+const PANICS_FIRST: Duration = Duration::from_millis(100);
 
 /// Starts long-lived tasks and notices when one ends early.
 #[derive(Clone)]
@@ -43,6 +47,9 @@ impl Supervisor {
                 () = this.end.cancelled() => return,
                 ended = task => ended.is_err(),
             };
+            if !panicked {
+                tokio::time::sleep(PANICS_FIRST).await;
+            }
             if this.end.is_cancelled() || (this.stop.is_cancelled() && !panicked) {
                 return;
             }
@@ -64,7 +71,7 @@ impl Supervisor {
 async fn fail_on_demand(name: &'static str, task: impl Future<Output = ()>) {
     #[cfg(debug_assertions)]
     if std::env::var("CONFIGMAPSYNC_FAILPOINT").is_ok_and(|failing| failing == name) {
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), task).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), task).await;
         panic!("the failpoint {name}");
     }
     #[cfg(not(debug_assertions))]
@@ -88,6 +95,19 @@ mod tests {
             supervisor.spawn("brittle", async move { assert!(!panics, "on purpose") });
             assert_eq!(supervisor.broken().await, "brittle");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_task_that_panicked_is_named_and_not_one_that_ended_with_it() {
+        let supervisor = supervisor();
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel::<()>();
+        supervisor.spawn("listener", async move { while receiver.recv().await.is_some() {} });
+        supervisor.spawn("panics", async move {
+            drop(sender);
+            tokio::time::sleep(PANICS_FIRST / 2).await;
+            panic!("on purpose");
+        });
+        assert_eq!(supervisor.broken().await, "panics");
     }
 
     #[tokio::test]
