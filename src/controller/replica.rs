@@ -20,7 +20,7 @@ use crate::controller::health::Health;
 use crate::controller::ingest::{Follower, Progress};
 use crate::controller::probes::Vitals;
 use crate::controller::queue::Queue;
-use crate::controller::reconcile::drive::Tools;
+use crate::controller::reconcile::key::Tools;
 use crate::controller::reconcile::sources::Sources;
 use crate::controller::supervisor::Supervisor;
 use crate::environment::clock::Clock;

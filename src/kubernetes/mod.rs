@@ -1,5 +1,6 @@
 //! What touches the API server: thin, on kube. Decisions are made elsewhere.
 
+pub mod budget;
 pub mod bulkheads;
 pub mod client;
 pub mod decode;

@@ -1,6 +1,5 @@
 //! GETs of single objects.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
@@ -8,9 +7,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::client::Body;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::names::{ANNOTATION_HASH, FIELD_MANAGER};
+use crate::kubernetes::budget::{ByteBudget, Reservation};
 use crate::kubernetes::decode::{ConfigMapObject, NamespaceObject, SyncObject};
 use crate::kubernetes::exchange::{LONGEST, exchange, unreadable};
 use crate::kubernetes::refusal::Refusal;
@@ -22,8 +21,6 @@ use crate::rules::record::{Namespace, Place, Seen, Sync, Version};
 const ROOM: usize = 16 << 20;
 /// The room that a copy may need, as long as its size is not known.
 const COPY: usize = 2 << 20;
-/// Room is counted in such units.
-const UNIT: usize = 1 << 10;
 /// How long room is waited for; then the key gives back what it has, and comes again.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -35,7 +32,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Reader {
     client: kube::Client,
     /// Room for copies that are being read, and for what is kept of them until their keys' work is done.
-    room: Arc<Semaphore>,
+    copies: ByteBudget,
 }
 
 /// A ConfigMap that was read in full.
@@ -47,7 +44,7 @@ pub struct CopyRead {
     pub metadata: Map<String, Value>,
     /// How many bytes the metadata has.
     pub size: usize,
-    _room: OwnedSemaphorePermit,
+    _reserved: Reservation,
 }
 
 impl CopyRead {
@@ -62,7 +59,7 @@ impl CopyRead {
 impl Reader {
     /// A reader.
     pub fn new(client: kube::Client) -> Self {
-        Self { client, room: Arc::new(Semaphore::new(ROOM / UNIT)) }
+        Self { client, copies: ByteBudget::new(ROOM) }
     }
 
     /// The content of a source, if the whole ConfigMap has at most `longest` bytes.
@@ -80,7 +77,7 @@ impl Reader {
     /// # Errors
     /// When there was no answer that says so.
     pub async fn copy(&self, place: &Place) -> Result<Option<CopyRead>, Refusal> {
-        let mut room = self.room().await?;
+        let mut reserved = self.reserve().await?;
         let text = match self.get(&configmap_path(place)).await {
             Ok(text) => text,
             Err(Refusal::NotFound(_) | Refusal::NoNamespace(_)) => return Ok(None),
@@ -93,8 +90,8 @@ impl Reader {
         let as_marked = marked == Some(&*hexadecimal(&hash));
         let read = Read { seen, hash, immutable: content.immutable == Some(true), as_marked };
         let size = text.len().saturating_sub(content.len());
-        drop(room.split(room.num_permits().saturating_sub(size.div_ceil(UNIT))));
-        Ok(Some(CopyRead { read, metadata, size, _room: room }))
+        reserved.shrink_to(size);
+        Ok(Some(CopyRead { read, metadata, size, _reserved: reserved }))
     }
 
     /// What stands where a copy stands, whole, if it still is this version.
@@ -102,7 +99,7 @@ impl Reader {
     /// # Errors
     /// `Conflict` when it is another version.
     pub async fn whole_copy(&self, place: &Place, version: Version) -> Result<Value, Refusal> {
-        let _room = self.room().await?;
+        let _reserved = self.reserve().await?;
         let object: Value = serde_json::from_str(&self.get(&configmap_path(place)).await?).map_err(unreadable)?;
         let is = |field: &str, text: String| object["metadata"][field] == text;
         if is("uid", version.uid.to_string()) && is("resourceVersion", version.rv.to_string()) {
@@ -159,12 +156,8 @@ impl Reader {
     }
 
     /// Room for a copy of the largest size. Whoever waits for it may hold some of it already, so it is not waited for long.
-    async fn room(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        let room = self.room.clone().acquire_many_owned((COPY / UNIT) as u32);
-        match tokio::time::timeout(PATIENCE, room).await {
-            Ok(Ok(room)) => Ok(room),
-            _ => Err(Refusal::NoRoom(PATIENCE)),
-        }
+    async fn reserve(&self) -> Result<Reservation, Refusal> {
+        tokio::time::timeout(PATIENCE, self.copies.reserve(COPY)).await.map_err(|_| Refusal::NoRoom(PATIENCE))
     }
 
     async fn get(&self, path: &str) -> Result<String, Refusal> {

@@ -1,9 +1,8 @@
 //! Carrying out one step, and learning from the answer.
 
-use http::Method;
 use serde_json::{Map, Value};
 
-use crate::controller::reconcile::drive::{Refused, Work, now_seconds};
+use crate::controller::reconcile::key::{Refused, Work, now_seconds, restores, written_to};
 use crate::controller::reconcile::memo::Verified;
 use crate::controller::reconcile::snapshot::View;
 use crate::controller::reconcile::sources::Found;
@@ -11,7 +10,7 @@ use crate::kubernetes::refusal::Refusal;
 use crate::kubernetes::writer::{Attempt, Removed, Written};
 use crate::rules::copy::content::{self, SourceContent, Target};
 use crate::rules::copy::facts::Home;
-use crate::rules::copy::plan::Step;
+use crate::rules::copy::step::Step;
 use crate::rules::record::{Place, Seen, Shared, Sync, Version};
 use crate::rules::status::{self, Stall, Text, Verdict};
 
@@ -54,11 +53,6 @@ impl Work<'_> {
             Step::Rest(_) => Ok(()),
         };
         done.map_err(|refusal| Refused { refusal, during: step })
-    }
-
-    /// What a write is sent with.
-    pub(super) fn attempt(&mut self) -> Attempt<'_> {
-        Attempt { shard: self.shard, turn: &mut self.turn, asked: self.local.asked }
     }
 
     /// Whether a step would write to a namespace that is set apart: then nothing need be made ready for it.
@@ -251,17 +245,6 @@ impl Work<'_> {
     }
 }
 
-/// Where a step writes a copy, and how.
-pub(super) fn written_to<'a>(view: &'a View, step: &'a Step) -> Option<(&'a Place, Method)> {
-    match step {
-        Step::Create => Some((view.sync.destination()?, Method::POST)),
-        Step::Replace { .. } => Some((view.sync.destination()?, Method::PUT)),
-        Step::Unmark(place) => Some((place, Method::PUT)),
-        Step::Remove(place, _) => Some((place, Method::DELETE)),
-        _ => None,
-    }
-}
-
 /// What admission made of our marks.
 fn lost_marks(seen: &Seen, sync: &Sync) -> Option<String> {
     use crate::api::names::{ANNOTATION_AT, ANNOTATION_SYNC};
@@ -270,14 +253,6 @@ fn lost_marks(seen: &Seen, sync: &Sync) -> Option<String> {
         Some(mark) if mark.at.is_none() => Some(format!("annotation {ANNOTATION_AT} removed")),
         Some(_) => None,
     }
-}
-
-/// Whether the status told of these very versions already, so that somebody else must have changed the rest of it.
-pub(super) fn restores(sync: &Sync, verdict: &Verdict) -> bool {
-    let told = &sync.status;
-    matches!(verdict, Verdict::InOrder { source, copy } if told.source == Some(*source) && told.copy == Some(*copy))
-        && sync.is_observed()
-        && told.retry_count == 0
 }
 
 fn reason(verdict: &Verdict) -> &'static str {

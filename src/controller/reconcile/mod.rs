@@ -2,6 +2,9 @@
 
 pub mod drive;
 mod execute;
+mod failure;
+pub mod key;
 pub mod memo;
 pub mod snapshot;
 pub mod sources;
+mod sweep;

@@ -10,7 +10,8 @@ use crate::controller::reconcile::sources::{Found, Wanted};
 use crate::kubernetes::reader::CopyRead;
 use crate::rules::backoff;
 use crate::rules::copy::facts::{Facts, Home, Source, Spot, Standing};
-use crate::rules::copy::plan::{self, Step};
+use crate::rules::copy::plan;
+use crate::rules::copy::step::Step;
 use crate::rules::record::{Name, Place, Seen, Shared, Sync};
 use crate::rules::uid::Uid;
 

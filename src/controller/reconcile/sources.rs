@@ -9,10 +9,10 @@ use std::time::Duration;
 use ahash::AHashMap;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::controller::cache::SourceWord;
+use crate::kubernetes::budget::{ByteBudget, Reservation};
 use crate::kubernetes::reader::Reader;
 use crate::kubernetes::refusal::Refusal;
 use crate::rules::copy::content::SourceContent;
@@ -26,8 +26,6 @@ const ROOM: usize = 8 << 20;
 const UNKNOWN: usize = 5 << 19;
 /// What a ConfigMap that was read before may have more than then. One that has grown by more is read twice.
 const GROWTH: usize = 64 << 10;
-/// Room is counted in such units.
-const UNIT: usize = 1 << 10;
 /// Whoever waits for room looks this often whether somebody has put a content down.
 const LOOK: Duration = Duration::from_millis(20);
 /// How many places without a source are remembered.
@@ -49,7 +47,7 @@ pub enum Found {
 #[derive(Debug)]
 pub struct InHand {
     content: SourceContent,
-    _room: OwnedSemaphorePermit,
+    _reserved: Reservation,
 }
 
 impl Deref for InHand {
@@ -103,7 +101,7 @@ type Flight = Shared<BoxFuture<'static, Answer>>;
 pub struct Sources {
     reader: Reader,
     state: Arc<Mutex<State>>,
-    room: Arc<Semaphore>,
+    room: ByteBudget,
 }
 
 #[derive(Default)]
@@ -129,7 +127,7 @@ const SAME: usize = 8;
 impl Sources {
     /// An empty cache.
     pub fn new(reader: Reader) -> Self {
-        Self { reader, state: Arc::default(), room: Arc::new(Semaphore::new(ROOM / UNIT)) }
+        Self { reader, state: Arc::default(), room: ByteBudget::new(ROOM) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -213,10 +211,9 @@ impl Sources {
                 (reader.source(&at, UNKNOWN).await, taken)
             });
             let answer = match read.catch_unwind().await {
-                Ok((Ok(content), mut room)) => {
-                    let too_much = room.num_permits().saturating_sub(content.size().div_ceil(UNIT));
-                    drop(room.split(too_much));
-                    Ok(Found::Content(Arc::new(InHand { content, _room: room })))
+                Ok((Ok(content), mut reserved)) => {
+                    reserved.shrink_to(content.size());
+                    Ok(Found::Content(Arc::new(InHand { content, _reserved: reserved })))
                 }
                 Ok((Err(Refusal::NotFound(_) | Refusal::NoNamespace(_)), _)) => Ok(Found::Missing),
                 Ok((Err(refusal), _)) => Err(refusal),
@@ -263,13 +260,11 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 /// Waits for room; contents that nobody holds make way, the least used first.
-async fn room_for(room: &Arc<Semaphore>, state: &Mutex<State>, bytes: usize) -> OwnedSemaphorePermit {
-    let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+async fn room_for(room: &ByteBudget, state: &Mutex<State>, bytes: usize) -> Reservation {
     loop {
-        while room.available_permits() < units as usize && lock(state).evict() {}
-        let taken = tokio::time::timeout(LOOK, room.clone().acquire_many_owned(units)).await;
-        if let Ok(Ok(taken)) = taken {
-            return taken;
+        while !room.has_free(bytes) && lock(state).evict() {}
+        if let Ok(reserved) = tokio::time::timeout(LOOK, room.reserve(bytes)).await {
+            return reserved;
         }
     }
 }

@@ -5,5 +5,6 @@ pub mod cycle;
 pub mod facts;
 pub mod ownership;
 pub mod plan;
+pub mod step;
 #[cfg(test)]
 mod tests;

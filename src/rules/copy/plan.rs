@@ -3,64 +3,13 @@
 //! The run layer observes, asks [`next`], carries the step out, learns from the answer, and asks again until there
 //! is nothing left to do. So there is no order of events that the rules depend on: whatever is known now decides.
 
-use std::time::Duration;
-
 use crate::rules::backoff;
 use crate::rules::copy::facts::{Facts, Home, Source, Spot, Standing};
 use crate::rules::copy::ownership::{Claim, claim, protected, stands_where_written};
-use crate::rules::record::{Name, Place, Seen, Spec, Version};
+use crate::rules::copy::step::Step;
+use crate::rules::record::{Seen, Spec, Version};
 use crate::rules::status::{self, Stall, Text, Verdict};
 use crate::rules::uid::Uid;
-
-/// What to do next.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Step {
-    /// Nothing until something changes, or until that time has passed.
-    Rest(Option<Duration>),
-    /// GET the source. `last_word`: by a request sent from now on, not from a cache.
-    ReadSource {
-        /// Whether a cached answer will not do.
-        last_word: bool,
-    },
-    /// GET a namespace.
-    ReadNamespace(Name),
-    /// GET what stands at a place.
-    ReadCopy(Place),
-    /// POST the copy.
-    Create,
-    /// PUT the copy over this version. `adopt`: what stands there is not ours, and is marked as adopted.
-    Replace {
-        /// What is written over.
-        over: Version,
-        /// Whether to mark it as adopted.
-        adopt: bool,
-    },
-    /// DELETE this version.
-    Remove(Place, Version),
-    /// PUT what stands there without our marks; it was read before.
-    Unmark(Place),
-    /// Put our finalizer on the sync. `ahead`: the copy waits for it.
-    AddFinalizer {
-        /// Whether the copy waits for it.
-        ahead: bool,
-    },
-    /// Take our finalizer off the sync.
-    RemoveFinalizer,
-    /// PUT the status.
-    Report(Verdict, Box<Text<'static>>),
-}
-
-impl Step {
-    /// Whether it reads or writes at a place, rather than says something or waits.
-    fn is_about_copies(&self) -> bool {
-        !matches!(self, Self::Report(..) | Self::Rest(_))
-    }
-
-    /// Whether it is about the sync itself, and so can wait for copies of other syncs.
-    pub fn is_paperwork(&self) -> bool {
-        matches!(self, Self::AddFinalizer { ahead: false } | Self::Report(..))
-    }
-}
 
 /// The next step for a sync that exists.
 pub fn next(facts: &Facts<'_>) -> Step {

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use proptest::prelude::*;
 
 use crate::rules::copy::facts::{Hash, Home, Read, Spot, Standing};
-use crate::rules::copy::plan::{Step, sweep};
+use crate::rules::copy::plan::sweep;
+use crate::rules::copy::step::Step;
 use crate::rules::copy::tests::model::*;
 use crate::rules::copy::tests::world::*;
 use crate::rules::record::{Mark, Place, Seen, Sync, Version};

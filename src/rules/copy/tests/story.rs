@@ -1,7 +1,8 @@
 //! A tiny cluster around one sync, for tables of cases: all the steps that the sync takes until it rests, in words.
 
 use crate::rules::copy::facts::{Facts, Home, Read, Source, Spot, Standing};
-use crate::rules::copy::plan::{Step, next};
+use crate::rules::copy::plan::next;
+use crate::rules::copy::step::Step;
 use crate::rules::record::{Mark, Place, Seen, Spec, Sync, Version};
 use crate::rules::status::Verdict;
 use crate::rules::testing::*;

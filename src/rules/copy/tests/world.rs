@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::rules::copy::facts::{Facts, Hash, Home, Read, Source, Spot, Standing};
-use crate::rules::copy::plan::{Step, next};
+use crate::rules::copy::plan::next;
+use crate::rules::copy::step::Step;
 use crate::rules::copy::{cycle, ownership};
 use crate::rules::record::{Mark, Name, Place, Seen, Sync, Version};
 use crate::rules::status::{Text, Verdict};

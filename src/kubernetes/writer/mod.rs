@@ -1,29 +1,29 @@
 //! Every write of copies and syncs. Each carries the UID and version that it was decided for, asks the gate right
 //! before it is sent, and has ended, one way or the other, before the lease could have.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod send;
+
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request};
-use kube::client::Body;
+use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::api::configmapsync::ConfigMapSyncStatus;
-use crate::api::names::{FIELD_MANAGER, FINALIZER};
-use crate::kubernetes::bulkheads::{Bulkheads, Door, Ended};
-use crate::kubernetes::client::METADATA_ONLY;
+use crate::api::names::FINALIZER;
+use crate::kubernetes::budget::{ByteBudget, Reservation};
+use crate::kubernetes::bulkheads::{Bulkheads, Door};
 use crate::kubernetes::decode::{ConfigMapObject, SyncObject};
-use crate::kubernetes::exchange::{LONGEST, exchange, unreadable};
+use crate::kubernetes::exchange::unreadable;
 use crate::kubernetes::limiter::{Limiter, Rate, Turn};
 use crate::kubernetes::refusal::Refusal;
 use crate::rules::copy::content::{self, SourceContent};
 use crate::rules::record::{Name, Place, Seen, Sync, Version};
 use crate::rules::shard::{SHARDS, Shard};
-use crate::telemetry::instruments;
 
 /// Says whether a write may be sent now.
 pub trait Gate: Send + std::marker::Sync {
@@ -54,7 +54,7 @@ struct Inner {
     rate: Rate,
     observe_only: bool,
     /// Room for the bodies of copies.
-    bodies: Arc<Semaphore>,
+    bodies: ByteBudget,
     /// Until when a write that was not answered may take effect, by shard.
     unsettled: Mutex<[Option<Instant>; SHARDS]>,
 }
@@ -80,13 +80,8 @@ pub struct Written {
 
 /// How many bytes the bodies of copies may take that are not sent yet.
 const BODIES: usize = 8 << 20;
-/// Room is counted in such units.
-const UNIT: usize = 1 << 10;
 /// What a body has beside its content, as a rule.
 const METADATA: usize = 2 << 10;
-
-/// An answer that takes longer than this is late, however slow the others are not.
-const LATE_ANSWER: Duration = Duration::from_secs(1);
 
 /// What became of a copy that was to be removed.
 #[derive(Debug, PartialEq)]
@@ -113,7 +108,7 @@ impl Writer {
         observe_only: bool,
     ) -> Self {
         let unsettled = Mutex::new([None; SHARDS]);
-        let bodies = Arc::new(Semaphore::new(BODIES / UNIT));
+        let bodies = ByteBudget::new(BODIES);
         Self { inner: Arc::new(Inner { client, gate, limiter, bulkheads, rate, observe_only, bodies, unsettled }) }
     }
 
@@ -241,144 +236,14 @@ impl Writer {
             return Bytes::new();
         }
         attempt.turn.take().await;
-        let units = u32::try_from((size + METADATA).div_ceil(UNIT).min(BODIES / UNIT)).unwrap_or(u32::MAX);
-        let room = self.inner.bodies.clone().acquire_many_owned(units).await.ok();
-        Bytes::from_owner(Sized { bytes: body(), _room: room })
+        let reserved = self.inner.bodies.reserve(size + METADATA).await;
+        Bytes::from_owner(Body { bytes: body(), _reserved: reserved })
     }
 
     /// How long a write of a copy to this namespace has to wait, if it has to.
     pub fn wait(&self, namespace: &Name, method: &Method) -> Option<Duration> {
         self.inner.bulkheads.wait(&Door { namespace: namespace.clone(), resource: CONFIGMAPS, verb: verb(method) })
     }
-
-    async fn send(
-        &self,
-        attempt: Attempt<'_>,
-        method: Method,
-        resource: &'static str,
-        path: &str,
-        place: &Place,
-        body: Bytes,
-    ) -> Result<String, Refusal> {
-        let inner = &*self.inner;
-        let Attempt { shard, turn, asked } = attempt;
-        let verb = verb(&method);
-        if inner.observe_only {
-            let (namespace, name) = (&*place.namespace, &*place.name);
-            tracing::info!(namespace, name, shard = shard.index(), verb, resource, "would write");
-            return Err(Refusal::ObserveOnly);
-        }
-        turn.take().await;
-        inner.rate.turn(|| !inner.gate.may_write(shard)).await;
-        let door = Door { namespace: place.namespace.clone(), resource, verb };
-        let mut entry =
-            inner.bulkheads.enter(door, asked).map_err(|wait| Refusal::SetApart(place.namespace.to_string(), wait))?;
-        let usual = inner.gate.request_timeout();
-        let timeout = entry.timeout().map_or(usual, |timeout| timeout.max(usual));
-        let request = request(method, path, resource, timeout, body)?;
-        // The last thing before it goes out: whether it may.
-        if !inner.gate.may_write(shard) {
-            return Err(Refusal::GateClosed);
-        }
-        let _in_flight = InFlight::one();
-        let sent = Instant::now();
-        let patience = inner.limiter.patience().min(timeout);
-        let mut answering = std::pin::pin!(exchange(&inner.client, request, LONGEST));
-        let mut answer = tokio::time::timeout(patience, &mut answering).await;
-        if answer.is_err() {
-            // Whoever waits for a place need not wait for this one.
-            entry.is_late();
-            turn.is_late();
-            answer = tokio::time::timeout_at(sent + timeout, &mut answering).await;
-        }
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(_) => Err(Refusal::Unavailable(format!("no answer within {timeout:?}"))),
-        };
-        if let Err(Refusal::Unavailable(_)) = &answer {
-            inner.unsettled()[shard.index()] = Some(sent + inner.gate.surely_over());
-        }
-        let took = sent.elapsed();
-        let ended = inner.judge(&place.namespace, sent, took, patience, &answer);
-        let why = match &answer {
-            Err(refusal) if ended != Ended::Late => refusal.to_string(),
-            _ => format!("the answer took {took:.1?}"),
-        };
-        entry.end(ended, &why);
-        let result = answer.as_ref().map_or_else(Refusal::category, |_| "ok");
-        metrics::counter!(instruments::WRITES_TOTAL, "verb" => verb, "resource" => resource, "result" => result)
-            .increment(1);
-        answer
-    }
-}
-
-impl Inner {
-    /// What an answer says of the server and of the namespace.
-    fn judge(
-        &self,
-        namespace: &str,
-        sent: Instant,
-        took: Duration,
-        patience: Duration,
-        answer: &Result<String, Refusal>,
-    ) -> Ended {
-        let late = took > patience.max(LATE_ANSWER);
-        let confined = late && self.limiter.server_answers_since(sent);
-        match answer {
-            Err(Refusal::Busy(_) | Refusal::Unavailable(_)) if !self.limiter.failed(namespace, sent) => {
-                return Ended::NotItsFault;
-            }
-            Err(Refusal::Busy(wait)) => return Ended::Throttled(*wait),
-            Err(Refusal::Unavailable(_)) => return Ended::Unanswered,
-            Ok(_) if !confined => self.limiter.answered(namespace, took),
-            _ => {}
-        }
-        match (late, confined) {
-            (false, _) => Ended::InTime,
-            (true, true) => Ended::Late,
-            (true, false) => Ended::NotItsFault,
-        }
-    }
-
-    fn unsettled(&self) -> MutexGuard<'_, [Option<Instant>; SHARDS]> {
-        // Nothing can panic while it is held.
-        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One more on the gauge of writes in flight, until it is dropped.
-struct InFlight;
-
-impl InFlight {
-    fn one() -> Self {
-        metrics::gauge!(instruments::WRITERS_IN_FLIGHT).increment(1);
-        Self
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        metrics::gauge!(instruments::WRITERS_IN_FLIGHT).decrement(1);
-    }
-}
-
-fn request(
-    method: Method,
-    path: &str,
-    resource: &'static str,
-    timeout: Duration,
-    body: Bytes,
-) -> Result<Request<Body>, Refusal> {
-    let is_delete = method == Method::DELETE;
-    let manager = if is_delete { String::new() } else { format!("&fieldManager={FIELD_MANAGER}") };
-    let uri = format!("{path}?timeout={}ms{manager}", timeout.as_millis());
-    let content = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
-    let mut request = Request::builder().method(method).uri(uri).header(http::header::CONTENT_TYPE, content);
-    // What was removed is no longer of interest; what was written is compared with what was sent.
-    if resource == CONFIGMAPS && is_delete {
-        request = request.header(http::header::ACCEPT, METADATA_ONLY);
-    }
-    request.body(body.into()).map_err(|error| Refusal::Unavailable(error.to_string()))
 }
 
 fn verb(method: &Method) -> &'static str {
@@ -405,12 +270,12 @@ fn bytes(body: &Value) -> Bytes {
 }
 
 /// Bytes that are sent, and the room that they take until then.
-struct Sized {
+struct Body {
     bytes: Vec<u8>,
-    _room: Option<OwnedSemaphorePermit>,
+    _reserved: Reservation,
 }
 
-impl AsRef<[u8]> for Sized {
+impl AsRef<[u8]> for Body {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

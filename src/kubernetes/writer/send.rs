@@ -1,0 +1,153 @@
+//! One write on its way: its turn, the gate, its answer, and what that says of the server and of the namespace.
+
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use kube::client::Body;
+use tokio::time::Instant;
+
+use crate::api::names::FIELD_MANAGER;
+use crate::kubernetes::bulkheads::{Door, Ended};
+use crate::kubernetes::client::METADATA_ONLY;
+use crate::kubernetes::exchange::{LONGEST, exchange};
+use crate::kubernetes::refusal::Refusal;
+use crate::kubernetes::writer::{Attempt, CONFIGMAPS, Inner, Writer, verb};
+use crate::rules::record::Place;
+use crate::rules::shard::SHARDS;
+use crate::telemetry::instruments;
+
+/// An answer that takes longer than this is late, however slow the others are not.
+const LATE_ANSWER: Duration = Duration::from_secs(1);
+
+impl Writer {
+    pub(super) async fn send(
+        &self,
+        attempt: Attempt<'_>,
+        method: Method,
+        resource: &'static str,
+        path: &str,
+        place: &Place,
+        body: Bytes,
+    ) -> Result<String, Refusal> {
+        let inner = &*self.inner;
+        let Attempt { shard, turn, asked } = attempt;
+        let verb = verb(&method);
+        if inner.observe_only {
+            let (namespace, name) = (&*place.namespace, &*place.name);
+            tracing::info!(namespace, name, shard = shard.index(), verb, resource, "would write");
+            return Err(Refusal::ObserveOnly);
+        }
+        turn.take().await;
+        inner.rate.turn(|| !inner.gate.may_write(shard)).await;
+        let door = Door { namespace: place.namespace.clone(), resource, verb };
+        let mut entry =
+            inner.bulkheads.enter(door, asked).map_err(|wait| Refusal::SetApart(place.namespace.to_string(), wait))?;
+        let usual = inner.gate.request_timeout();
+        let timeout = entry.timeout().map_or(usual, |timeout| timeout.max(usual));
+        let request = request(method, path, resource, timeout, body)?;
+        // The last thing before it goes out: whether it may.
+        if !inner.gate.may_write(shard) {
+            return Err(Refusal::GateClosed);
+        }
+        let _in_flight = InFlight::one();
+        let sent = Instant::now();
+        let patience = inner.limiter.patience().min(timeout);
+        let mut answering = std::pin::pin!(exchange(&inner.client, request, LONGEST));
+        let mut answer = tokio::time::timeout(patience, &mut answering).await;
+        if answer.is_err() {
+            // Whoever waits for a place need not wait for this one.
+            entry.is_late();
+            turn.is_late();
+            answer = tokio::time::timeout_at(sent + timeout, &mut answering).await;
+        }
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(_) => Err(Refusal::Unavailable(format!("no answer within {timeout:?}"))),
+        };
+        if let Err(Refusal::Unavailable(_)) = &answer {
+            inner.unsettled()[shard.index()] = Some(sent + inner.gate.surely_over());
+        }
+        let took = sent.elapsed();
+        let ended = inner.judge(&place.namespace, sent, took, patience, &answer);
+        let why = match &answer {
+            Err(refusal) if ended != Ended::Late => refusal.to_string(),
+            _ => format!("the answer took {took:.1?}"),
+        };
+        entry.end(ended, &why);
+        let result = answer.as_ref().map_or_else(Refusal::category, |_| "ok");
+        metrics::counter!(instruments::WRITES_TOTAL, "verb" => verb, "resource" => resource, "result" => result)
+            .increment(1);
+        answer
+    }
+}
+
+impl Inner {
+    /// What an answer says of the server and of the namespace.
+    fn judge(
+        &self,
+        namespace: &str,
+        sent: Instant,
+        took: Duration,
+        patience: Duration,
+        answer: &Result<String, Refusal>,
+    ) -> Ended {
+        let late = took > patience.max(LATE_ANSWER);
+        let confined = late && self.limiter.server_answers_since(sent);
+        match answer {
+            Err(Refusal::Busy(_) | Refusal::Unavailable(_)) if !self.limiter.failed(namespace, sent) => {
+                return Ended::NotItsFault;
+            }
+            Err(Refusal::Busy(wait)) => return Ended::Throttled(*wait),
+            Err(Refusal::Unavailable(_)) => return Ended::Unanswered,
+            Ok(_) if !confined => self.limiter.answered(namespace, took),
+            _ => {}
+        }
+        match (late, confined) {
+            (false, _) => Ended::InTime,
+            (true, true) => Ended::Late,
+            (true, false) => Ended::NotItsFault,
+        }
+    }
+
+    pub(super) fn unsettled(&self) -> MutexGuard<'_, [Option<Instant>; SHARDS]> {
+        // Nothing can panic while it is held.
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One more on the gauge of writes in flight, until it is dropped.
+struct InFlight;
+
+impl InFlight {
+    fn one() -> Self {
+        metrics::gauge!(instruments::WRITERS_IN_FLIGHT).increment(1);
+        Self
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        metrics::gauge!(instruments::WRITERS_IN_FLIGHT).decrement(1);
+    }
+}
+
+fn request(
+    method: Method,
+    path: &str,
+    resource: &'static str,
+    timeout: Duration,
+    body: Bytes,
+) -> Result<Request<Body>, Refusal> {
+    let is_delete = method == Method::DELETE;
+    let manager = if is_delete { String::new() } else { format!("&fieldManager={FIELD_MANAGER}") };
+    let uri = format!("{path}?timeout={}ms{manager}", timeout.as_millis());
+    let content = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+    let mut request = Request::builder().method(method).uri(uri).header(http::header::CONTENT_TYPE, content);
+    // What was removed is no longer of interest; what was written is compared with what was sent.
+    if resource == CONFIGMAPS && is_delete {
+        request = request.header(http::header::ACCEPT, METADATA_ONLY);
+    }
+    request.body(body.into()).map_err(|error| Refusal::Unavailable(error.to_string()))
+}
