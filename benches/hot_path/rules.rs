@@ -6,7 +6,7 @@ use configmapsync_operator::kubernetes::decode::SyncObject;
 use configmapsync_operator::leadership::protocol::assignment::assign;
 use configmapsync_operator::rules::copy::facts::{Facts, Home, Source, Spot, Standing};
 use configmapsync_operator::rules::copy::plan;
-use configmapsync_operator::rules::copy::step::Step;
+use configmapsync_operator::rules::copy::step::{Step, Until};
 use configmapsync_operator::rules::record::{Mark, Seen, Sync, Told, Version};
 use configmapsync_operator::rules::shard::SHARDS;
 use configmapsync_operator::rules::status;
@@ -34,7 +34,7 @@ pub fn plan(c: &mut Criterion) {
 
     sync.status = read_back(&sync, &text);
     let rest = self::facts(&sync, Source::Seen(before.rv), Standing::Seen(&copy));
-    assert_eq!(plan::next(&rest), Step::Rest(None));
+    assert_eq!(plan::next(&rest), Step::Rest(Until::Change));
     group.bench_function("all is in order", |b| b.iter(|| plan::next(black_box(&rest))));
 
     let changed = self::facts(&sync, in_hand(after), Standing::Seen(&copy));

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::names::FIELD_MANAGER;
 use crate::kubernetes::trouble::Trouble;
+use crate::rules::reason::Reason;
 use crate::rules::record::Sync;
 use crate::telemetry::instruments;
 
@@ -49,22 +50,27 @@ impl Events {
     }
 
     /// Something that went well.
-    pub fn normal(&self, sync: &Sync, reason: &str, note: String) {
+    pub fn normal(&self, sync: &Sync, reason: Reason, note: String) {
         self.offer(EventType::Normal, sync, reason, note);
     }
 
     /// Something that a person should look at.
-    pub fn warning(&self, sync: &Sync, reason: &str, note: String) {
+    pub fn warning(&self, sync: &Sync, reason: Reason, note: String) {
         self.offer(EventType::Warning, sync, reason, note);
     }
 
-    fn offer(&self, type_: EventType, sync: &Sync, reason: &str, mut note: String) {
+    fn offer(&self, type_: EventType, sync: &Sync, reason: Reason, mut note: String) {
         if note.len() > 1000 {
             let cut = (0..=1000).rev().find(|at| note.is_char_boundary(*at)).unwrap_or(0);
             note.truncate(cut);
         }
-        let event =
-            Event { type_, reason: reason.to_owned(), note: Some(note), action: "Sync".to_owned(), secondary: None };
+        let event = Event {
+            type_,
+            reason: reason.as_str().to_owned(),
+            note: Some(note),
+            action: "Sync".to_owned(),
+            secondary: None,
+        };
         let reference = ObjectReference {
             api_version: Some("apps.kapendra.com/v1".to_owned()),
             kind: Some("ConfigMapSync".to_owned()),

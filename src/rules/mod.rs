@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod copy;
 pub mod lenient;
+pub mod reason;
 pub mod record;
 pub mod shard;
 pub mod spec;

@@ -1,16 +1,20 @@
 //! What is said on a sync: verdicts, and the status that each of them makes.
 
 use std::borrow::Cow;
-use std::hash::Hash;
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::configmapsync::{ConfigMapSyncStatus, ObjectVersion};
+use crate::rules::reason::Reason;
 use crate::rules::record::{Place, Seconds, Sync, Version};
 
 /// The condition types that we write, in the order in which they stand in a status.
 pub const CONDITIONS: [&str; 4] = ["Synced", "SourceAvailable", "Ready", "Stalled"];
+
+/// Where `Ready` stands among them.
+const READY: usize = 2;
 
 /// How it stands with a sync.
 #[derive(Clone, PartialEq, Debug)]
@@ -45,9 +49,6 @@ pub enum Verdict {
     CopyHeld(Place),
 }
 
-/// The reason that says that admission changed a copy.
-pub const CHANGED_BY_ADMISSION: &str = "ChangedByAdmission";
-
 /// What only a person can mend.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Stall {
@@ -72,26 +73,42 @@ pub enum Stall {
 /// A request that failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failed {
-    /// What was tried: `FetchError` for the source, `CreateFailed`, `UpdateFailed`, `DeleteFailed`.
-    pub reason: &'static str,
+    /// What was tried: [`Reason::FetchError`] for the source, [`Reason::CreateFailed`] and its like.
+    pub reason: Reason,
     /// What the server said, and what to do about it.
     pub message: String,
     /// How many failed in a row, this one included.
     pub attempt: u32,
 }
 
+impl Verdict {
+    /// The reason that stands in the `Synced` condition, and on Events.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::InOrder { .. } => Reason::SyncSucceeded,
+            Self::SourceMissing => Reason::SourceNotFound,
+            Self::NamespaceMissing => Reason::DestinationNamespaceNotFound,
+            Self::NamespaceTerminating => Reason::DestinationNamespaceTerminating,
+            Self::Stalled(stall) => stall.reason(),
+            Self::Failed(_) => Reason::SyncFailed,
+            Self::Changed { .. } => Reason::ChangedByAdmission,
+            Self::CopyHeld(_) => Reason::CopyHeld,
+        }
+    }
+}
+
 impl Stall {
     /// The reason that stands in the `Stalled` condition.
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::InvalidSpec(_) => "InvalidSpec",
-            Self::Cycle(_) => "SyncCycle",
-            Self::DestinationConflict(_) => "DestinationConflict",
-            Self::DestinationProtected => "DestinationProtected",
-            Self::DestinationExists => "DestinationExists",
-            Self::DestinationControlled => "DestinationControlled",
-            Self::DestinationImmutable => "DestinationImmutable",
-            Self::Contested(_) => "Contested",
+            Self::InvalidSpec(_) => Reason::InvalidSpec,
+            Self::Cycle(_) => Reason::SyncCycle,
+            Self::DestinationConflict(_) => Reason::DestinationConflict,
+            Self::DestinationProtected => Reason::DestinationProtected,
+            Self::DestinationExists => Reason::DestinationExists,
+            Self::DestinationControlled => Reason::DestinationControlled,
+            Self::DestinationImmutable => Reason::DestinationImmutable,
+            Self::Contested(_) => Reason::Contested,
         }
     }
 
@@ -130,7 +147,7 @@ impl Stall {
 }
 
 /// A status without its times: what decides whether one must be written.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Text<'a> {
     /// status.syncStatus.
     pub sync_status: Cow<'a, str>,
@@ -155,7 +172,7 @@ pub struct Text<'a> {
 }
 
 /// A condition without its times.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConditionText<'a> {
     /// `True`, `False` or `Unknown`.
     pub status: Cow<'a, str>,
@@ -166,9 +183,20 @@ pub struct ConditionText<'a> {
 }
 
 impl Text<'_> {
-    /// A hash of all of it, the same in this process for the same text.
+    /// A hash of what decides whether a status is written, the same in this process for the same text. The messages of a
+    /// sync that is in order do not count: else the first version that words them anew would write every status of a fleet.
     pub fn digest(&self) -> u64 {
-        ahash::RandomState::with_seeds(2, 3, 5, 7).hash_one(self)
+        let in_order = self.conditions[READY].as_ref().is_some_and(|ready| ready.status == "True");
+        let Self { sync_status, message, source_exists, destination_exists, retry_count, .. } = self;
+        let Self { observed_generation, source, copy, last_handled_request, conditions, .. } = self;
+        let mut hasher = ahash::RandomState::with_seeds(2, 3, 5, 7).build_hasher();
+        (sync_status, source_exists, destination_exists, retry_count, observed_generation).hash(&mut hasher);
+        (source, copy, last_handled_request, (!in_order).then_some(message)).hash(&mut hasher);
+        for condition in conditions {
+            let counts = condition.as_ref().map(|it| (&it.status, &it.reason, (!in_order).then_some(&it.message)));
+            counts.hash(&mut hasher);
+        }
+        hasher.finish()
     }
 }
 
@@ -192,11 +220,11 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
         last_handled_request: request.map_or(Cow::Borrowed(""), |request| Cow::Owned(request.into())),
         conditions: [None, None, None, None],
     };
-    let not_ready = |reason: &'static str, message: String, available: ConditionText<'static>, stalled| Text {
+    let not_ready = |message: String, available: ConditionText<'static>, stalled| Text {
         conditions: [
-            Some(condition("False", reason, message.clone())),
+            Some(condition("False", verdict.reason(), message.clone())),
             Some(available),
-            Some(condition("False", "NotReady", message.clone())),
+            Some(condition("False", Reason::NotReady, message.clone())),
             stalled,
         ],
         message: message.into(),
@@ -204,9 +232,9 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
     };
     let available = || {
         if source_exists {
-            condition("True", "SourceFound", "Source ConfigMap exists and accessible")
+            condition("True", Reason::SourceFound, "Source ConfigMap exists and accessible")
         } else {
-            condition("Unknown", "NotChecked", "The source has not been looked at")
+            condition("Unknown", Reason::NotChecked, "The source has not been looked at")
         }
     };
     let (source, destination) = match &sync.spec {
@@ -222,9 +250,9 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
             source: Some(*source),
             copy: Some(*copy),
             conditions: [
-                Some(condition("True", "SyncSucceeded", "ConfigMap synced successfully")),
-                Some(condition("True", "SourceFound", "Source ConfigMap exists and accessible")),
-                Some(condition("True", "AllComponentsReady", "All sync components are functioning properly")),
+                Some(condition("True", Reason::SyncSucceeded, "ConfigMap synced successfully")),
+                Some(condition("True", Reason::SourceFound, "Source ConfigMap exists and accessible")),
+                Some(condition("True", Reason::AllComponentsReady, "All sync components are functioning properly")),
                 None,
             ],
             ..text
@@ -233,28 +261,28 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
             let what = if destination_exists { "; the last copy is kept" } else { "" };
             let message =
                 format!("source ConfigMap {source} does not exist{what}; it is synced as soon as it is created");
-            let missing = condition("False", "SourceNotFound", message.clone());
-            Text { source_exists: false, source: None, ..not_ready("SourceNotFound", message, missing, None) }
+            let missing = condition("False", Reason::SourceNotFound, message.clone());
+            Text { source_exists: false, source: None, ..not_ready(message, missing, None) }
         }
         Verdict::NamespaceMissing => {
             let message = format!("namespace {destination} does not exist; the copy is made as soon as it is created");
-            not_ready("DestinationNamespaceNotFound", message, available(), None)
+            not_ready(message, available(), None)
         }
         Verdict::NamespaceTerminating => {
             let message = format!("namespace {destination} is being deleted; nothing can be copied into it");
-            not_ready("DestinationNamespaceTerminating", message, available(), None)
+            not_ready(message, available(), None)
         }
         Verdict::Stalled(stall) => {
             let stalled = condition("True", stall.reason(), stall.message(sync));
-            not_ready(stall.reason(), stall.message(sync), available(), Some(stalled))
+            not_ready(stall.message(sync), available(), Some(stalled))
         }
         Verdict::Failed(failed) => {
             let message = failed.message.clone();
             let available = match failed.reason {
-                "FetchError" => condition("False", "FetchError", message.clone()),
+                Reason::FetchError => condition("False", failed.reason, message.clone()),
                 _ => available(),
             };
-            Text { retry_count: failed.attempt, ..not_ready("SyncFailed", message, available, None) }
+            Text { retry_count: failed.attempt, ..not_ready(message, available, None) }
         }
         Verdict::Changed { source, copy, what } => {
             let message = format!(
@@ -262,26 +290,18 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
                  that does so, then set the annotation {}",
                 crate::api::names::ANNOTATION_REQUESTED_AT
             );
-            let stalled = condition("True", CHANGED_BY_ADMISSION, message.clone());
-            Text {
-                source: Some(*source),
-                copy: Some(*copy),
-                ..not_ready(CHANGED_BY_ADMISSION, message, available(), Some(stalled))
-            }
+            let stalled = condition("True", verdict.reason(), message.clone());
+            Text { source: Some(*source), copy: Some(*copy), ..not_ready(message, available(), Some(stalled)) }
         }
         Verdict::CopyHeld(copy) => {
             let message = format!("waiting for {copy} to go: a finalizer of somebody else's is on it");
-            Text { sync_status: "InProgress".into(), ..not_ready("CopyHeld", message, available(), None) }
+            Text { sync_status: "InProgress".into(), ..not_ready(message, available(), None) }
         }
     }
 }
 
-fn condition(
-    status: &'static str,
-    reason: &'static str,
-    message: impl Into<Cow<'static, str>>,
-) -> ConditionText<'static> {
-    ConditionText { status: status.into(), reason: reason.into(), message: message.into() }
+fn condition(status: &'static str, reason: Reason, message: impl Into<Cow<'static, str>>) -> ConditionText<'static> {
+    ConditionText { status: status.into(), reason: reason.as_str().into(), message: message.into() }
 }
 
 /// The status object for a text. A condition's lastTransitionTime moves only when its status does, and conditions of

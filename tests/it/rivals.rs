@@ -83,7 +83,6 @@ async fn a_writer_that_never_gives_up_is_named() {
 }
 
 #[tokio::test]
-
 async fn a_status_that_somebody_keeps_changing_is_not_fought_over_for_ever() {
     let case = Case::shared("status-war").await;
     case.source(json!({ "k": "v" })).await;
@@ -91,7 +90,8 @@ async fn a_status_that_somebody_keeps_changing_is_not_fought_over_for_ever() {
     case.until_ready("s").await;
     let mark = case.mark();
     for n in 0..40 {
-        let wrong = Patch::Merge(json!({ "status": { "message": format!("by somebody else {n}") } }));
+        let wrong = json!({ "syncStatus": format!("Odd{n}"), "message": format!("by somebody else {n}") });
+        let wrong = Patch::Merge(json!({ "status": wrong }));
         case.syncs().patch_status("s", &PatchParams::apply("somebody"), &wrong).await.unwrap();
         tokio::time::sleep(std::time::Duration::from_millis(150)).await;
     }

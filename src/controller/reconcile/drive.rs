@@ -1,8 +1,6 @@
 //! The work on one key: look, decide, carry out, learn, and again until nothing is left to do.
 
 use std::sync::Arc;
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use crate::controller::queue::fanout::Fanout;
@@ -14,7 +12,7 @@ use crate::environment::random;
 use crate::kubernetes::limiter::Turn;
 use crate::rules::backoff;
 use crate::rules::copy::plan;
-use crate::rules::copy::step::Step;
+use crate::rules::copy::step::{Step, Until};
 use crate::rules::shard::Shard;
 use crate::rules::uid::Uid;
 use crate::telemetry::instruments as i;
@@ -69,8 +67,8 @@ impl Work<'_> {
                 }
             }
             let step = plan::next(&view.facts(&self.memo, &self.local));
-            if let Step::Rest(wait) = step {
-                match self.rest(&view, wait) {
+            if let Step::Rest(until) = step {
+                match self.rest(&view, until) {
                     Some(outcome) => return outcome,
                     None => continue,
                 }
@@ -108,10 +106,10 @@ impl Work<'_> {
     }
 
     /// Nothing to do. `None`: a timer is up, look again.
-    fn rest(&mut self, view: &View, wait: Option<Duration>) -> Option<Outcome> {
+    fn rest(&mut self, view: &View, until: Until) -> Option<Outcome> {
         let told = &view.sync.status;
         // Who waits for something is not in order, though the status may still say so of what was before.
-        let in_order = wait.is_none() && told.conditions[2].is_some_and(|ready| ready.is_true);
+        let in_order = until == Until::Change && told.conditions[2].is_some_and(|ready| ready.is_true);
         if in_order {
             self.memo.change(|trouble| *trouble = Trouble::default());
         }
@@ -122,20 +120,22 @@ impl Work<'_> {
         if let Some((left, _)) = self.memo.held_back() {
             return Some(Outcome::Rest(Some(left)));
         }
-        match wait {
-            Some(wait) if wait == backoff::SOURCE_MISSING && self.memo.recheck_due() && !self.local.recheck => {
+        match until {
+            Until::SourceRecheck if self.memo.recheck_due() && !self.local.recheck => {
                 self.local.recheck = true;
                 None
             }
-            Some(wait) if wait == backoff::SOURCE_MISSING => {
+            Until::SourceRecheck => {
                 let now = Instant::now();
-                let next = now + backoff::jittered(wait, random::random());
+                let next = now + backoff::jittered(backoff::SOURCE_MISSING, random::random());
                 let at = self.memo.trouble().recheck_at.filter(|at| *at > now).unwrap_or(next);
                 self.memo.change(|trouble| trouble.recheck_at = Some(at));
                 Some(Outcome::Rest(Some(at - now)))
             }
-            Some(wait) => Some(Outcome::Rest(Some(backoff::jittered(wait, random::random())))),
-            None => Some(Outcome::Rest(None)),
+            Until::SecondLook => {
+                Some(Outcome::Rest(Some(backoff::jittered(backoff::SOURCE_MISSING_TWICE, random::random()))))
+            }
+            Until::Change => Some(Outcome::Rest(None)),
         }
     }
 }

@@ -11,8 +11,9 @@ use crate::kubernetes::writer::{Attempt, Removed, Written};
 use crate::rules::copy::content::{self, SourceContent, Target};
 use crate::rules::copy::facts::Home;
 use crate::rules::copy::step::Step;
+use crate::rules::reason::Reason;
 use crate::rules::record::{Place, Seen, Shared, Sync, Version};
-use crate::rules::status::{self, Stall, Text, Verdict};
+use crate::rules::status::{self, Text, Verdict};
 
 impl Work<'_> {
     /// Sends the request that a step asks for.
@@ -132,13 +133,13 @@ impl Work<'_> {
         if was_there && told.source.is_some_and(|told| told.rv >= source.version.rv) {
             self.memo.repaired(manager.as_deref(), sync.generation);
             let (how, who) = (if over.is_some() { "changed" } else { "deleted" }, or_somebody(manager.as_deref()));
-            self.tell(sync, "Repaired", format!("{place} was {how} by {who}; restored"));
+            self.tell(sync, Reason::Repaired, format!("{place} was {how} by {who}; restored"));
         } else if adopt {
             let note =
                 format!("the content of {place}, which stood there before, was replaced by that of {}", source.place);
-            self.tools.events.warning(sync, "Adopted", note);
+            self.tools.events.warning(sync, Reason::Adopted, note);
         } else {
-            let reason = if over.is_none() { "Created" } else { "Updated" };
+            let reason = if over.is_none() { Reason::Created } else { Reason::Updated };
             self.tell(sync, reason, format!("{place} written from {}", source.place));
         }
         Ok(())
@@ -232,15 +233,25 @@ impl Work<'_> {
                 tracing::debug!(namespace, name, shard, "in order");
             }
             other => {
-                let reason = reason(other);
-                tracing::info!(namespace, name, shard, reason, cause = &*text.message, "not in order");
+                let reason = match other {
+                    Verdict::Failed(failed) => failed.reason,
+                    other => other.reason(),
+                };
+                tracing::info!(
+                    namespace,
+                    name,
+                    shard,
+                    reason = reason.as_str(),
+                    cause = &*text.message,
+                    "not in order"
+                );
                 self.tools.events.warning(sync, reason, text.message.clone().into_owned());
             }
         }
         Ok(())
     }
 
-    fn tell(&self, sync: &Sync, reason: &str, note: String) {
+    fn tell(&self, sync: &Sync, reason: Reason, note: String) {
         self.tools.events.normal(sync, reason, note);
     }
 }
@@ -252,19 +263,6 @@ fn lost_marks(seen: &Seen, sync: &Sync) -> Option<String> {
         None => Some(format!("annotation {ANNOTATION_SYNC} removed")),
         Some(mark) if mark.at.is_none() => Some(format!("annotation {ANNOTATION_AT} removed")),
         Some(_) => None,
-    }
-}
-
-fn reason(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::InOrder { .. } => "Synced",
-        Verdict::SourceMissing => "SourceNotFound",
-        Verdict::NamespaceMissing => "DestinationNamespaceNotFound",
-        Verdict::NamespaceTerminating => "DestinationNamespaceTerminating",
-        Verdict::Stalled(stall) => Stall::reason(stall),
-        Verdict::Failed(failed) => failed.reason,
-        Verdict::CopyHeld(_) => "CopyHeld",
-        Verdict::Changed { .. } => status::CHANGED_BY_ADMISSION,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::rules::backoff::{self, Failure};
 use crate::rules::copy::facts::Home;
 use crate::rules::copy::plan;
 use crate::rules::copy::step::Step;
+use crate::rules::reason::Reason;
 use crate::rules::record::{Place, Shared, Sync};
 use crate::rules::status::{self, Failed, Verdict};
 
@@ -140,22 +141,22 @@ impl Work<'_> {
 }
 
 /// What was tried, the reason it goes by, and how long such a failure waits.
-fn describe(sync: &Sync, during: &Step) -> (String, &'static str, Failure) {
+fn describe(sync: &Sync, during: &Step) -> (String, Reason, Failure) {
     let (source, destination) = match &sync.spec {
         Ok(spec) => (spec.source.to_string(), spec.destination.to_string()),
         Err(_) => (String::new(), String::new()),
     };
     match during {
-        Step::ReadSource { .. } => (format!("read the source {source}"), "FetchError", Failure::Api),
-        Step::ReadCopy(place) => (format!("read {place}"), "ReadFailed", Failure::Api),
-        Step::ReadNamespace(name) => (format!("read namespace {name}"), "ReadFailed", Failure::Api),
-        Step::Create => (format!("create {destination}"), "CreateFailed", Failure::Write),
-        Step::Replace { .. } => (format!("update {destination}"), "UpdateFailed", Failure::Write),
-        Step::Remove(place, _) => (format!("delete {place}"), "DeleteFailed", Failure::Write),
-        Step::Unmark(place) => (format!("take our marks off {place}"), "UpdateFailed", Failure::Write),
+        Step::ReadSource { .. } => (format!("read the source {source}"), Reason::FetchError, Failure::Api),
+        Step::ReadCopy(place) => (format!("read {place}"), Reason::ReadFailed, Failure::Api),
+        Step::ReadNamespace(name) => (format!("read namespace {name}"), Reason::ReadFailed, Failure::Api),
+        Step::Create => (format!("create {destination}"), Reason::CreateFailed, Failure::Write),
+        Step::Replace { .. } => (format!("update {destination}"), Reason::UpdateFailed, Failure::Write),
+        Step::Remove(place, _) => (format!("delete {place}"), Reason::DeleteFailed, Failure::Write),
+        Step::Unmark(place) => (format!("take our marks off {place}"), Reason::UpdateFailed, Failure::Write),
         Step::AddFinalizer { .. } | Step::RemoveFinalizer => {
-            ("write the finalizer".to_owned(), "FinalizerFailed", Failure::Api)
+            ("write the finalizer".to_owned(), Reason::FinalizerFailed, Failure::Api)
         }
-        Step::Report(..) | Step::Rest(_) => ("write the status".to_owned(), "StatusFailed", Failure::Api),
+        Step::Report(..) | Step::Rest(_) => ("write the status".to_owned(), Reason::StatusFailed, Failure::Api),
     }
 }

@@ -11,7 +11,7 @@ use crate::kubernetes::reader::CopyRead;
 use crate::rules::backoff;
 use crate::rules::copy::facts::{Facts, Home, Source, Spot, Standing};
 use crate::rules::copy::plan;
-use crate::rules::copy::step::Step;
+use crate::rules::copy::step::{Step, Until};
 use crate::rules::record::{Name, Place, Seen, Shared, Sync};
 use crate::rules::uid::Uid;
 
@@ -232,7 +232,7 @@ impl View {
 pub fn is_at_rest(world: &World, uid: Uid) -> bool {
     let (memo, local) = (Memo::default(), Local::default());
     let view = View::of(world, &memo, &local, uid);
-    view.is_some_and(|view| plan::next(&view.facts(&memo, &local)) == Step::Rest(None))
+    view.is_some_and(|view| plan::next(&view.facts(&memo, &local)) == Step::Rest(Until::Change))
 }
 
 /// The facts about a copy whose sync is gone. `None` when nothing stands there any more.

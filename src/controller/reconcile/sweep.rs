@@ -12,7 +12,7 @@ use crate::controller::reconcile::snapshot::leftover;
 use crate::kubernetes::refusal::Refusal;
 use crate::rules::backoff::{self, Failure};
 use crate::rules::copy::plan;
-use crate::rules::copy::step::Step;
+use crate::rules::copy::step::{Step, Until};
 use crate::rules::uid::Uid;
 
 /// More requests than any case needs before the key is put back.
@@ -71,7 +71,7 @@ impl Work<'_> {
             return Ok(Some(backoff::SWEEP));
         }
         let spot = leftover(&self.tools.world, &self.local, next, uid);
-        let step = spot.map_or(Step::Rest(None), |(_, spot)| plan::sweep(&spot.spot(), next.orphan));
+        let step = spot.map_or(Step::Rest(Until::Change), |(_, spot)| plan::sweep(&spot.spot(), next.orphan));
         let (namespace, name, shard) = (&*sync.namespace, &*sync.name, self.shard.index());
         tracing::info!(namespace, name, shard, copy = %next.place, "sweeping a copy whose sync is gone");
         self.take_away(step).await?;

@@ -8,9 +8,10 @@ use serde::Deserialize;
 use crate::api::names;
 use crate::kubernetes::decode::object::{FromRaw, Metadata, Object, resource};
 use crate::rules::lenient::{Field, Listed, Misfit, Shaped};
+use crate::rules::reason::Reason;
 use crate::rules::record::{ConditionTold, Others, Place, Seconds, Sync, Told, Version, generation};
 use crate::rules::spec::{self, RawSpec};
-use crate::rules::status::{CHANGED_BY_ADMISSION, CONDITIONS, ConditionText, Text};
+use crate::rules::status::{CONDITIONS, ConditionText, Text};
 use crate::rules::uid::Uid;
 
 /// A ConfigMapSync of the stream.
@@ -182,7 +183,7 @@ fn told(status: Shaped<RawStatus<'_>>) -> Result<(Told, Others), Misfit> {
         }
     }
     if twice {
-        text.message.to_mut().push('\0'); // one of ours twice: not what we write
+        text.sync_status.to_mut().push('\0'); // one of ours twice: not what we write
     }
     let last_sync = match status.last_sync_time {
         Field::Absent => None,
@@ -198,7 +199,7 @@ fn told(status: Shaped<RawStatus<'_>>) -> Result<(Told, Others), Misfit> {
         last_sync,
         changed_by_admission: text.conditions[3]
             .as_ref()
-            .is_some_and(|stalled| stalled.status == "True" && stalled.reason == CHANGED_BY_ADMISSION),
+            .is_some_and(|stalled| stalled.status == "True" && stalled.reason == Reason::ChangedByAdmission.as_str()),
         conditions: ours,
         digest: text.digest(),
     };

@@ -3,10 +3,9 @@
 //! The run layer observes, asks [`next`], carries the step out, learns from the answer, and asks again until there
 //! is nothing left to do. So there is no order of events that the rules depend on: whatever is known now decides.
 
-use crate::rules::backoff;
 use crate::rules::copy::facts::{Facts, Home, Source, Spot, Standing};
 use crate::rules::copy::ownership::{Claim, claim, protected, stands_where_written};
-use crate::rules::copy::step::Step;
+use crate::rules::copy::step::{Step, Until};
 use crate::rules::record::{Seen, Spec, Version};
 use crate::rules::status::{self, Stall, Text, Verdict};
 use crate::rules::uid::Uid;
@@ -20,10 +19,10 @@ pub fn next(facts: &Facts<'_>) -> Step {
     let (spec, spot) = match (&sync.spec, &facts.destination) {
         (Ok(spec), Some(spot)) => (spec, spot),
         (Err(unusable), _) => return stall(facts, Stall::InvalidSpec(unusable.why.to_string())),
-        (Ok(_), None) => return Step::Rest(None),
+        (Ok(_), None) => return Step::Rest(Until::Change),
     };
     if spec.suspend {
-        return Step::Rest(None);
+        return Step::Rest(Until::Change);
     }
     if spec.source == spec.destination {
         return stall(facts, Stall::InvalidSpec("source and destination are the same ConfigMap".to_owned()));
@@ -43,10 +42,10 @@ pub fn next(facts: &Facts<'_>) -> Step {
         Source::Unknown if facts.recheck || !tells(facts, &Verdict::SourceMissing) => {
             Step::ReadSource { last_word: facts.recheck }
         }
-        Source::Unknown => Step::Rest(Some(backoff::SOURCE_MISSING)),
+        Source::Unknown => Step::Rest(Until::SourceRecheck),
         Source::Missing => without_source(facts, spec, spot),
         Source::Seen(_) | Source::InHand { .. } => match spot.namespace {
-            Home::Unknown if tells(facts, &Verdict::NamespaceMissing) => Step::Rest(None),
+            Home::Unknown if tells(facts, &Verdict::NamespaceMissing) => Step::Rest(Until::Change),
             Home::Unknown => Step::ReadNamespace(spot.place.namespace.clone()),
             Home::Absent => report(facts, Verdict::NamespaceMissing),
             Home::Terminating => report(facts, Verdict::NamespaceTerminating),
@@ -71,7 +70,7 @@ fn with_source(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>, namespace: Uid) 
     match known(facts, seen.version) {
         Known::InOrder(verdict) | Known::Changed(verdict) => return wind_up(facts, verdict),
         // The status says so. It is written anew when something changes, or when a person asks.
-        Known::ToldChanged if facts.sync.request().is_none() => return Step::Rest(None),
+        Known::ToldChanged if facts.sync.request().is_none() => return Step::Rest(Until::Change),
         Known::ToldChanged | Known::Nothing => {}
     }
     if seen.deleting {
@@ -230,7 +229,7 @@ fn wind_up(facts: &Facts<'_>, verdict: Verdict) -> Step {
     }
     match report(facts, verdict) {
         // What only its marks call this sync's copy comes last, so that it holds nothing up.
-        Step::Rest(wait) => clear_leftovers(facts, false).find(Step::is_about_copies).unwrap_or(Step::Rest(wait)),
+        Step::Rest(until) => clear_leftovers(facts, false).find(Step::is_about_copies).unwrap_or(Step::Rest(until)),
         step => step,
     }
 }
@@ -249,7 +248,7 @@ fn without_source(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>) -> Step {
         && let Some(step) =
             clear(facts, spot, false, true).or_else(|| clear_leftovers(facts, true).find(Step::is_about_copies))
     {
-        return if facts.missing_twice { step } else { Step::Rest(Some(backoff::SOURCE_MISSING_TWICE)) };
+        return if facts.missing_twice { step } else { Step::Rest(Until::SecondLook) };
     }
     if matches!(spot.copy, Standing::Unknown) && facts.sync.status.destination_exists {
         match spot.namespace {
@@ -265,7 +264,7 @@ fn without_source(facts: &Facts<'_>, spec: &Spec, spot: &Spot<'_>) -> Step {
 /// afterwards, by whoever sees the sync go.
 fn retire(facts: &Facts<'_>) -> Step {
     if !facts.sync.finalizer {
-        return Step::Rest(None);
+        return Step::Rest(Until::Change);
     }
     let orphan = facts.sync.orphan();
     let destination = facts.destination.iter().filter_map(|spot| clear(facts, spot, orphan, true));
@@ -335,7 +334,7 @@ pub fn sweep(spot: &Spot<'_>, orphan: bool) -> Step {
         {
             take_away(spot, seen, orphan)
         }
-        _ => Step::Rest(None),
+        _ => Step::Rest(Until::Change),
     }
 }
 
@@ -352,9 +351,9 @@ fn report(facts: &Facts<'_>, verdict: Verdict) -> Step {
     } else if text.digest() != facts.sync.status.digest {
         Step::Report(verdict, Box::new(text))
     } else if verdict == Verdict::SourceMissing {
-        Step::Rest(Some(backoff::SOURCE_MISSING))
+        Step::Rest(Until::SourceRecheck)
     } else {
-        Step::Rest(None)
+        Step::Rest(Until::Change)
     }
 }
 

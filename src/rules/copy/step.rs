@@ -1,15 +1,13 @@
 //! The one next step for a sync.
 
-use std::time::Duration;
-
 use crate::rules::record::{Name, Place, Version};
 use crate::rules::status::{Text, Verdict};
 
 /// What to do next.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Step {
-    /// Nothing until something changes, or until that time has passed.
-    Rest(Option<Duration>),
+    /// Nothing, until that.
+    Rest(Until),
     /// GET the source. `last_word`: by a request sent from now on, not from a cache.
     ReadSource {
         /// Whether a cached answer will not do.
@@ -53,4 +51,15 @@ impl Step {
     pub fn is_paperwork(&self) -> bool {
         matches!(self, Self::AddFinalizer { ahead: false } | Self::Report(..))
     }
+}
+
+/// What ends the rest of a sync.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Until {
+    /// A change that a watch shows.
+    Change,
+    /// That, or the time at which a missing source is asked for again.
+    SourceRecheck,
+    /// That, or the time at which a missing source is asked for once more before its copy goes.
+    SecondLook,
 }

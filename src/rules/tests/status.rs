@@ -28,7 +28,7 @@ fn every_other_verdict_says_what_to_do() {
         Verdict::Stalled(Stall::DestinationControlled),
         Verdict::Stalled(Stall::DestinationImmutable),
         Verdict::Stalled(Stall::Contested("kubectl-edit".to_owned())),
-        Verdict::Failed(Failed { reason: "FetchError", message: "cannot read default/x".to_owned(), attempt: 3 }),
+        Verdict::Failed(Failed { reason: Reason::FetchError, message: "cannot read default/x".to_owned(), attempt: 3 }),
         Verdict::CopyHeld(place("kube-system/my-app-config")),
         Verdict::Changed { source: version(2, 20), copy: version(3, 30), what: "key injected added".to_owned() },
     ];
@@ -60,4 +60,23 @@ fn a_condition_moves_only_when_its_status_does() {
     let status = object(&text, &sync, 9);
     let since = |at: usize| status.conditions[at].last_transition_time.0.as_second();
     assert_eq!((since(0), since(1), since(2)), (5, 9, 9));
+}
+
+#[test]
+fn other_words_for_what_is_in_order_make_no_new_status() {
+    let sync = sync("a/s", 1, "a/x", "b/x");
+    let reworded = |verdict: &Verdict| {
+        let mut text = text(verdict, &sync, true, true);
+        let before = text.digest();
+        text.message = "in other words".into();
+        text.conditions.iter_mut().flatten().for_each(|condition| condition.message = "so too here".into());
+        text.digest() != before
+    };
+    let in_order = Verdict::InOrder { source: version(2, 20), copy: version(3, 30) };
+    assert!(!reworded(&in_order));
+    // Here the message names what else may change: the owner, the manager, the server's words.
+    assert!(reworded(&Verdict::Stalled(Stall::Contested("kubectl".to_owned()))));
+    let mut odd = text(&in_order, &sync, true, true);
+    odd.sync_status = "Odd".into();
+    assert_ne!(odd.digest(), text(&in_order, &sync, true, true).digest());
 }

@@ -3,6 +3,7 @@
 use configmapsync_operator::api::names::{ANNOTATION_REQUESTED_AT, FINALIZER, KUBE_ROOT_CA};
 use configmapsync_operator::kubernetes::decode::SyncObject;
 use configmapsync_operator::rules::lenient::Shaped;
+use configmapsync_operator::rules::reason::Reason;
 use configmapsync_operator::rules::record::{Others, Place, Spec, Sync, Unusable, Version};
 use configmapsync_operator::rules::spec::{RawSpec, read};
 use configmapsync_operator::rules::status::{self, Failed, Stall, Text, Verdict};
@@ -134,8 +135,8 @@ fn verdicts(sync: &Sync) -> Vec<Verdict> {
         Verdict::Stalled(Stall::Cycle(vec![sync.key.clone(), sync.key.clone()])),
         Verdict::Stalled(Stall::DestinationConflict(sync.key.clone())),
         Verdict::Stalled(Stall::Contested(words.clone())),
-        failed("FetchError"),
-        failed("UpdateFailed"),
+        failed(Reason::FetchError),
+        failed(Reason::UpdateFailed),
         Verdict::Changed { source: version, copy: sync.version, what: words.clone() },
         Verdict::CopyHeld(sync.key.clone()),
     ]

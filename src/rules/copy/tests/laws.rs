@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::rules::copy::facts::{Hash, Home, Read, Spot, Standing};
 use crate::rules::copy::plan::sweep;
-use crate::rules::copy::step::Step;
+use crate::rules::copy::step::{Step, Until};
 use crate::rules::copy::tests::model::*;
 use crate::rules::copy::tests::world::*;
 use crate::rules::record::{Mark, Place, Seen, Sync, Version};
@@ -21,8 +21,8 @@ impl Model {
         let spec = sync.spec.as_ref().unwrap();
         let here = &spec.destination;
         match step {
-            Step::Rest(None) => {}
-            Step::Rest(Some(_)) => self.memos[slot].recheck = false,
+            Step::Rest(Until::Change) => {}
+            Step::Rest(_) => self.memos[slot].recheck = false,
             Step::ReadSource { last_word } => self.read_source(slot, &spec.source, last_word),
             Step::ReadCopy(at) => self.read_copy(slot, &at),
             Step::ReadNamespace(name) => {
@@ -211,7 +211,7 @@ impl Model {
                     assert!(step < 20, "slot {slot} has no end");
                     let Some(decided) = self.decide(slot) else { break };
                     if matches!(decided.step, Step::Rest(_)) {
-                        if matches!(decided.step, Step::Rest(Some(wait)) if wait.as_secs() == 10) {
+                        if decided.step == Step::Rest(Until::SecondLook) {
                             self.time_passes(slot);
                             acted = true;
                         }
@@ -228,7 +228,10 @@ impl Model {
                 return;
             }
             for slot in 0..SLOTS {
-                if self.decide(slot).is_some_and(|decided| matches!(decided.step, Step::Rest(Some(_)))) {
+                if self
+                    .decide(slot)
+                    .is_some_and(|decided| matches!(decided.step, Step::Rest(Until::SourceRecheck | Until::SecondLook)))
+                {
                     (self.memos[slot].source, self.memos[slot].recheck) = (None, true);
                 }
             }

@@ -2,7 +2,7 @@
 
 use crate::rules::copy::facts::{Facts, Home, Read, Source, Spot, Standing};
 use crate::rules::copy::plan::next;
-use crate::rules::copy::step::Step;
+use crate::rules::copy::step::{Step, Until};
 use crate::rules::record::{Mark, Place, Seen, Spec, Sync, Version};
 use crate::rules::status::Verdict;
 use crate::rules::testing::*;
@@ -305,8 +305,9 @@ fn marked(found: &Found) -> bool {
 
 pub(super) fn words(step: &Step) -> String {
     match step {
-        Step::Rest(None) => "rest".to_owned(),
-        Step::Rest(Some(wait)) => format!("rest {} s", wait.as_secs()),
+        Step::Rest(Until::Change) => "rest".to_owned(),
+        Step::Rest(Until::SecondLook) => "rest 10 s".to_owned(),
+        Step::Rest(Until::SourceRecheck) => "rest 300 s".to_owned(),
         Step::ReadSource { last_word: false } => "read source".to_owned(),
         Step::ReadSource { last_word: true } => "ask for source".to_owned(),
         Step::ReadNamespace(name) => format!("read {name}"),
@@ -320,7 +321,7 @@ pub(super) fn words(step: &Step) -> String {
         Step::AddFinalizer { ahead: false } => "finalizer".to_owned(),
         Step::RemoveFinalizer => "release".to_owned(),
         Step::Report(Verdict::InOrder { .. }, _) => "report in order".to_owned(),
-        Step::Report(Verdict::Stalled(stall), _) => format!("report {}", stall.reason()),
+        Step::Report(Verdict::Stalled(stall), _) => format!("report {}", stall.reason().as_str()),
         Step::Report(Verdict::CopyHeld(at), _) => format!("report {at} held"),
         Step::Report(verdict, _) => format!("report {verdict:?}"),
     }
