@@ -1,6 +1,7 @@
 //! What a flag's text may be, and what the surroundings say where there is no flag. A refusal is one sentence that says
 //! what would have been right.
 
+use crate::api::dns;
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
@@ -82,7 +83,7 @@ pub(super) fn max_in_flight(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 pub(super) fn namespace(text: &str) -> Result<String, String> {
-    if text.len() <= 63 && is_label(text) {
+    if dns::is_label(text) {
         Ok(text.to_owned())
     } else {
         Err(format!("{text:?} is no namespace: at most 63 of a-z, 0-9 and '-', with a letter or digit at both ends"))
@@ -90,7 +91,7 @@ pub(super) fn namespace(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn identity(text: &str) -> Result<String, String> {
-    if text.len() <= IDENTITY_MAX && text.split('.').all(is_label) {
+    if text.len() <= IDENTITY_MAX && dns::is_subdomain(text) {
         Ok(text.to_owned())
     } else {
         Err(format!(
@@ -98,11 +99,6 @@ pub(super) fn identity(text: &str) -> Result<String, String> {
              with a letter or digit at both ends of each part"
         ))
     }
-}
-
-fn is_label(text: &str) -> bool {
-    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    !text.is_empty() && !text.starts_with('-') && !text.ends_with('-') && text.bytes().all(inside)
 }
 
 /// EnvFilter alone takes a mistyped level ("inof") for the name of a module, and logs nothing: a word without '=' has

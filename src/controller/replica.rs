@@ -32,7 +32,7 @@ use crate::kubernetes::reader::Reader;
 use crate::kubernetes::writer::{Gate, Writer};
 use crate::kubernetes::{self, watch_thread};
 use crate::leadership::protocol::Timing;
-use crate::leadership::{Leadership, Settings, Tenures, fleet_leader};
+use crate::leadership::{self, Settings, Tenures, fleet_leader};
 use crate::rules::shard::Shard;
 
 /// Why a replica could not go on.
@@ -192,16 +192,12 @@ impl Life {
             timing: self.timing,
             clock: self.ground.clock.clone(),
         };
-        let (tenures, changes) =
-            Leadership::start(self.clients.leases.clone(), settings.clone(), &self.supervisor, self.end.clone());
+        let leases = self.clients.leases.clone();
+        let (tenures, changes, run) = leadership::start(leases.clone(), settings.clone(), self.end.clone());
+        self.supervisor.spawn("leadership", run);
         *self.vitals.tenures.lock().unwrap_or_else(PoisonError::into_inner) = Some(tenures.clone());
-        fleet_leader::start(
-            self.clients.leases.clone(),
-            &settings,
-            tenures.clone(),
-            &self.supervisor,
-            self.end.clone(),
-        );
+        let fleet_leader = fleet_leader::start(leases, &settings, tenures.clone(), self.end.clone());
+        self.supervisor.spawn("fleet-leader", fleet_leader);
         let tools = self.tools((self.ground.gate)(tenures.clone()), events);
         let heartbeat = spare_the_heartbeat(tenures.renewal_latency(), self.timing, tools.limiter.clone());
         self.supervisor.spawn("heartbeat", heartbeat);

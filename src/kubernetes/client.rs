@@ -289,7 +289,7 @@ fn method(method: &http::Method) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::trouble;
+    use crate::kubernetes::diagnosis;
 
     /// A server that answers everything with `size` bytes, or with fewer where a page has a smaller limit.
     fn server(size: usize) -> Clients {
@@ -311,7 +311,7 @@ mod tests {
             .collect()
             .await
             .map(|body| body.to_bytes().len())
-            .map_err(|error| trouble::with_causes(&error))
+            .map_err(|error| diagnosis::with_causes(&error))
     }
 
     #[tokio::test]

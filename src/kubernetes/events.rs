@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::names::FIELD_MANAGER;
-use crate::kubernetes::trouble::Trouble;
+use crate::kubernetes::diagnosis::Trouble;
 use crate::rules::reason::Reason;
 use crate::rules::record::Sync;
 use crate::telemetry::instruments;

@@ -5,8 +5,8 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube::client::Body;
 use kube::core::Status;
 
-use crate::kubernetes::refusal::{self, Refusal};
-use crate::kubernetes::trouble;
+use crate::kubernetes::diagnosis;
+use crate::kubernetes::error::{self, Refusal};
 
 /// The longest answer that is read: no object that etcd holds is as large.
 pub(super) const LONGEST: usize = 4 << 20;
@@ -21,7 +21,7 @@ pub(super) async fn exchange(client: &kube::Client, request: Request<Body>, long
     let (head, body) = client.send(request).await?.into_parts();
     let body = Limited::new(body, longest).collect().await.map_err(|error| match error.is::<LengthLimitError>() {
         true => Refusal::TooLong(longest),
-        false => Refusal::Unavailable(trouble::with_causes(&*error)),
+        false => Refusal::Unavailable(diagnosis::with_causes(&*error)),
     })?;
     let text = String::from_utf8(body.to_bytes().into()).map_err(unreadable)?;
     if head.status.is_success() {
@@ -32,7 +32,7 @@ pub(super) async fn exchange(client: &kube::Client, request: Request<Body>, long
         message: text.chars().take(WORDS).collect(),
         ..Status::default()
     });
-    Err(refusal::from_status(&status))
+    Err(error::from_status(&status))
 }
 
 /// An answer that makes no sense.

@@ -13,9 +13,8 @@ use metrics::gauge;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::controller::supervisor::Supervisor;
 use crate::environment::clock::Clock;
-use crate::kubernetes::trouble::Trouble;
+use crate::kubernetes::diagnosis::Trouble;
 use crate::leadership::handle::Tenures;
 use crate::leadership::leases::FLEET_LEADER;
 use crate::leadership::task::Settings;
@@ -46,14 +45,13 @@ struct Candidate {
     seen: Option<((Uid, u64), Duration)>,
 }
 
-/// Stands for fleet leader until `cancel`. `client` is [`Clients::leases`](crate::kubernetes::client::Clients::leases).
+/// The task that stands for fleet leader until `cancel`. `client` is [`Clients::leases`](crate::kubernetes::client::Clients::leases).
 pub fn start(
     client: Client,
     settings: &Settings,
     tenures: Tenures,
-    supervisor: &Supervisor,
     cancel: CancellationToken,
-) {
+) -> impl Future<Output = ()> + Send + use<> {
     let params = LeaseLockParams {
         lease_name: FLEET_LEADER.to_owned(),
         holder_id: tenures.identity().to_owned(),
@@ -61,7 +59,7 @@ pub fn start(
     };
     let lock = LeaseLock::new(client, &settings.namespace, params);
     let candidate = Candidate { lock, tenures, clock: settings.clock.clone(), led: None, seen: None };
-    supervisor.spawn("fleet-leader", candidate.run(cancel));
+    candidate.run(cancel)
 }
 
 impl Candidate {

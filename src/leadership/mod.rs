@@ -9,4 +9,4 @@ pub mod protocol;
 mod task;
 
 pub use handle::{TenureEvent, Tenures};
-pub use task::{Leadership, Settings};
+pub use task::{Settings, start};

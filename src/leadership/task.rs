@@ -12,7 +12,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::controller::supervisor::Supervisor;
 use crate::environment::clock::Clock;
 use crate::environment::random;
 use crate::leadership::handle::{Command, Shared, TenureEvent, Tenures};
@@ -34,55 +33,48 @@ pub struct Settings {
     pub clock: Clock,
 }
 
-/// Leadership's own task.
-#[derive(Debug)]
-pub struct Leadership;
-
-impl Leadership {
-    /// Starts leadership. It ends with `cancel`, without releasing anything: for that, call
-    /// [`Tenures::leave`] first. `client` is [`Clients::leases`](crate::kubernetes::client::Clients::leases).
-    pub fn start(
-        client: kube::Client,
-        settings: Settings,
-        supervisor: &Supervisor,
-        cancel: CancellationToken,
-    ) -> (Tenures, mpsc::UnboundedReceiver<TenureEvent>) {
-        let base = identity(&settings.identity, random::random());
-        let leases = Leases::new(client, &settings.namespace, settings.timing, &base);
-        let (events, receiver) = mpsc::unbounded_channel();
-        let (commands, orders) = mpsc::unbounded_channel();
-        let (latency_sender, latency) = watch::channel(Duration::ZERO);
-        let (fleet_sender, fleet) = watch::channel(Fleet::default());
-        let (gate_sender, gate_opens) = watch::channel(false);
-        let tenures = Tenures {
-            shared: Arc::new(Shared { held: AtomicU64::new(0), gate: AtomicU64::new(0) }),
-            base: base.clone().into(),
-            clock: settings.clock.clone(),
-            timing: settings.timing,
-            leases: leases.clone(),
-            latency,
-            fleet,
-            gate_opens,
-            commands,
-            left: CancellationToken::new(),
-            stopped: CancellationToken::new(),
-        };
-        let outlets = Outlets {
-            shared: Arc::clone(&tenures.shared),
-            events,
-            latency: latency_sender,
-            fleet: fleet_sender,
-            gate: gate_sender,
-            left: tenures.left.clone(),
-        };
-        let task = Task::new(&base, settings, leases, orders, outlets);
-        let stopped = tenures.stopped.clone().drop_guard();
-        supervisor.spawn("leadership", async move {
-            let _stopped = stopped;
-            task.run(cancel).await;
-        });
-        (tenures, receiver)
-    }
+/// The handle, the news and the task of leadership, which the caller runs. It ends with `cancel`, without releasing anything: for that, call
+/// [`Tenures::leave`] first. `client` is [`Clients::leases`](crate::kubernetes::client::Clients::leases).
+pub fn start(
+    client: kube::Client,
+    settings: Settings,
+    cancel: CancellationToken,
+) -> (Tenures, mpsc::UnboundedReceiver<TenureEvent>, impl Future<Output = ()> + Send + use<>) {
+    let base = identity(&settings.identity, random::random());
+    let leases = Leases::new(client, &settings.namespace, settings.timing, &base);
+    let (events, receiver) = mpsc::unbounded_channel();
+    let (commands, orders) = mpsc::unbounded_channel();
+    let (latency_sender, latency) = watch::channel(Duration::ZERO);
+    let (fleet_sender, fleet) = watch::channel(Fleet::default());
+    let (gate_sender, gate_opens) = watch::channel(false);
+    let tenures = Tenures {
+        shared: Arc::new(Shared { held: AtomicU64::new(0), gate: AtomicU64::new(0) }),
+        base: base.clone().into(),
+        clock: settings.clock.clone(),
+        timing: settings.timing,
+        leases: leases.clone(),
+        latency,
+        fleet,
+        gate_opens,
+        commands,
+        left: CancellationToken::new(),
+        stopped: CancellationToken::new(),
+    };
+    let outlets = Outlets {
+        shared: Arc::clone(&tenures.shared),
+        events,
+        latency: latency_sender,
+        fleet: fleet_sender,
+        gate: gate_sender,
+        left: tenures.left.clone(),
+    };
+    let task = Task::new(&base, settings, leases, orders, outlets);
+    let stopped = tenures.stopped.clone().drop_guard();
+    let run = async move {
+        let _stopped = stopped;
+        task.run(cancel).await;
+    };
+    (tenures, receiver, run)
 }
 
 /// So many things that are ready are taken in before anything is done: shards that open together are told together.

@@ -3,6 +3,7 @@
 
 use serde::Deserialize;
 
+use crate::api::dns;
 use crate::api::names::KUBE_ROOT_CA;
 use crate::rules::lenient::{Field, Shaped};
 use crate::rules::record::{Place, Spec, Unusable};
@@ -73,28 +74,10 @@ fn text<'a>(value: &'a Field<'_>, field: &str) -> Result<Option<&'a str>, String
 fn name<'a>(value: &'a Field<'_>, field: &str, label: bool) -> Result<Option<&'a str>, String> {
     let Some(value) = text(value, field)? else { return Ok(None) };
     let valid = match label {
-        true => is_label(value),
-        false => is_name(value),
+        true => dns::is_label(value),
+        false => dns::is_subdomain(value),
     };
     if valid { Ok(Some(value)) } else { Err(format!("{field} {value:?} is not a valid name")) }
-}
-
-/// Whether it is a valid name of a namespace.
-pub fn is_label(text: &str) -> bool {
-    text.len() <= 63 && is_label_of_any_length(text)
-}
-
-/// Whether it is a valid name of a ConfigMap or a ConfigMapSync.
-pub fn is_name(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(is_label_of_any_length)
-}
-
-fn is_label_of_any_length(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = text.as_bytes();
-    bytes.iter().all(|byte| plain(*byte) || *byte == b'-')
-        && bytes.first().is_some_and(|byte| plain(*byte))
-        && bytes.last().is_some_and(|byte| plain(*byte))
 }
 
 fn policy<'a>(value: &'a Field<'_>, field: &str, default: &'a str, other: &str) -> Result<&'a str, String> {

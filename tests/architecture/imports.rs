@@ -104,9 +104,9 @@ fn tree<'t>(text: &'t str, base: &[String], paths: &mut Vec<Vec<String>>) -> &'t
     }
     match text[end..].strip_prefix("::") {
         Some(rest) if end > 0 && rest.starts_with(|c: char| c.is_alphabetic() || c == '_' || c == '{' || c == '*') => {
-            if rest.starts_with('*') {
+            if let Some(after) = rest.strip_prefix('*') {
                 paths.push(path);
-                return &rest[1..];
+                return after;
             }
             tree(rest, &path, paths)
         }

@@ -1,6 +1,8 @@
 //! The house stands as `docs/architecture.md` says: rooms know only those that they may know, no file imports one that
 //! imports it, and no file is too long to be read.
 
+#![allow(clippy::unwrap_used)] // a test fails by it
+
 mod imports;
 
 use std::collections::BTreeMap;
@@ -44,10 +46,22 @@ fn each_room_imports_only_what_it_may() {
         ("rules", &["api"]),
         ("environment", &[]),
         ("telemetry", &[]),
-        ("leadership", &["rules::uid", "rules::shard", "environment", "telemetry", "api::names"]),
+        (
+            "leadership",
+            &[
+                "rules::uid",
+                "rules::shard",
+                "environment",
+                "telemetry",
+                "api::names",
+                "api::dns",
+                "kubernetes::backoff",
+                "kubernetes::diagnosis",
+            ],
+        ),
         ("kubernetes", &["api", "rules", "environment", "telemetry"]),
         ("controller", &["api", "rules", "environment", "telemetry", "leadership", "kubernetes"]),
-        ("cli", &["telemetry", "leadership", "controller", "rules"]),
+        ("cli", &["api", "telemetry", "leadership", "controller", "rules"]),
     ]);
     let mut broken = Vec::new();
     for Arrow { from, line, path, .. } in operator().arrows() {

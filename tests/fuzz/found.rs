@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use configmapsync_operator::kubernetes::decode::{ConfigMapObject, SyncObject};
-use configmapsync_operator::kubernetes::refusal::Refusal;
+use configmapsync_operator::kubernetes::error::Refusal;
 use configmapsync_operator::leadership::leases::LeaseObject;
 use configmapsync_operator::rules::status;
 use configmapsync_operator::rules::status::Verdict;

@@ -8,7 +8,7 @@ use configmapsync_operator::environment::clock::Clock;
 use configmapsync_operator::kubernetes::client::{Clients, Server};
 use configmapsync_operator::leadership::leases::FLEET_LEADER;
 use configmapsync_operator::leadership::protocol::Timing;
-use configmapsync_operator::leadership::{Leadership, Settings, TenureEvent, Tenures, fleet_leader};
+use configmapsync_operator::leadership::{self, Settings, TenureEvent, Tenures, fleet_leader};
 use configmapsync_operator::rules::shard::{SHARDS, Shard};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
@@ -46,8 +46,9 @@ impl Replica {
         };
         let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
         let supervisor = Supervisor::new(tracker, cancel.clone(), cancel.clone());
-        let (tenures, mut events) = Leadership::start(client.clone(), settings.clone(), &supervisor, cancel.clone());
-        fleet_leader::start(client, &settings, tenures.clone(), &supervisor, cancel.clone());
+        let (tenures, mut events, run) = leadership::start(client.clone(), settings.clone(), cancel.clone());
+        supervisor.spawn("leadership", run);
+        supervisor.spawn("fleet-leader", fleet_leader::start(client, &settings, tenures.clone(), cancel.clone()));
         let answers = tenures.clone();
         let news = tokio::spawn(async move {
             let mut news = vec![];

@@ -15,6 +15,7 @@ use testbed::{Cluster, ControlPlane, NodeCluster, NodeOptions, Options};
 use super::Arguments;
 use super::crew::{Crew, Players};
 use super::pods::{Pods, scale};
+use crate::fleet::Shards;
 use crate::fleet::{DEPLOYMENT, Fleet, NAMESPACE, Settings};
 use crate::screen::{BLOCK, Screen, time};
 use crate::{objects, writers};
@@ -42,6 +43,12 @@ pub(super) struct Stage {
 }
 
 impl Stage {
+    /// The map of shards, and how many each replica holds.
+    pub(super) fn show_shards(&self, shards: &Shards) {
+        self.screen.block(&self.crew.map(shards, &[]));
+        self.screen.block(&self.crew.counts(shards));
+    }
+
     /// Brings the cluster up and installs what the operator needs. Of processes none runs yet; pods do.
     pub(super) async fn set(arguments: Arguments, logs: PathBuf) -> anyhow::Result<Self> {
         let screen = Screen::new();

@@ -55,7 +55,7 @@ async fn replicas(stage: &mut Stage) -> anyhow::Result<()> {
         time(ready),
         time(held)
     ));
-    show_shards(stage, &stage.crew.shards().await?);
+    stage.show_shards(&stage.crew.shards().await?);
     Ok(())
 }
 
@@ -76,14 +76,14 @@ async fn run(stage: &mut Stage, count: usize) -> anyhow::Result<(Duration, Durat
 async fn more_replicas(stage: &mut Stage) -> anyhow::Result<()> {
     let count = stage.crew.names().len() + 2;
     stage.screen.chapter(&format!("{count} replicas: two more, and shards move"));
-    show_shards(stage, &stage.crew.shards().await?);
+    stage.show_shards(&stage.crew.shards().await?);
     let (ready, even) = run(stage, count).await?;
     stage.screen.fact(&format!(
         "All ready after {}; all {SHARDS} shards shared evenly after {}:",
         time(ready),
         time(even)
     ));
-    show_shards(stage, &stage.crew.shards().await?);
+    stage.show_shards(&stage.crew.shards().await?);
     Ok(())
 }
 
@@ -103,12 +103,6 @@ async fn until(stage: &Stage, how: &str, are_so: impl Fn(&Shards) -> bool) -> an
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-/// The map of shards, and how many each replica holds.
-pub(super) fn show_shards(stage: &Stage, shards: &Shards) {
-    stage.screen.block(&stage.crew.map(shards, &[]));
-    stage.screen.block(&stage.crew.counts(shards));
 }
 
 async fn sample(stage: &Stage) -> anyhow::Result<()> {

@@ -7,7 +7,6 @@ use configmapsync_operator::rules::shard::SHARDS;
 
 use super::many::Many;
 use super::stage::Stage;
-use super::story::show_shards;
 use crate::screen::{thousands, time};
 
 /// How often the timeline has a line.
@@ -18,7 +17,7 @@ pub(super) async fn happens(stage: &mut Stage, many: &mut Many) -> anyhow::Resul
     let victim = stage.crew.victim()?;
     stage.screen.chapter("A replica is killed, and the source changes at that moment");
     let before = stage.crew.shards().await?;
-    show_shards(stage, &before);
+    stage.show_shards(&before);
     let former: Vec<String> =
         before.sessions().into_iter().filter(|session| session.starts_with(&format!("{victim}-"))).collect();
 
@@ -45,7 +44,7 @@ pub(super) async fn happens(stage: &mut Stage, many: &mut Many) -> anyhow::Resul
         stage.crew.names().len(),
         time(last.duration_since(sent))
     ));
-    show_shards(stage, &stage.crew.shards().await?);
+    stage.show_shards(&stage.crew.shards().await?);
     Ok(())
 }
 

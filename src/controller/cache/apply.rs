@@ -5,8 +5,7 @@ use std::sync::atomic::Ordering;
 use ahash::AHashSet;
 
 use crate::controller::cache::dropped_versions::GONE;
-use crate::controller::cache::index::World;
-use crate::controller::cache::orphans::Leftover;
+use crate::controller::cache::index::{Leftover, World};
 use crate::rules::record::{Name, Namespace, Place, Seen, Shared, Sync};
 use crate::rules::uid::Uid;
 

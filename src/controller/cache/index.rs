@@ -10,7 +10,6 @@ use smallvec::SmallVec;
 
 use crate::controller::cache::dropped_versions::{GONE, Passed};
 use crate::controller::cache::interner::Names;
-use crate::controller::cache::orphans::Leftover;
 use crate::controller::cache::syncs::Syncs;
 use crate::controller::cache::tombstones::Departed;
 use crate::rules::record::{Name, Namespace, Place, Seen, Shared, Sync};
@@ -58,6 +57,19 @@ pub(super) struct Dependants {
 
 /// So many who want one place are looked at one by one, at each change of it.
 const FEW_RIVALS: usize = 16;
+
+/// A copy that stands where its sync does not want it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Leftover {
+    /// Where it stands.
+    pub place: Place,
+    /// Whether this replica saw its sync want the place. Anyone may write a sync's marks on what is his.
+    pub wanted: bool,
+    /// Whether this replica saw its sync go: then it need not wait to be swept.
+    pub saw_go: bool,
+    /// `deletionPolicy: Orphan` of the sync that went.
+    pub orphan: bool,
+}
 
 /// What the stream knows of a source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,8 +4,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use crate::controller::cache::dropped_versions::GONE;
-use crate::controller::cache::index::{SourceWord, World};
-use crate::controller::cache::orphans::Leftover;
+use crate::controller::cache::index::{Leftover, SourceWord, World};
 use crate::rules::copy::cycle;
 use crate::rules::record::{Namespace, Place, Seen, Shared, Sync};
 use crate::rules::uid::Uid;

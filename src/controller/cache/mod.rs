@@ -12,5 +12,4 @@ mod tests;
 mod tombstones;
 
 pub use apply::Change;
-pub use index::{SourceWord, World};
-pub use orphans::Leftover;
+pub use index::{Leftover, SourceWord, World};

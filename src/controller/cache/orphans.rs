@@ -1,24 +1,11 @@
 //! Copies that stand where their sync does not want them.
 
-use crate::controller::cache::index::World;
+use crate::controller::cache::index::{Leftover, World};
 use crate::rules::record::{Place, Seen, Sync};
 use crate::rules::uid::Uid;
 
 /// So many copies that a sync is not known to have wanted are looked at, at a time.
 const MOST_LEFTOVERS: usize = 16;
-
-/// A copy that stands where its sync does not want it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Leftover {
-    /// Where it stands.
-    pub place: Place,
-    /// Whether this replica saw its sync want the place. Anyone may write a sync's marks on what is his.
-    pub wanted: bool,
-    /// Whether this replica saw its sync go: then it need not wait to be swept.
-    pub saw_go: bool,
-    /// `deletionPolicy: Orphan` of the sync that went.
-    pub orphan: bool,
-}
 
 impl World {
     /// What stands at the destination of this sync, which goes or moves away, is a leftover if it carries its mark.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ahash::{AHashMap, AHashSet};
 use tokio::time::Instant;
 
-use crate::controller::queue::Lane;
+use crate::controller::queue::job::Lane;
 use crate::rules::record::Place;
 use crate::rules::uid::Uid;
 

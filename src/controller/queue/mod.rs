@@ -8,6 +8,7 @@
 //! replica's writers, whichever shard it is for.
 
 pub mod fanout;
+mod job;
 mod lanes;
 mod state;
 #[cfg(test)]
@@ -15,67 +16,18 @@ mod tests;
 mod timers;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::controller::queue::fanout::Fanout;
+pub use crate::controller::queue::job::{Cause, Job, Lane, Outcome};
 use crate::controller::queue::state::State;
 use crate::controller::reconcile::memo::Memo;
-use crate::rules::record::{Place, Version};
+use crate::rules::record::Place;
 use crate::rules::shard::{SHARDS, Shard};
 use crate::rules::uid::Uid;
 use crate::telemetry::instruments as i;
-
-/// Which lane a key waits in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Lane {
-    /// Copies; and whatever has not been looked at yet.
-    Data,
-    /// The end of a sync whose copy has gone: its finalizer.
-    Ends,
-    /// Finalizers and statuses.
-    Paperwork,
-}
-
-/// Why a key is put into the queue.
-#[derive(Clone, Debug, Default)]
-pub struct Cause {
-    /// The change of a source that it is part of.
-    pub fanout: Option<Arc<Fanout>>,
-    /// Whether it ends a wait after a failure: what the key waits for may have come. (A status that came back is no
-    /// such reason.)
-    pub urgent: bool,
-    /// The version that a stream told, if that is why.
-    pub told: Option<Version>,
-}
-
-/// What became of a key's work.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// Nothing is left to do until something changes, or until that time has passed.
-    Rest(Option<Duration>),
-    /// The copy has gone, and the finalizer is to follow.
-    Ends,
-    /// What is left is paperwork.
-    Paperwork,
-    /// It failed, or was refused: again after this time, or sooner when something changes.
-    Retry(Duration),
-}
-
-/// A key, and what is remembered of it.
-#[derive(Debug)]
-pub struct Job {
-    /// The sync's UID.
-    pub uid: Uid,
-    /// The lane that it waited in.
-    pub lane: Lane,
-    /// What is remembered of it.
-    pub memo: Memo,
-    /// The change of a source that it is part of.
-    pub fanout: Option<Arc<Fanout>>,
-}
 
 /// The queue.
 #[derive(Default)]

@@ -8,9 +8,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::controller::queue::fanout::Fanout;
+use crate::controller::queue::job::{Cause, Job, Lane, Outcome};
 use crate::controller::queue::lanes::{Lanes, room};
 use crate::controller::queue::timers::Timers;
-use crate::controller::queue::{Cause, Job, Lane, Outcome};
 use crate::controller::reconcile::memo::Memo;
 use crate::rules::record::{Place, Version};
 use crate::rules::shard::{SHARDS, Shard};

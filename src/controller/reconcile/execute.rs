@@ -6,7 +6,7 @@ use crate::controller::reconcile::key::{Refused, Work, now_seconds, restores, wr
 use crate::controller::reconcile::memo::Verified;
 use crate::controller::reconcile::snapshot::View;
 use crate::controller::reconcile::sources::Found;
-use crate::kubernetes::refusal::Refusal;
+use crate::kubernetes::error::Refusal;
 use crate::kubernetes::writer::{Attempt, Removed, Written};
 use crate::rules::copy::content::{self, SourceContent, Target};
 use crate::rules::copy::facts::Home;

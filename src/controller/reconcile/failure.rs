@@ -9,7 +9,7 @@ use crate::controller::reconcile::key::{Refused, Work, now_seconds};
 use crate::controller::reconcile::memo::Failure as Failing;
 use crate::controller::reconcile::snapshot::View;
 use crate::environment::random;
-use crate::kubernetes::refusal::Refusal;
+use crate::kubernetes::error::Refusal;
 use crate::rules::backoff::{self, Failure};
 use crate::rules::copy::facts::Home;
 use crate::rules::copy::plan;

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use crate::controller::cache::SourceWord;
 use crate::kubernetes::budget::{ByteBudget, Reservation};
+use crate::kubernetes::error::Refusal;
 use crate::kubernetes::reader::Reader;
-use crate::kubernetes::refusal::Refusal;
 use crate::rules::copy::content::SourceContent;
 use crate::rules::record::Place;
 use crate::telemetry::instruments;

@@ -9,7 +9,7 @@ use crate::controller::queue::Outcome;
 use crate::controller::reconcile::key::Work;
 use crate::controller::reconcile::memo::{Memo, Trouble};
 use crate::controller::reconcile::snapshot::leftover;
-use crate::kubernetes::refusal::Refusal;
+use crate::kubernetes::error::Refusal;
 use crate::rules::backoff::{self, Failure};
 use crate::rules::copy::plan;
 use crate::rules::copy::step::{Step, Until};

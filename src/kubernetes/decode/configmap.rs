@@ -2,10 +2,9 @@
 
 use kube::core::NamespaceResourceScope;
 
-use crate::api::names;
+use crate::api::{dns, names};
 use crate::kubernetes::decode::object::{FromRaw, Metadata, Object, RawMetadata, resource};
 use crate::rules::record::{Mark, Place, Seen, Version};
-use crate::rules::spec;
 use crate::rules::uid::Uid;
 
 /// A ConfigMap's metadata: its place, and what is kept of it.
@@ -47,7 +46,7 @@ impl FromRaw for (Place, Seen) {
 }
 
 fn names_an_object(place: &Place) -> bool {
-    spec::is_label(&place.namespace) && spec::is_name(&place.name)
+    dns::is_label(&place.namespace) && dns::is_subdomain(&place.name)
 }
 
 /// Our marks. Those of the seed's operator are its labels; marks that make no sense are none.

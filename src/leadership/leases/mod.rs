@@ -24,8 +24,8 @@ pub use object::LeaseObject;
 pub use parse::Parser;
 
 use crate::api::names::FIELD_MANAGER;
-use crate::kubernetes::trouble::{Trouble, Troubles};
-use crate::kubernetes::watch::Patience;
+use crate::kubernetes::backoff::WatchBackoff;
+use crate::kubernetes::diagnosis::{Trouble, Troubles};
 use crate::leadership::protocol::{Answer, Request, SessionName, SessionRecord, Timing};
 use crate::rules::shard::Shard;
 use crate::rules::uid::Uid;
@@ -173,7 +173,7 @@ impl Leases {
         let leases = self.clone();
         // Soon, since no gate opens without a watch.
         watcher::watcher(self.api.clone(), watcher::Config::default())
-            .backoff(Patience::up_to(Duration::from_secs(2)))
+            .backoff(WatchBackoff::up_to(Duration::from_secs(2)))
             .inspect(move |event| match event {
                 Ok(watcher::Event::Init) => {}
                 Ok(_) => leases.answered(WATCH),

@@ -7,10 +7,10 @@ use std::time::Duration;
 use kube::api::DynamicObject;
 use tracing::warn;
 
+use crate::api::dns::is_subdomain;
 use crate::leadership::leases::format::{CREATED_BY, PHASE, RELEASED_BY, RENEWAL, SESSION, SHARD, annotation, phase};
 use crate::leadership::protocol::{Holder, LONGEST, Phase, Record, SessionName, SessionRecord, ShardRecord};
 use crate::rules::shard::Shard;
-use crate::rules::spec::is_name;
 use crate::rules::uid::Uid;
 
 /// The Lease of the seed's operator, which may still run when ours is started beside it.
@@ -86,10 +86,10 @@ impl Parser {
         };
         let (uid, version) = place(lease)?;
         let named = [holder(lease), mark(lease, RELEASED_BY)];
-        if named.iter().flatten().any(|name| !is_name(name)) {
+        if named.iter().flatten().any(|name| !is_subdomain(name)) {
             self.complain(lease, "a shard's Lease names something that is no session; waited out");
         }
-        let [holder, released] = named.map(|name| name.filter(|name| is_name(name)));
+        let [holder, released] = named.map(|name| name.filter(|name| is_subdomain(name)));
         let holder = match (holder, released) {
             (Some(holder), _) => Holder::Named(SessionName::new(holder)),
             (None, Some(by)) => Holder::Released(SessionName::new(by)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::leadership::protocol::message::{Action, Answer, Given, Input, Loss, Request};
 use crate::leadership::protocol::own_session::OwnSession;
 use crate::leadership::protocol::record::{Phase, Record, SessionName, SessionRecord};
-use crate::leadership::protocol::shards::Tenure;
+use crate::leadership::protocol::shard_state::ShardState;
 use crate::leadership::protocol::timing::Timing;
 use crate::leadership::protocol::view::{Fleet, View};
 use crate::rules::shard::Shard;
@@ -21,7 +21,7 @@ pub struct Machine {
     number: u64,
     pub(super) own: OwnSession,
     pub(super) view: View,
-    pub(super) tenures: Vec<Tenure>,
+    pub(super) shards: Vec<ShardState>,
     pub(super) leaving: bool,
     left: bool,
 }
@@ -36,7 +36,7 @@ impl Machine {
             number: 1,
             own: OwnSession::new(SessionName::new(base), now),
             view: View::new(timing.lease, shards),
-            tenures: vec![Tenure::None; shards],
+            shards: vec![ShardState::None; shards],
             leaving: false,
             left: false,
         }
@@ -59,7 +59,7 @@ impl Machine {
 
     /// Whether a shard is held and not closing.
     pub fn holds(&self, shard: Shard) -> bool {
-        matches!(self.tenures.get(shard.index()), Some(Tenure::Held(..)))
+        matches!(self.shards.get(shard.index()), Some(ShardState::Held(..)))
     }
 
     /// Whether it was told to leave.
@@ -112,7 +112,7 @@ impl Machine {
 
     fn relisted(&mut self, now: Duration, records: Vec<Record>, actions: &mut Vec<Action>) {
         let mut sessions = Vec::new();
-        let mut listed = vec![false; self.tenures.len()];
+        let mut listed = vec![false; self.shards.len()];
         // The list is one moment: shards first, so that a renewal that comes back in it opens no gate for a shard
         // that it shows to be lost.
         for record in records {
@@ -127,11 +127,11 @@ impl Machine {
                 }
             }
         }
-        for shard in Shard::all().take(self.tenures.len()) {
+        for shard in Shard::all().take(self.shards.len()) {
             if !listed[shard.index()] {
                 self.shard_gone(now, shard, None, actions);
             }
-            if let Some(Tenure::Taking { listed, .. }) = self.tenures.get_mut(shard.index()) {
+            if let Some(ShardState::Taking { listed, .. }) = self.shards.get_mut(shard.index()) {
                 *listed = true;
             }
         }
@@ -181,9 +181,9 @@ impl Machine {
     /// Our session is over: everything stops at once, and a new session begins. What is known of others is kept,
     /// unless no version means anything any more.
     fn lose_session(&mut self, now: Duration, loss: Loss, actions: &mut Vec<Action>) {
-        for shard in Shard::all().take(self.tenures.len()) {
-            let tenure = std::mem::replace(&mut self.tenures[shard.index()], Tenure::None);
-            if matches!(tenure, Tenure::Held(..) | Tenure::Closing(..)) {
+        for shard in Shard::all().take(self.shards.len()) {
+            let state = std::mem::replace(&mut self.shards[shard.index()], ShardState::None);
+            if matches!(state, ShardState::Held(..) | ShardState::Closing(..)) {
                 actions.push(Action::Lose(shard, Given::SessionLost));
             }
         }
@@ -234,7 +234,7 @@ impl Machine {
 
     /// What follows from all that is known.
     fn decide(&mut self, now: Duration, routine: bool, actions: &mut Vec<Action>) {
-        let given_up = self.leaving && self.tenures.iter().all(|tenure| *tenure == Tenure::None);
+        let given_up = self.leaving && self.shards.iter().all(|state| *state == ShardState::None);
         if given_up && self.own.lease.is_none() && self.own.in_flight.is_none() {
             self.left = true;
             actions.push(Action::Left);

@@ -14,6 +14,7 @@ mod machine;
 mod message;
 mod own_session;
 mod record;
+mod shard_state;
 mod shards;
 #[cfg(test)]
 mod tests;

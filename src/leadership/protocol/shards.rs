@@ -4,27 +4,10 @@ use std::time::Duration;
 
 use crate::leadership::protocol::assignment::assign;
 use crate::leadership::protocol::machine::Machine;
-use crate::leadership::protocol::message::{Action, Answer, Given, Request, Taken};
+use crate::leadership::protocol::message::{Action, Answer, Given, Request};
 use crate::leadership::protocol::record::{Holder, ShardRecord};
+use crate::leadership::protocol::shard_state::ShardState;
 use crate::rules::shard::Shard;
-use crate::rules::uid::Uid;
-
-/// What a shard is to us.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Tenure {
-    /// Nothing.
-    None,
-    /// The Lease is being created, for whoever may take it then.
-    Creating,
-    /// A swap is on its way. When a list came in between, what it did not show may be lost on us: not opened then.
-    Taking { listed: bool, how: Taken },
-    /// Ours, by a swap that we made.
-    Held(Uid, u64),
-    /// Still ours, but only to end what is in flight.
-    Closing(Uid, u64),
-    /// Nothing is in flight; the Lease has to say so yet.
-    Releasing { uid: Uid, version: u64, in_flight: bool },
-}
 
 impl Machine {
     pub(super) fn shard_seen(&mut self, now: Duration, record: ShardRecord, listed: bool, actions: &mut Vec<Action>) {
@@ -33,18 +16,20 @@ impl Machine {
         if !self.view.shard_seen(now, record) {
             return;
         }
-        let Some(tenure) = self.tenures.get_mut(shard.index()) else { return };
-        match tenure {
-            Tenure::None | Tenure::Creating | Tenure::Taking { .. } => {}
+        let Some(state) = self.shards.get_mut(shard.index()) else { return };
+        match state {
+            ShardState::None | ShardState::Creating | ShardState::Taking { .. } => {}
             // Changed by a hand, and it still names us. In a list the changes before the last one are not seen, and
             // another may have held it in between.
-            Tenure::Held(held, at) | Tenure::Closing(held, at) if ours && !listed && *held == uid => *at = version,
-            Tenure::Held(..) | Tenure::Closing(..) => {
-                *tenure = Tenure::None;
+            ShardState::Held(held, at) | ShardState::Closing(held, at) if ours && !listed && *held == uid => {
+                *at = version
+            }
+            ShardState::Held(..) | ShardState::Closing(..) => {
+                *state = ShardState::None;
                 actions.push(Action::Lose(shard, Given::Taken));
             }
-            Tenure::Releasing { uid: held, version: at, .. } if ours && *held == uid => *at = version,
-            Tenure::Releasing { .. } => *tenure = Tenure::None,
+            ShardState::Releasing { uid: held, version: at, .. } if ours && *held == uid => *at = version,
+            ShardState::Releasing { .. } => *state = ShardState::None,
         }
     }
 
@@ -52,28 +37,28 @@ impl Machine {
         if !self.view.shard_gone(now, shard, version) {
             return;
         }
-        let Some(tenure) = self.tenures.get_mut(shard.index()) else { return };
-        match tenure {
-            Tenure::None | Tenure::Creating | Tenure::Taking { .. } => {}
-            Tenure::Held(..) | Tenure::Closing(..) => {
-                *tenure = Tenure::None;
+        let Some(state) = self.shards.get_mut(shard.index()) else { return };
+        match state {
+            ShardState::None | ShardState::Creating | ShardState::Taking { .. } => {}
+            ShardState::Held(..) | ShardState::Closing(..) => {
+                *state = ShardState::None;
                 actions.push(Action::Lose(shard, Given::Taken));
             }
-            Tenure::Releasing { .. } => *tenure = Tenure::None,
+            ShardState::Releasing { .. } => *state = ShardState::None,
         }
     }
 
     pub(super) fn drained(&mut self, shard: Shard) {
-        if let Some(tenure) = self.tenures.get_mut(shard.index())
-            && let Tenure::Closing(uid, version) = *tenure
+        if let Some(state) = self.shards.get_mut(shard.index())
+            && let ShardState::Closing(uid, version) = *state
         {
-            *tenure = Tenure::Releasing { uid, version, in_flight: false };
+            *state = ShardState::Releasing { uid, version, in_flight: false };
         }
     }
 
     /// The answer to a creation: the Lease is there and names nobody, and is waited out from now.
     pub(super) fn created(&mut self, now: Duration, shard: Shard, answer: &Answer) {
-        self.tenures[shard.index()] = Tenure::None;
+        self.shards[shard.index()] = ShardState::None;
         if let Answer::Done(uid, version) = *answer {
             let lease = Some(self.timing.lease);
             self.view.shard_seen(now, ShardRecord { shard, uid, version, lease, holder: Holder::Cleared });
@@ -85,7 +70,9 @@ impl Machine {
     /// The answer to a swap of ours: the only thing that opens a shard.
     pub(super) fn taken(&mut self, now: Duration, shard: Shard, answer: &Answer, actions: &mut Vec<Action>) {
         let index = shard.index();
-        let Tenure::Taking { listed, how } = std::mem::replace(&mut self.tenures[index], Tenure::None) else { return };
+        let ShardState::Taking { listed, how } = std::mem::replace(&mut self.shards[index], ShardState::None) else {
+            return;
+        };
         let Answer::Done(uid, version) = *answer else {
             // Whether it was done is not known after a failure: the watch will show it, and then it is waited out.
             self.view.shards[index].retry = now + self.timing.period;
@@ -105,18 +92,18 @@ impl Machine {
             return;
         }
         if self.leaving {
-            self.tenures[index] = Tenure::Releasing { uid, version, in_flight: false };
+            self.shards[index] = ShardState::Releasing { uid, version, in_flight: false };
         } else {
-            self.tenures[index] = Tenure::Held(uid, version);
+            self.shards[index] = ShardState::Held(uid, version);
             actions.push(Action::Open(shard, how));
         }
     }
 
     pub(super) fn released(&mut self, now: Duration, shard: Shard, answer: &Answer) {
-        let Tenure::Releasing { in_flight, .. } = &mut self.tenures[shard.index()] else { return };
+        let ShardState::Releasing { in_flight, .. } = &mut self.shards[shard.index()] else { return };
         *in_flight = false;
         if let Answer::Done(uid, version) = *answer {
-            self.tenures[shard.index()] = Tenure::None;
+            self.shards[shard.index()] = ShardState::None;
             let holder = Holder::Released(self.own.name.clone());
             self.view.shard_seen(now, ShardRecord { shard, uid, version, lease: Some(self.timing.lease), holder });
         } else {
@@ -125,13 +112,13 @@ impl Machine {
     }
 
     pub(super) fn release_shards(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        for shard in Shard::all().take(self.tenures.len()) {
-            match &mut self.tenures[shard.index()] {
-                Tenure::Held(uid, version) if self.leaving => {
-                    self.tenures[shard.index()] = Tenure::Closing(*uid, *version);
+        for shard in Shard::all().take(self.shards.len()) {
+            match &mut self.shards[shard.index()] {
+                ShardState::Held(uid, version) if self.leaving => {
+                    self.shards[shard.index()] = ShardState::Closing(*uid, *version);
                     actions.push(Action::Close(shard, Given::Leaving));
                 }
-                Tenure::Releasing { uid, version, in_flight }
+                ShardState::Releasing { uid, version, in_flight }
                     if !*in_flight && now >= self.view.shards[shard.index()].retry =>
                 {
                     *in_flight = true;
@@ -152,26 +139,26 @@ impl Machine {
         let owners = assign(&self.view.takers(now), &self.view.holders());
         for (shard, owner) in Shard::all().zip(owners) {
             let mine = owner.as_ref() == Some(&me);
-            match self.tenures[shard.index()] {
-                Tenure::Held(uid, version) if owner.is_some() && !mine => {
-                    self.tenures[shard.index()] = Tenure::Closing(uid, version);
+            match self.shards[shard.index()] {
+                ShardState::Held(uid, version) if owner.is_some() && !mine => {
+                    self.shards[shard.index()] = ShardState::Closing(uid, version);
                     actions.push(Action::Close(shard, Given::Balance));
                 }
-                Tenure::None if now >= self.view.preceded => {
+                ShardState::None if now >= self.view.preceded => {
                     let seen = &self.view.shards[shard.index()];
                     let wait = if mine { Duration::ZERO } else { self.timing.anyone };
                     let Some((since, how)) = self.view.free_since(shard, &me) else { continue };
                     if now < since + wait || now < seen.retry {
                         continue;
                     }
-                    let (tenure, request) = match &seen.record {
-                        None => (Tenure::Creating, Request::CreateShard(shard, me.clone())),
+                    let (state, request) = match &seen.record {
+                        None => (ShardState::Creating, Request::CreateShard(shard, me.clone())),
                         Some(record) => (
-                            Tenure::Taking { listed: false, how },
+                            ShardState::Taking { listed: false, how },
                             Request::TakeShard(shard, record.uid, record.version, me.clone()),
                         ),
                     };
-                    self.tenures[shard.index()] = tenure;
+                    self.shards[shard.index()] = state;
                     actions.push(Action::Send(request));
                 }
                 _ => {}

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use configmapsync_operator::api::dns::is_subdomain;
 use configmapsync_operator::api::names::PREFIX;
 use configmapsync_operator::leadership::leases::{LeaseObject, Parser};
 use configmapsync_operator::leadership::protocol::{Holder, LONGEST, Phase, Record};
 use configmapsync_operator::rules::shard::SHARDS;
-use configmapsync_operator::rules::spec::is_name;
 use configmapsync_operator::rules::uid::Uid;
 use serde_json::{Map, Value, json};
 
@@ -45,8 +45,8 @@ pub fn lease(bytes: &[u8]) {
             assert_eq!(format!("configmapsync-shard-{:02}", shard.shard.index()), name);
             assert_eq!((shard.uid, shard.version), at);
             // What no session can be named is nobody.
-            let holder = spec["holderIdentity"].as_str().filter(|name| is_name(name));
-            let released_by = mark("released-by").filter(|name| is_name(name));
+            let holder = spec["holderIdentity"].as_str().filter(|name| is_subdomain(name));
+            let released_by = mark("released-by").filter(|name| is_subdomain(name));
             match &shard.holder {
                 Holder::Named(session) => assert_eq!(Some(session.as_str()), holder),
                 Holder::Released(session) => assert_eq!((Some(session.as_str()), None), (released_by, holder)),

@@ -1,7 +1,7 @@
 //! What the server answers instead of doing what it was asked for. A webhook may have written most of it.
 
-use configmapsync_operator::kubernetes::refusal::Refusal;
-use configmapsync_operator::kubernetes::trouble::Trouble;
+use configmapsync_operator::kubernetes::diagnosis::Trouble;
+use configmapsync_operator::kubernetes::error::Refusal;
 use kube::core::Status;
 use serde_json::Value;
 

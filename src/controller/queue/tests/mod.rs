@@ -1,7 +1,9 @@
 //! The queue in simulated time.
 
-use super::lanes::{DATA_FLOWS, PAPERWORK_PACE, PAPERWORK_PATIENCE};
-use super::*;
+use std::time::Duration;
+
+use crate::controller::queue::lanes::{DATA_FLOWS, PAPERWORK_PACE, PAPERWORK_PATIENCE};
+use crate::controller::queue::*;
 use crate::rules::record::{Seen, Shared};
 use crate::rules::testing::{place, seen, uid, version};
 

@@ -429,5 +429,5 @@ fn no_two_gates_are_open_and_every_shard_is_served_in_the_end() {
         writes += world.writes;
         opened += world.opened;
     }
-    assert!(writes > 1000 && opened > 20, "nothing happened: {writes} writes, {opened} tenures");
+    assert!(writes > 1000 && opened > 20, "nothing happened: {writes} writes, {opened} shards");
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::leadership::protocol::machine::Machine;
-use crate::leadership::protocol::shards::Tenure;
+use crate::leadership::protocol::shard_state::ShardState;
 use crate::leadership::protocol::tests::model::scenario::Scenario;
 use crate::leadership::protocol::tests::model::world::{NOW, Replica, TICK, World, uid};
 use crate::leadership::protocol::{Answer, Record, Request, SessionName};
@@ -163,13 +163,15 @@ fn known(machine: &mut Machine, f: &mut impl FnMut(Number<'_>)) {
             f(Number::Uid(&mut record.uid));
         }
     }
-    for tenure in &mut machine.tenures {
-        match tenure {
-            Tenure::Held(uid, version) | Tenure::Closing(uid, version) | Tenure::Releasing { uid, version, .. } => {
+    for state in &mut machine.shards {
+        match state {
+            ShardState::Held(uid, version)
+            | ShardState::Closing(uid, version)
+            | ShardState::Releasing { uid, version, .. } => {
                 f(Number::Version(version));
                 f(Number::Uid(uid));
             }
-            Tenure::None | Tenure::Creating | Tenure::Taking { .. } => {}
+            ShardState::None | ShardState::Creating | ShardState::Taking { .. } => {}
         }
     }
 }

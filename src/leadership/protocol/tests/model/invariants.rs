@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use stateright::{Model, Property};
 
 use crate::leadership::protocol::Taken;
-use crate::leadership::protocol::shards::Tenure;
+use crate::leadership::protocol::shard_state::ShardState;
 use crate::leadership::protocol::tests::model::scenario::Scenario;
 use crate::leadership::protocol::tests::model::steps::Step;
 use crate::leadership::protocol::tests::model::world::World;
@@ -175,8 +175,8 @@ fn ended(protocol: &Protocol, world: &World) -> bool {
 }
 
 fn takes(world: &World, how: impl Fn(&Taken) -> bool) -> bool {
-    let tenures = world.replicas.iter().flatten().flat_map(|replica| &replica.machine.tenures);
-    tenures.into_iter().any(|tenure| matches!(tenure, Tenure::Taking { how: taken, .. } if how(taken)))
+    let shards = world.replicas.iter().flatten().flat_map(|replica| &replica.machine.shards);
+    shards.into_iter().any(|state| matches!(state, ShardState::Taking { how: taken, .. } if how(taken)))
 }
 
 impl Model for Protocol {

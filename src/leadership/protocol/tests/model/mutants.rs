@@ -5,7 +5,7 @@ use std::time::Duration;
 use stateright::{Checker, Model};
 
 use crate::leadership::protocol::machine::Machine;
-use crate::leadership::protocol::shards::Tenure;
+use crate::leadership::protocol::shard_state::ShardState;
 use crate::leadership::protocol::tests::model::invariants::Protocol;
 use crate::leadership::protocol::tests::model::scenario::{Fault, Scenario};
 use crate::leadership::protocol::tests::model::steps::Step;
@@ -53,11 +53,11 @@ impl Mutant {
             ) if name == machine.session() => machine.own.confirm(*renewal),
             (Self::AdoptBySight, _) => {
                 let me = machine.session().clone();
-                for (tenure, seen) in machine.tenures.iter_mut().zip(&machine.view.shards) {
-                    if let (Tenure::None, Some(record)) = (&tenure, &seen.record)
+                for (state, seen) in machine.shards.iter_mut().zip(&machine.view.shards) {
+                    if let (ShardState::None, Some(record)) = (&state, &seen.record)
                         && record.holder == Holder::Named(me.clone())
                     {
-                        *tenure = Tenure::Held(record.uid, record.version);
+                        *state = ShardState::Held(record.uid, record.version);
                     }
                 }
             }

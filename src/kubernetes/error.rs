@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::core::Status;
 
-use crate::kubernetes::trouble;
+use crate::kubernetes::diagnosis;
 
 /// Whoever is busy is asked again after this time at the latest, in seconds.
 const LONGEST_BUSY: u32 = 60;
@@ -82,7 +82,7 @@ impl From<kube::Error> for Refusal {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => from_status(&status),
-            other => Self::Unavailable(trouble::with_causes(&other)),
+            other => Self::Unavailable(diagnosis::with_causes(&other)),
         }
     }
 }
@@ -92,7 +92,7 @@ pub(super) fn from_status(status: &Status) -> Refusal {
     let details = status.details.as_ref();
     let named = details.map_or("", |details| details.name.as_str());
     let caused_by = |reason: &str| details.is_some_and(|details| details.causes.iter().any(|c| c.reason == reason));
-    let message = || trouble::remedy(status).unwrap_or_else(|| trouble::words(status));
+    let message = || diagnosis::remedy(status).unwrap_or_else(|| diagnosis::words(status));
     // A webhook may ask for more than a century.
     let retry_after = details.map_or(0, |details| details.retry_after_seconds.min(LONGEST_BUSY));
     match status.code {

@@ -1,0 +1,58 @@
+//! A key in the queue: why it came, the lane it waits in, what became of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::controller::queue::fanout::Fanout;
+use crate::controller::reconcile::memo::Memo;
+use crate::rules::record::Version;
+use crate::rules::uid::Uid;
+
+/// Which lane a key waits in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lane {
+    /// Copies; and whatever has not been looked at yet.
+    Data,
+    /// The end of a sync whose copy has gone: its finalizer.
+    Ends,
+    /// Finalizers and statuses.
+    Paperwork,
+}
+
+/// Why a key is put into the queue.
+#[derive(Clone, Debug, Default)]
+pub struct Cause {
+    /// The change of a source that it is part of.
+    pub fanout: Option<Arc<Fanout>>,
+    /// Whether it ends a wait after a failure: what the key waits for may have come. (A status that came back is no
+    /// such reason.)
+    pub urgent: bool,
+    /// The version that a stream told, if that is why.
+    pub told: Option<Version>,
+}
+
+/// What became of a key's work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Nothing is left to do until something changes, or until that time has passed.
+    Rest(Option<Duration>),
+    /// The copy has gone, and the finalizer is to follow.
+    Ends,
+    /// What is left is paperwork.
+    Paperwork,
+    /// It failed, or was refused: again after this time, or sooner when something changes.
+    Retry(Duration),
+}
+
+/// A key, and what is remembered of it.
+#[derive(Debug)]
+pub struct Job {
+    /// The sync's UID.
+    pub uid: Uid,
+    /// The lane that it waited in.
+    pub lane: Lane,
+    /// What is remembered of it.
+    pub memo: Memo,
+    /// The change of a source that it is part of.
+    pub fanout: Option<Arc<Fanout>>,
+}

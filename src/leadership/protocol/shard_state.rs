@@ -1,0 +1,21 @@
+//! What a shard is to this replica.
+
+use crate::leadership::protocol::message::Taken;
+use crate::rules::uid::Uid;
+
+/// What a shard is to us.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum ShardState {
+    /// Nothing.
+    None,
+    /// The Lease is being created, for whoever may take it then.
+    Creating,
+    /// A swap is on its way. When a list came in between, what it did not show may be lost on us: not opened then.
+    Taking { listed: bool, how: Taken },
+    /// Ours, by a swap that we made.
+    Held(Uid, u64),
+    /// Still ours, but only to end what is in flight.
+    Closing(Uid, u64),
+    /// Nothing is in flight; the Lease has to say so yet.
+    Releasing { uid: Uid, version: u64, in_flight: bool },
+}
