@@ -1,9 +1,9 @@
 //! What a replica's memory costs for each sync of the cluster: the records that it keeps, counted by the allocator.
 
 use configmapsync_operator::api::names;
-use configmapsync_operator::controller::cache::World;
+use configmapsync_operator::controller::cache::Cache;
 use configmapsync_operator::kubernetes::decode::{ConfigMapObject, SyncObject};
-use configmapsync_operator::rules::record::{Namespace, Place};
+use configmapsync_operator::rules::record::{Namespace, ObjectKey};
 use configmapsync_operator::rules::uid::Uid;
 use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -75,16 +75,16 @@ fn copy(number: u64) -> Value {
 
 #[test]
 fn a_sync_costs_half_a_kilobyte() {
-    let world = World::default();
+    let cache = Cache::default();
     let (mut sources, mut others) = (Vec::new(), Vec::new());
     let region = Region::new(ALLOCATOR);
     for number in 0..NAMESPACES {
         let uid = Uid::parse(&uid(4, number)).unwrap();
-        world.namespace_applied(&namespace(number), Namespace { uid, terminating: false }, &mut others);
+        cache.namespace_applied(&namespace(number), Namespace { uid, terminating: false }, &mut others);
     }
     for number in 0..SYNCS {
         let object: SyncObject = serde_json::from_str(&sync(number).to_string()).unwrap();
-        world.sync_applied(object.record.unwrap(), &mut others);
+        cache.sync_applied(object.record.unwrap(), &mut others);
         others.clear();
     }
     println!("{} bytes a sync, without its copy", bytes_a_sync(&region));
@@ -92,13 +92,13 @@ fn a_sync_costs_half_a_kilobyte() {
         let object: ConfigMapObject = serde_json::from_str(&copy(number).to_string()).unwrap();
         let (place, seen) = object.record.unwrap();
         assert!(seen.mark.is_some(), "the marks are read");
-        world.configmap_applied(place, seen, &mut sources, &mut others);
+        cache.configmap_applied(place, seen, &mut sources, &mut others);
         others.clear();
     }
     (sources, others) = Default::default();
     let bytes = bytes_a_sync(&region);
     println!("{bytes} bytes a sync and its copy, {} and {}", sources.len(), others.len());
-    assert_eq!(world.len() as u64, SYNCS);
-    assert!(world.owner(&Place::new(namespace(7), name(7))).is_some());
+    assert_eq!(cache.len() as u64, SYNCS);
+    assert!(cache.owner(&ObjectKey::new(namespace(7), name(7))).is_some());
     assert!(bytes <= 500, "{bytes} bytes a sync and its copy");
 }

@@ -17,7 +17,7 @@ use super::server;
 
 const KEYS: u64 = 100_000;
 
-/// Lookups while another thread writes: sharded locks with ahash, as the world has them, and one lock with the standard hash.
+/// Lookups while another thread writes: sharded locks with ahash, as the cache has them, and one lock with the standard hash.
 pub fn maps(c: &mut Criterion) {
     let mut group = c.benchmark_group("a map of 100,000, read while it is written");
     let keys: Vec<Uid> = (0..KEYS).map(server::uid).collect();

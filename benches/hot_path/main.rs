@@ -13,10 +13,10 @@ mod server;
 
 use std::hint::black_box;
 
-use configmapsync_operator::controller::cache::World;
+use configmapsync_operator::controller::cache::Cache;
 use configmapsync_operator::controller::queue::{Cause, Lane, Outcome, Queue};
 use configmapsync_operator::rules::copy::content::Content;
-use configmapsync_operator::rules::record::{Place, Seen, Version};
+use configmapsync_operator::rules::record::{ConfigMapMeta, ObjectKey, Version};
 use configmapsync_operator::rules::shard::{Shard, fnv1a};
 use configmapsync_operator::rules::uid::Uid;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -46,48 +46,48 @@ fn content_hash(c: &mut Criterion) {
     group.finish();
 }
 
-/// A world with `syncs` copies of one source.
-fn world(syncs: u64) -> World {
-    let world = World::default();
-    let mut woken = Vec::new();
+/// A cache with `syncs` copies of one source.
+fn cache(syncs: u64) -> Cache {
+    let cache = Cache::default();
+    let mut affected = Vec::new();
     for number in 0..syncs {
-        world.sync_applied(server::sync(number), &mut woken);
+        cache.sync_applied(server::sync(number), &mut affected);
     }
-    world
+    cache
 }
 
 fn index(c: &mut Criterion) {
     let mut group = c.benchmark_group("index");
     for syncs in [1_000u64, 10_000] {
-        let world = world(syncs);
+        let cache = cache(syncs);
         let source = server::source();
         let mut rv = 1_000_000;
         group.throughput(Throughput::Elements(syncs));
         group.bench_function(BenchmarkId::new("a source changes: who copies it", syncs), |b| {
-            let (mut woken, mut others) = (Vec::new(), Vec::new());
+            let (mut affected, mut others) = (Vec::new(), Vec::new());
             b.iter(|| {
                 rv += 1;
-                woken.clear();
+                affected.clear();
                 let version = Version { uid: server::uid(1 << 40), rv };
-                world.configmap_applied(source.clone(), seen(version), &mut woken, &mut others);
-                assert_eq!(woken.len() as u64, syncs);
+                cache.configmap_applied(source.clone(), seen(version), &mut affected, &mut others);
+                assert_eq!(affected.len() as u64, syncs);
             });
         });
         group.throughput(Throughput::Elements(1));
         group.bench_function(BenchmarkId::new("a ConfigMap that concerns nobody", syncs), |b| {
-            let place = Place::new("somewhere", "else");
+            let place = ObjectKey::new("somewhere", "else");
             b.iter(|| {
                 rv += 1;
                 let version = Version { uid: server::uid(1 << 41), rv };
-                world.configmap_applied(place.clone(), seen(version), &mut Vec::new(), &mut Vec::new());
+                cache.configmap_applied(place.clone(), seen(version), &mut Vec::new(), &mut Vec::new());
             });
         });
     }
     group.finish();
 }
 
-fn seen(version: Version) -> Seen {
-    Seen {
+fn seen(version: Version) -> ConfigMapMeta {
+    ConfigMapMeta {
         version,
         mark: None,
         adopted: false,
@@ -116,7 +116,7 @@ fn queue(c: &mut Criterion) {
                 for _ in 0..KEYS {
                     let job = queue.pop().await;
                     assert_eq!(job.lane, Lane::Data);
-                    queue.done(job.uid, job.memo, Outcome::Rest(None), None, None);
+                    queue.done(job.uid, job.key_state, Outcome::Rest(None), None, None);
                 }
             });
         });

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use configmapsync_operator::controller::cache::World;
+use configmapsync_operator::controller::cache::Cache;
 use configmapsync_operator::controller::ingest::source_of;
 use configmapsync_operator::controller::queue::{Cause, Outcome};
 use configmapsync_operator::controller::reconcile::drive::work;
-use configmapsync_operator::controller::reconcile::key::Tools;
+use configmapsync_operator::controller::reconcile::key::Context;
 use configmapsync_operator::controller::reconcile::sources::Sources;
 use configmapsync_operator::kubernetes::bulkheads::Bulkheads;
 use configmapsync_operator::kubernetes::events::Events;
@@ -96,8 +96,8 @@ async fn once(copies: u64) -> Duration {
         let turn = Turn::new(tools.limiter.clone(), permit);
         tasks.spawn(async move {
             let uid = job.uid;
-            let (memo, fanout, outcome) = work(&tools, job, turn).await;
-            queue.done(uid, memo, outcome, source_of(&tools.world, uid), fanout);
+            let (key_state, fanout, outcome) = work(&tools, job, turn).await;
+            queue.done(uid, key_state, outcome, source_of(&tools.cache, uid), fanout);
             outcome
         });
     }
@@ -106,24 +106,24 @@ async fn once(copies: u64) -> Duration {
     took
 }
 
-fn tools(counts: &Arc<Counts>, copies: u64) -> Tools {
-    let world = World::default();
+fn tools(counts: &Arc<Counts>, copies: u64) -> Context {
+    let cache = Cache::default();
     for number in 0..copies {
         let sync = server::sync(number);
         let namespace = Namespace { uid: server::uid((1 << 50) + number), terminating: false };
         if let Some(place) = sync.destination() {
-            world.namespace_applied(&place.namespace, namespace, &mut Vec::new());
+            cache.namespace_applied(&place.namespace, namespace, &mut Vec::new());
         }
-        world.sync_applied(sync, &mut Vec::new());
+        cache.sync_applied(sync, &mut Vec::new());
     }
     let version = Version { uid: server::uid(1 << 40), rv: 1 };
-    world.configmap_applied(server::source(), super::seen(version), &mut Vec::new(), &mut Vec::new());
+    cache.configmap_applied(server::source(), super::seen(version), &mut Vec::new(), &mut Vec::new());
     let client = server::client(counts.clone());
     let limiter = Limiter::new(32);
     let bulkheads = Bulkheads::new(tokio::sync::mpsc::unbounded_channel().0);
     let reader = Reader::new(client.clone());
-    Tools {
-        world: Arc::new(world),
+    Context {
+        cache: Arc::new(cache),
         sources: Sources::new(reader.clone()),
         reader,
         writer: Writer::new(client.clone(), Arc::new(Open), limiter.clone(), bulkheads, Rate::new(None), false),

@@ -4,10 +4,10 @@ use std::hint::black_box;
 
 use configmapsync_operator::kubernetes::decode::SyncObject;
 use configmapsync_operator::leadership::protocol::assignment::assign;
-use configmapsync_operator::rules::copy::facts::{Facts, Home, Source, Spot, Standing};
+use configmapsync_operator::rules::copy::facts::{CopyState, Destination, Facts, NamespaceState, Source};
 use configmapsync_operator::rules::copy::plan;
 use configmapsync_operator::rules::copy::step::{Step, Until};
-use configmapsync_operator::rules::record::{Mark, Seen, Sync, Told, Version};
+use configmapsync_operator::rules::record::{ConfigMapMeta, ObservedStatus, OwnerMark, Sync, Version};
 use configmapsync_operator::rules::shard::SHARDS;
 use configmapsync_operator::rules::status;
 use criterion::{BenchmarkId, Criterion};
@@ -19,25 +19,25 @@ use super::server;
 pub fn plan(c: &mut Criterion) {
     let mut group = c.benchmark_group("plan");
     let (before, after) = (version(1, 10), version(1, 11));
-    let in_hand = |version| Source::InHand { version, hash: [7; 32], immutable: false, last_word: false };
+    let in_hand = |version| Source::InHand { version, hash: [7; 32], immutable: false, uncached: false };
     let mut sync = server::sync(0);
     let copy = copy_of(&sync, before.rv);
 
-    let facts = facts(&sync, in_hand(before), Standing::Absent);
+    let facts = facts(&sync, in_hand(before), CopyState::Absent);
     assert_eq!(plan::next(&facts), Step::Create);
     group.bench_function("a new sync", |b| b.iter(|| plan::next(black_box(&facts))));
 
-    let mut written = self::facts(&sync, in_hand(before), Standing::Seen(&copy));
+    let mut written = self::facts(&sync, in_hand(before), CopyState::Cached(&copy));
     written.verified = Some((before, copy.version));
     let Step::Report(_, text) = plan::next(&written) else { panic!("{:?}", plan::next(&written)) };
     group.bench_function("its copy is written: the status", |b| b.iter(|| plan::next(black_box(&written))));
 
     sync.status = read_back(&sync, &text);
-    let rest = self::facts(&sync, Source::Seen(before.rv), Standing::Seen(&copy));
+    let rest = self::facts(&sync, Source::Observed(before.rv), CopyState::Cached(&copy));
     assert_eq!(plan::next(&rest), Step::Rest(Until::Change));
     group.bench_function("all is in order", |b| b.iter(|| plan::next(black_box(&rest))));
 
-    let changed = self::facts(&sync, in_hand(after), Standing::Seen(&copy));
+    let changed = self::facts(&sync, in_hand(after), CopyState::Cached(&copy));
     assert!(matches!(plan::next(&changed), Step::Replace { .. }));
     group.bench_function("its source has changed", |b| b.iter(|| plan::next(black_box(&changed))));
     group.finish();
@@ -57,7 +57,7 @@ pub fn assignment(c: &mut Criterion) {
 }
 
 /// What a replica knows of this status when it comes back.
-fn read_back(sync: &Sync, text: &status::Text<'_>) -> Told {
+fn read_back(sync: &Sync, text: &status::StatusContent<'_>) -> ObservedStatus {
     let metadata = json!({"name": sync.key.name.as_str(), "namespace": sync.key.namespace.as_str(), "uid": sync.uid().to_string(),
         "resourceVersion": "2"});
     let object = json!({"metadata": metadata, "status": status::object(text, sync, 0)}).to_string();
@@ -69,21 +69,21 @@ fn version(number: u64, rv: u64) -> Version {
     Version { uid: server::uid((1 << 44) + number), rv }
 }
 
-fn copy_of(sync: &Sync, source_rv: u64) -> Seen {
-    let mark = Mark { sync: sync.key.clone(), uid: Some(sync.uid()), source_rv, at: Some(server::uid(1 << 45)) };
-    Seen { mark: Some(mark), ..super::seen(version(2, 20)) }
+fn copy_of(sync: &Sync, source_rv: u64) -> ConfigMapMeta {
+    let mark = OwnerMark { sync: sync.key.clone(), uid: Some(sync.uid()), source_rv, at: Some(server::uid(1 << 45)) };
+    ConfigMapMeta { mark: Some(mark), ..super::seen(version(2, 20)) }
 }
 
-fn facts<'a>(sync: &'a Sync, source: Source, copy: Standing<'a>) -> Facts<'a> {
+fn facts<'a>(sync: &'a Sync, source: Source, copy: CopyState<'a>) -> Facts<'a> {
     let place = sync.destination().unwrap_or_else(|| panic!("a sync without a destination"));
-    let namespace = Home::Live(server::uid(1 << 45));
+    let namespace = NamespaceState::Live(server::uid(1 << 45));
     Facts {
         sync,
         source,
         missing_twice: false,
         recheck: false,
-        destination: Some(Spot { place, namespace, copy, wanted_by_another: false, known: true }),
-        leftovers: Vec::new(),
+        destination: Some(Destination { place, namespace, copy, wanted_by_another: false, known: true }),
+        orphaned_copies: Vec::new(),
         owner: None,
         ring: None,
         verified: None,

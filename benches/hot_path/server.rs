@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use configmapsync_operator::rules::record::{Place, Spec, Sync, Told, Version};
+use configmapsync_operator::rules::record::{ObjectKey, ObservedStatus, Spec, Sync, Version};
 use configmapsync_operator::rules::uid::Uid;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
@@ -118,15 +118,15 @@ pub fn uid(number: u64) -> Uid {
 }
 
 /// The source that all copy.
-pub fn source() -> Place {
-    Place::new("src", "cm")
+pub fn source() -> ObjectKey {
+    ObjectKey::new("src", "cm")
 }
 
 /// A sync that copies it into a namespace of its own.
 pub fn sync(number: u64) -> Sync {
     let name = format!("fan-{number}");
     Sync {
-        key: Place::new("syncs", name.as_str()),
+        key: ObjectKey::new("syncs", name.as_str()),
         version: Version { uid: uid(number), rv: 1 },
         generation: 1,
         created: 0,
@@ -135,12 +135,12 @@ pub fn sync(number: u64) -> Sync {
         others: None,
         spec: Ok(Spec {
             source: source(),
-            destination: Place::new(name, "cm"),
+            destination: ObjectKey::new(name, "cm"),
             overwrite: true,
             orphan: false,
-            follow_source: false,
+            delete_with_source: false,
             suspend: false,
         }),
-        status: Told::default(),
+        status: ObservedStatus::default(),
     }
 }

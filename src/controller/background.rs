@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::controller::cache::World;
+use crate::controller::cache::Cache;
 use crate::controller::ingest::source_of;
 use crate::controller::queue::Queue;
 use crate::kubernetes::bulkheads::{Bulkheads, Wake};
@@ -41,7 +41,7 @@ pub(super) async fn spare_the_heartbeat(mut latency: watch::Receiver<Duration>, 
 pub(super) async fn wake_who_waits(
     mut woken: UnboundedReceiver<Wake>,
     bulkheads: Bulkheads,
-    world: Arc<World>,
+    cache: Arc<Cache>,
     queue: Arc<Queue>,
 ) {
     loop {
@@ -56,8 +56,8 @@ pub(super) async fn wake_who_waits(
             Wake::All(namespace) => (namespace, true),
             Wake::One(namespace) => (namespace, false),
         };
-        for uid in world.at_home_in(namespace) {
-            if queue.end_wait(uid, source_of(&world, uid)) && !all {
+        for uid in cache.with_destination_in(namespace) {
+            if queue.end_wait(uid, source_of(&cache, uid)) && !all {
                 break;
             }
         }

@@ -8,11 +8,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::controller::ingest::source_of;
-use crate::controller::probes::{STUCK, Vitals};
+use crate::controller::probes::{Probes, STUCK};
 use crate::controller::queue::{Outcome, Queue};
 use crate::controller::reconcile::drive::work;
-use crate::controller::reconcile::key::Tools;
-use crate::controller::reconcile::memo::Memo;
+use crate::controller::reconcile::key::Context;
+use crate::controller::reconcile::key_state::KeyState;
 use crate::kubernetes::limiter::Turn;
 use crate::rules::shard::Shard;
 use crate::telemetry::instruments as i;
@@ -24,42 +24,42 @@ const HELD_BACK: Duration = Duration::from_millis(500);
 
 /// Hands keys to workers, as many at once as the limiter allows, and none while the gate is closed.
 pub(super) async fn dispatch(
-    tools: Arc<Tools>,
+    context: Arc<Context>,
     mut gate: Option<watch::Receiver<bool>>,
     tracker: TaskTracker,
-    vitals: Arc<Vitals>,
+    probes: Arc<Probes>,
 ) {
     let at_work = Arc::new(Semaphore::new(AT_WORK));
     loop {
         let ready = async {
             if let Some(gate) = &mut gate {
-                until_open(gate, &tools.queue).await?;
+                until_open(gate, &context.queue).await?;
             }
             let at_work = at_work.clone().acquire_owned().await.ok()?;
             // No place is held while there is no key: one that has begun may need the last one.
-            tools.queue.ready().await;
-            let permit = tools.limiter.acquire().await;
-            Some((at_work, permit, tools.queue.try_pop()))
+            context.queue.ready().await;
+            let permit = context.limiter.acquire().await;
+            Some((at_work, permit, context.queue.try_pop()))
         };
         let (at_work, permit, job) = tokio::select! {
             biased;
             Some(ready) = ready => ready,
-            () = ticks(&vitals) => continue,
+            () = ticks(&probes) => continue,
         };
-        vitals.tick();
+        probes.tick();
         let Some(job) = job else { continue };
-        let (tools, turn) = (tools.clone(), Turn::new(tools.limiter.clone(), permit));
+        let (context, turn) = (context.clone(), Turn::new(context.limiter.clone(), permit));
         tracker.spawn(async move {
             let uid = job.uid;
-            let worked = std::panic::AssertUnwindSafe(work(&tools, job, turn)).catch_unwind().await;
-            let (memo, fanout, outcome) = worked.unwrap_or_else(|_| {
-                let sync = tools.world.sync(uid);
+            let worked = std::panic::AssertUnwindSafe(work(&context, job, turn)).catch_unwind().await;
+            let (key_state, fanout, outcome) = worked.unwrap_or_else(|_| {
+                let sync = context.cache.sync(uid);
                 let (namespace, name) = sync.as_ref().map(|sync| (&*sync.key.namespace, &*sync.key.name)).unzip();
                 let shard = Shard::of(uid).index();
                 tracing::error!(namespace, name, shard, "the work on a sync panicked; it is tried again");
-                (Memo::default(), None, Outcome::Retry(Duration::from_secs(30)))
+                (KeyState::default(), None, Outcome::Retry(Duration::from_secs(30)))
             });
-            tools.queue.done(uid, memo, outcome, source_of(&tools.world, uid), fanout);
+            context.queue.done(uid, key_state, outcome, source_of(&context.cache, uid), fanout);
             drop(at_work);
         });
     }
@@ -83,7 +83,7 @@ async fn until_open(gate: &mut watch::Receiver<bool>, queue: &Queue) -> Option<(
 }
 
 /// Ends after a while, so that a loop that has nothing to do ticks too.
-async fn ticks(vitals: &Vitals) {
+async fn ticks(probes: &Probes) {
     tokio::time::sleep(STUCK / 10).await;
-    vitals.tick();
+    probes.tick();
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::controller::cache::World;
+use crate::controller::cache::Cache;
 use crate::controller::ingest::source_of;
 use crate::controller::queue::{Cause, Queue};
-use crate::kubernetes::client::Pulses;
+use crate::kubernetes::client::WatchActivity;
 use crate::rules::shard::Shard;
 use crate::telemetry::instruments as i;
 
@@ -20,33 +20,33 @@ const COUNT: Duration = Duration::from_secs(30);
 const CHANGED_HANDS: Duration = Duration::from_secs(10);
 
 /// Sets gauges, and now and then counts.
-pub(super) async fn measure(world: Arc<World>, queue: Arc<Queue>, pulses: Pulses) {
+pub(super) async fn measure(cache: Arc<Cache>, queue: Arc<Queue>, activity: WatchActivity) {
     let mut counted: Option<Instant> = None;
     let mut told = Instant::now();
     loop {
         queue.measure();
         if told.elapsed() >= CHANGED_HANDS {
             told = Instant::now();
-            for uid in world.changed_hands() {
-                queue.push(uid, source_of(&world, uid), &Cause { urgent: true, ..Cause::default() });
+            for uid in cache.changed_hands() {
+                queue.push(uid, source_of(&cache, uid), &Cause { urgent: true, ..Cause::default() });
             }
         }
         for name in ["configmapsyncs", "configmaps", "namespaces"] {
-            metrics::gauge!(i::WATCH_AGE_SECONDS, "stream" => name).set(pulses.age(name).as_secs_f64());
+            metrics::gauge!(i::WATCH_AGE_SECONDS, "stream" => name).set(activity.age(name).as_secs_f64());
         }
         if counted.is_none_or(|at| at.elapsed() > COUNT) {
             counted = Some(Instant::now());
-            count(&world, &queue);
-            world.tidy();
+            count(&cache, &queue);
+            cache.tidy();
         }
         tokio::time::sleep(MEASURE).await;
     }
 }
 
-fn count(world: &World, queue: &Queue) {
+fn count(cache: &Cache, queue: &Queue) {
     let (mut all, mut stalled, mut not_ready) = (0u32, 0u32, 0u32);
     let held = queue.held();
-    world.each_sync(|sync| {
+    cache.each_sync(|sync| {
         if !held[Shard::of(sync.uid()).index()] {
             return;
         }

@@ -11,16 +11,16 @@ use crate::controller::ingest::Follower;
 use crate::controller::queue::Cause;
 use crate::controller::reconcile::snapshot::is_at_rest;
 use crate::kubernetes::writer::{Gate, Writer};
-use crate::leadership::{TenureEvent, Tenures};
+use crate::leadership::{Leadership, LeadershipEvent};
 use crate::rules::shard::Shard;
 use crate::rules::uid::Uid;
 
-impl Gate for Tenures {
+impl Gate for Leadership {
     fn may_write(&self, shard: Shard) -> bool {
-        Tenures::may_write(self, shard)
+        Leadership::may_write(self, shard)
     }
     fn request_timeout(&self) -> Duration {
-        Tenures::request_timeout(self)
+        Leadership::request_timeout(self)
     }
     fn surely_over(&self) -> Duration {
         self.timing().request + self.timing().margin
@@ -48,18 +48,18 @@ impl Gate for Observer {
 /// Opens shards: whatever is not at rest in them is put into the queue.
 pub(super) async fn open(follower: &Follower, shards: &AHashSet<Shard>) {
     shards.iter().for_each(|shard| follower.queue.open(*shard));
-    for uids in follower.world.uids().chunks(1_000) {
+    for uids in follower.cache.uids().chunks(1_000) {
         let of_these = uids.iter().copied().filter(|uid: &Uid| shards.contains(&Shard::of(*uid)));
-        let at_work: Vec<Uid> = of_these.filter(|uid| !is_at_rest(&follower.world, *uid)).collect();
+        let at_work: Vec<Uid> = of_these.filter(|uid| !is_at_rest(&follower.cache, *uid)).collect();
         follower.wake(&at_work, &Cause { urgent: true, ..Cause::default() });
         tokio::task::yield_now().await;
     }
 }
 
 /// Opens and closes shards as leadership says.
-pub(super) async fn serve_tenures(
-    tenures: Tenures,
-    mut changes: UnboundedReceiver<TenureEvent>,
+pub(super) async fn serve_leadership(
+    leadership: Leadership,
+    mut changes: UnboundedReceiver<LeadershipEvent>,
     follower: Follower,
     writer: Writer,
     tracker: TaskTracker,
@@ -67,25 +67,25 @@ pub(super) async fn serve_tenures(
 ) {
     while let Some(change) = changes.recv().await {
         match change {
-            TenureEvent::Opened(shards) => {
+            LeadershipEvent::Opened(shards) => {
                 open(&follower, &shards.into_iter().collect()).await;
             }
-            TenureEvent::Closing(shard) => {
+            LeadershipEvent::Closing(shard) => {
                 let drained = follower.queue.close(shard);
-                let (tenures, writer) = (tenures.clone(), writer.clone());
+                let (leadership, writer) = (leadership.clone(), writer.clone());
                 tracker.spawn(async move {
                     // Nothing is sent any more. What outlives that time is late, and guarded by what it was decided for.
-                    let surely_over = tenures.timing().request + tenures.timing().margin;
+                    let surely_over = leadership.timing().request + leadership.timing().margin;
                     let over = async {
                         let _ = drained.await;
                         writer.settled(shard).await;
                     };
                     let _ = tokio::time::timeout(surely_over, over).await;
-                    tenures.drained(shard);
+                    leadership.drained(shard);
                 });
             }
-            TenureEvent::Lost(shard) => drop(follower.queue.close(shard)),
-            TenureEvent::Restored => {
+            LeadershipEvent::Lost(shard) => drop(follower.queue.close(shard)),
+            LeadershipEvent::Restored => {
                 let _ = restored.send(());
                 // What is known is forgotten, and this life ends.
                 return std::future::pending().await;

@@ -1,4 +1,4 @@
-//! From the streams into the world, and from there to the queue.
+//! From the streams into the cache, and from there to the queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,13 +10,13 @@ use futures::{Stream, StreamExt as _};
 use kube::runtime::watcher::{self, Event};
 use tokio::time::Instant;
 
-use crate::controller::cache::{Change, World};
+use crate::controller::cache::{Cache, Change};
 use crate::controller::queue::fanout::Fanout;
 use crate::controller::queue::{Cause, Queue};
 use crate::kubernetes::decode::{ConfigMapObject, NamespaceObject, Object, SyncObject};
-use crate::kubernetes::diagnosis::Trouble;
+use crate::kubernetes::diagnosis::Diagnosis;
 use crate::kubernetes::events::Events;
-use crate::rules::record::{Place, Seen};
+use crate::rules::record::{ConfigMapMeta, ObjectKey};
 use crate::rules::shard::Shard;
 use crate::rules::uid::Uid;
 use crate::telemetry::instruments;
@@ -28,7 +28,7 @@ const REFUSED: Duration = Duration::from_secs(15);
 #[derive(Default)]
 pub struct Progress {
     listed: AtomicBool,
-    trouble: Mutex<Option<(Trouble, Instant)>>,
+    trouble: Mutex<Option<(Diagnosis, Instant)>>,
     done: tokio::sync::Notify,
 }
 
@@ -50,7 +50,7 @@ impl Progress {
     }
 
     /// The last error, until something is heard again.
-    pub fn trouble(&self) -> Option<Trouble> {
+    pub fn trouble(&self) -> Option<Diagnosis> {
         self.last_trouble().as_ref().map(|(trouble, _)| trouble.clone())
     }
 
@@ -60,12 +60,12 @@ impl Progress {
         self.last_trouble().as_ref().is_some_and(|(trouble, at)| trouble.lasting && at.elapsed() < REFUSED)
     }
 
-    fn last_trouble(&self) -> MutexGuard<'_, Option<(Trouble, Instant)>> {
+    fn last_trouble(&self) -> MutexGuard<'_, Option<(Diagnosis, Instant)>> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes an error, or that it is over. Whether that is news.
-    fn note(&self, trouble: Option<Trouble>) -> bool {
+    fn note(&self, trouble: Option<Diagnosis>) -> bool {
         let now = trouble.map(|trouble| (trouble, Instant::now()));
         let mut last = self.last_trouble();
         let news = last.as_ref().map(|(trouble, _)| trouble) != now.as_ref().map(|(trouble, _)| trouble);
@@ -74,12 +74,12 @@ impl Progress {
     }
 }
 
-/// Feeds the world and wakes keys.
+/// Feeds the cache and enqueues keys.
 #[derive(Clone)]
 pub struct Follower {
     /// What the streams told.
-    pub world: Arc<World>,
-    /// Where woken keys go.
+    pub cache: Arc<Cache>,
+    /// Where affected keys go.
     pub queue: Arc<Queue>,
     /// Events for people.
     pub events: Events,
@@ -90,35 +90,35 @@ impl Follower {
     pub async fn syncs(self, stream: impl Stream<Item = watcher::Result<Event<SyncObject>>>, progress: Arc<Progress>) {
         let mut listed = AHashSet::new();
         each("configmapsyncs", stream, &progress, |event| {
-            let mut woken = Vec::new();
+            let mut affected = Vec::new();
             match event {
                 Event::Init => listed = AHashSet::new(),
                 Event::InitApply(object) => {
                     let Some(sync) = parsed("configmapsyncs", object) else { return };
                     listed.insert(sync.uid());
-                    self.sync(sync, &mut woken);
+                    self.sync(sync, &mut affected);
                 }
-                Event::InitDone => self.world.syncs_listed(&std::mem::take(&mut listed), &mut woken),
+                Event::InitDone => self.cache.syncs_listed(&std::mem::take(&mut listed), &mut affected),
                 Event::Apply(object) => {
                     if let Some(sync) = parsed("configmapsyncs", object) {
-                        self.sync(sync, &mut woken);
+                        self.sync(sync, &mut affected);
                     }
                 }
                 Event::Delete(object) => {
                     if let Some(sync) = parsed("configmapsyncs", object) {
-                        self.world.sync_deleted(&sync, &mut woken);
+                        self.cache.sync_deleted(&sync, &mut affected);
                     }
                 }
             }
-            self.wake(&woken, &Cause { urgent: true, ..Cause::default() });
+            self.wake(&affected, &Cause { urgent: true, ..Cause::default() });
         })
         .await;
     }
 
-    fn sync(&self, sync: crate::rules::record::Sync, woken: &mut Vec<Uid>) {
+    fn sync(&self, sync: crate::rules::record::Sync, affected: &mut Vec<Uid>) {
         let uid = sync.uid();
         if let Err(unusable) = &sync.spec
-            && self.world.sync(uid).is_none_or(|before| before.generation != sync.generation)
+            && self.cache.sync(uid).is_none_or(|before| before.generation != sync.generation)
         {
             let (namespace, name, shard) = (&*sync.key.namespace, &*sync.key.name, Shard::of(uid).index());
             tracing::warn!(namespace, name, shard, cause = %unusable.why, "a ConfigMapSync makes no sense; it is skipped until it is mended");
@@ -127,8 +127,8 @@ impl Follower {
         let told = Some(sync.version);
         let asked = sync
             .request()
-            .is_some_and(|request| self.world.sync(uid).is_none_or(|before| before.request() != Some(request)));
-        match self.world.sync_applied(sync, woken) {
+            .is_some_and(|request| self.cache.sync(uid).is_none_or(|before| before.request() != Some(request)));
+        match self.cache.sync_applied(sync, affected) {
             Change::Status if asked => self.wake(&[uid], &Cause { told, urgent: true, ..Cause::default() }),
             Change::Nothing => {}
             Change::Status => self.wake(&[uid], &Cause { told, ..Cause::default() }),
@@ -151,24 +151,24 @@ impl Follower {
             match event {
                 Event::Init => {
                     listed = AHashSet::new();
-                    self.world.configmaps_listing();
+                    self.cache.configmaps_listing();
                 }
                 Event::InitApply(object) => {
                     let Some((place, seen)) = parsed("configmaps", object) else { return };
                     listed.insert(seen.version.uid);
                     if self.news(&place, seen.version.rv) {
                         told = Some(seen.version);
-                        self.world.configmap_applied(place, seen, &mut sources, &mut others);
+                        self.cache.configmap_applied(place, seen, &mut sources, &mut others);
                     }
                 }
                 Event::InitDone => {
-                    self.world.configmaps_listed(&std::mem::take(&mut listed), &mut sources, &mut others);
+                    self.cache.configmaps_listed(&std::mem::take(&mut listed), &mut sources, &mut others);
                 }
                 Event::Apply(object) => {
                     if let Some((place, seen)) = parsed("configmaps", object) {
                         told = Some(seen.version);
                         let written = self.is_written_by_a_holder(&place, &seen);
-                        self.world.configmap_applied(place, seen, &mut sources, &mut others);
+                        self.cache.configmap_applied(place, seen, &mut sources, &mut others);
                         if written && !others.is_empty() {
                             self.queue.copy_written();
                         }
@@ -176,7 +176,7 @@ impl Follower {
                 }
                 Event::Delete(object) => {
                     if let Some((place, seen)) = parsed("configmaps", object) {
-                        self.world.configmap_deleted(&place, seen.version.rv, &mut sources, &mut others);
+                        self.cache.configmap_deleted(&place, seen.version.rv, &mut sources, &mut others);
                     }
                 }
             }
@@ -190,15 +190,15 @@ impl Follower {
     }
 
     /// Whether a copy changed by a write of a shard's holder, who marks it anew, and not by somebody else's touch.
-    fn is_written_by_a_holder(&self, place: &Place, seen: &Seen) -> bool {
-        let marks = |seen: &Seen| seen.mark.as_ref().map(|mark| (mark.uid, mark.source_rv));
+    fn is_written_by_a_holder(&self, place: &ObjectKey, seen: &ConfigMapMeta) -> bool {
+        let marks = |seen: &ConfigMapMeta| seen.mark.as_ref().map(|mark| (mark.uid, mark.source_rv));
         let now = marks(seen);
-        now.is_some() && self.world.configmap(place).is_none_or(|before| marks(&before) != now)
+        now.is_some() && self.cache.configmap(place).is_none_or(|before| marks(&before) != now)
     }
 
     /// Whether a list tells of a version that is not known yet.
-    fn news(&self, place: &Place, rv: u64) -> bool {
-        self.world.configmap(place).is_none_or(|seen| seen.version.rv != rv)
+    fn news(&self, place: &ObjectKey, rv: u64) -> bool {
+        self.cache.configmap(place).is_none_or(|seen| seen.version.rv != rv)
     }
 
     /// Follows the stream of namespaces until it is dropped.
@@ -209,27 +209,27 @@ impl Follower {
     ) {
         let mut listed = AHashSet::new();
         each("namespaces", stream, &progress, |event| {
-            let mut woken = Vec::new();
+            let mut affected = Vec::new();
             match event {
                 Event::Init => listed = AHashSet::new(),
                 Event::InitApply(object) => {
                     let Some((name, namespace)) = parsed("namespaces", object) else { return };
                     listed.insert(namespace.uid);
-                    self.world.namespace_applied(&name, namespace, &mut woken);
+                    self.cache.namespace_applied(&name, namespace, &mut affected);
                 }
-                Event::InitDone => self.world.namespaces_listed(&std::mem::take(&mut listed), &mut woken),
+                Event::InitDone => self.cache.namespaces_listed(&std::mem::take(&mut listed), &mut affected),
                 Event::Apply(object) => {
                     if let Some((name, namespace)) = parsed("namespaces", object) {
-                        self.world.namespace_applied(&name, namespace, &mut woken);
+                        self.cache.namespace_applied(&name, namespace, &mut affected);
                     }
                 }
                 Event::Delete(object) => {
                     if let Some((name, _)) = parsed("namespaces", object) {
-                        self.world.namespace_deleted(&name, &mut woken);
+                        self.cache.namespace_deleted(&name, &mut affected);
                     }
                 }
             }
-            self.wake(&woken, &Cause { urgent: true, ..Cause::default() });
+            self.wake(&affected, &Cause { urgent: true, ..Cause::default() });
         })
         .await;
     }
@@ -237,15 +237,15 @@ impl Follower {
     /// Puts keys into the queue, each behind its source.
     pub fn wake(&self, uids: &[Uid], cause: &Cause) {
         for uid in uids {
-            let source = source_of(&self.world, *uid);
+            let source = source_of(&self.cache, *uid);
             self.queue.push(*uid, source, cause);
         }
     }
 }
 
 /// The source whose turn a key waits for.
-pub fn source_of(world: &World, uid: Uid) -> Option<Place> {
-    world.sync(uid).and_then(|sync| sync.spec.as_ref().ok().map(|spec| spec.source.clone()))
+pub fn source_of(cache: &Cache, uid: Uid) -> Option<ObjectKey> {
+    cache.sync(uid).and_then(|sync| sync.spec.as_ref().ok().map(|spec| spec.source.clone()))
 }
 
 fn parsed<R>(resource: &'static str, object: Object<R>) -> Option<R> {
@@ -277,7 +277,7 @@ async fn each<K>(
                 }
             }
             Err(error) => {
-                let trouble = Trouble::of_stream(&error);
+                let trouble = Diagnosis::of_stream(&error);
                 let cause = trouble.to_string();
                 if progress.note(Some(trouble)) {
                     tracing::warn!(stream = name, cause, "the stream broke; it is resumed");
@@ -306,17 +306,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_copy_that_another_replica_wrote_holds_paperwork_back() {
         let (events, _sender) = Events::new(silent_client(), "test".to_owned());
-        let follower = Follower { world: Arc::default(), queue: Arc::default(), events };
+        let follower = Follower { cache: Arc::default(), queue: Arc::default(), events };
         let shard = Shard::of(uid(1));
         follower.queue.open(shard);
         let elsewhere = (1..).find(|number| Shard::of(uid(*number)) != shard).unwrap();
-        follower.world.sync_applied(sync("n/another", elsewhere, "source/x", "one/x"), &mut Vec::new());
+        follower.cache.sync_applied(sync("n/another", elsewhere, "source/x", "one/x"), &mut Vec::new());
         // Two keys with nothing left but paperwork, and no copy for a while.
         for key in (1..).map(uid).filter(|key| Shard::of(*key) == shard).take(2) {
             follower.queue.push(key, None, &Cause::default());
         }
         for job in [follower.queue.pop().await, follower.queue.pop().await] {
-            follower.queue.done(job.uid, job.memo, Outcome::Paperwork, None, None);
+            follower.queue.done(job.uid, job.key_state, Outcome::Status, None, None);
         }
         tokio::time::advance(Duration::from_secs(5)).await;
 

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use crate::controller::health::Health;
 use crate::controller::ingest::Progress;
-use crate::kubernetes::client::Pulses;
-use crate::leadership::Tenures;
+use crate::kubernetes::client::WatchActivity;
+use crate::leadership::Leadership;
 
 /// A stream that said nothing for this long is not fresh: the server sends a bookmark about every minute, and a
 /// watch that is silent for 100 s is opened again.
@@ -20,21 +20,26 @@ pub(super) const STUCK: Duration = Duration::from_secs(60);
 pub(super) type Streams = Vec<(&'static str, Arc<Progress>)>;
 
 /// What the probes ask.
-pub(super) struct Vitals {
-    streams: Mutex<Option<(Streams, Pulses)>>,
-    pub(super) tenures: Mutex<Option<Tenures>>,
+pub(super) struct Probes {
+    streams: Mutex<Option<(Streams, WatchActivity)>>,
+    pub(super) leadership: Mutex<Option<Leadership>>,
     start: Instant,
     /// When the dispatcher last went round, in milliseconds since the start; 0 before it began.
     ticked: AtomicU64,
 }
 
-impl Vitals {
+impl Probes {
     pub(super) fn new() -> Self {
-        Self { streams: Mutex::default(), tenures: Mutex::default(), start: Instant::now(), ticked: AtomicU64::new(0) }
+        Self {
+            streams: Mutex::default(),
+            leadership: Mutex::default(),
+            start: Instant::now(),
+            ticked: AtomicU64::new(0),
+        }
     }
 
-    pub(super) fn watch(&self, streams: Streams, pulses: Pulses) {
-        *self.streams.lock().unwrap_or_else(PoisonError::into_inner) = Some((streams, pulses));
+    pub(super) fn watch(&self, streams: Streams, activity: WatchActivity) {
+        *self.streams.lock().unwrap_or_else(PoisonError::into_inner) = Some((streams, activity));
     }
 
     /// Nothing is dispatched before all is listed; that takes as long as it takes.
@@ -48,26 +53,26 @@ impl Vitals {
     }
 
     pub(super) fn report_to(self: Arc<Self>, health: &Health) {
-        let vitals = self.clone();
+        let probes = self.clone();
         health.live("loops", move || {
-            let last = vitals.ticked.load(Ordering::Relaxed);
-            let age = vitals.start.elapsed().saturating_sub(Duration::from_millis(last));
+            let last = probes.ticked.load(Ordering::Relaxed);
+            let age = probes.start.elapsed().saturating_sub(Duration::from_millis(last));
             if last == 0 || age < STUCK {
                 return Ok(());
             }
             Err(format!("the dispatcher has not ticked for {} s", age.as_secs()))
         });
-        let vitals = self.clone();
-        health.ready("streams", move || vitals.streams_are_fresh());
+        let probes = self.clone();
+        health.ready("streams", move || probes.streams_are_fresh());
         health.ready("leases", move || {
-            let tenures = self.tenures.lock().unwrap_or_else(PoisonError::into_inner);
-            tenures.as_ref().and_then(Tenures::lacks).map_or(Ok(()), Err)
+            let leadership = self.leadership.lock().unwrap_or_else(PoisonError::into_inner);
+            leadership.as_ref().and_then(Leadership::lacks).map_or(Ok(()), Err)
         });
     }
 
     pub(super) fn streams_are_fresh(&self) -> Result<(), String> {
         let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((streams, pulses)) = &*streams else { return Err("not opened yet".to_owned()) };
+        let Some((streams, activity)) = &*streams else { return Err("not opened yet".to_owned()) };
         for (name, progress) in streams {
             let trouble = progress.trouble().map(|trouble| format!(": {trouble}")).unwrap_or_default();
             if !progress.is_listed() {
@@ -76,7 +81,7 @@ impl Vitals {
             if progress.is_refused() {
                 return Err(format!("{name} cannot be followed{trouble}"));
             }
-            let age = pulses.age(name);
+            let age = activity.age(name);
             if age > STALE {
                 return Err(format!("nothing was heard of {name} for {} s{trouble}", age.as_secs()));
             }

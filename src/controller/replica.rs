@@ -1,4 +1,4 @@
-//! One replica, put together: streams into the world, leadership over shards, the queue, the workers.
+//! One replica, put together: streams into the cache, leadership over shards, the queue, the workers.
 
 use std::future::Future;
 use std::sync::{Arc, PoisonError};
@@ -11,16 +11,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::controller::background::{share_the_pace, spare_the_heartbeat, wake_who_waits};
-use crate::controller::cache::World;
+use crate::controller::cache::Cache;
 use crate::controller::config::{ClusterError, Config};
 use crate::controller::dispatcher::dispatch;
 use crate::controller::gauges::measure;
-use crate::controller::handover::{Observer, open, serve_tenures};
+use crate::controller::handover::{Observer, open, serve_leadership};
 use crate::controller::health::Health;
 use crate::controller::ingest::{Follower, Progress};
-use crate::controller::probes::Vitals;
+use crate::controller::probes::Probes;
 use crate::controller::queue::Queue;
-use crate::controller::reconcile::key::Tools;
+use crate::controller::reconcile::key::Context;
 use crate::controller::reconcile::sources::Sources;
 use crate::controller::supervisor::Supervisor;
 use crate::environment::clock::Clock;
@@ -32,7 +32,7 @@ use crate::kubernetes::reader::Reader;
 use crate::kubernetes::writer::{Gate, Writer};
 use crate::kubernetes::{self, watch_thread};
 use crate::leadership::protocol::Timing;
-use crate::leadership::{self, Settings, Tenures, fleet_leader};
+use crate::leadership::{self, Leadership, Settings, fleet_leader};
 use crate::rules::shard::Shard;
 
 /// Why a replica could not go on.
@@ -60,38 +60,43 @@ pub enum Error {
 /// # Errors
 /// When it cannot start. An API server that is away is no error: it is waited for.
 pub async fn run(config: Config, health: Health, stop: CancellationToken) -> Result<(), Error> {
-    let ground = Ground::of(config.cluster().await?);
-    run_on(ground, config, health, stop).await
+    let environment = Environment::of(config.cluster().await?);
+    run_on(environment, config, health, stop).await
 }
 
 /// What a replica stands on. Simulations put something else there.
 #[derive(Clone)]
-pub struct Ground {
+pub struct Environment {
     /// The API server.
     pub server: Server,
     /// The clock by which leases are judged.
     pub clock: Clock,
     /// What writers ask before they send.
-    pub gate: fn(Tenures) -> Arc<dyn Gate>,
+    pub gate: fn(Leadership) -> Arc<dyn Gate>,
 }
 
-impl Ground {
+impl Environment {
     /// The real one.
     pub fn of(cluster: kube::Config) -> Self {
-        Self { server: Server::Remote(Box::new(cluster)), clock: Clock::Boot, gate: |tenures| Arc::new(tenures) }
+        Self { server: Server::Remote(Box::new(cluster)), clock: Clock::Boot, gate: |leadership| Arc::new(leadership) }
     }
 }
 
-/// As [`run`], on this ground.
+/// As [`run`], on this environment.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_on(ground: Ground, config: Config, health: Health, stop: CancellationToken) -> Result<(), Error> {
+pub async fn run_on(
+    environment: Environment,
+    config: Config,
+    health: Health,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     let timing = Timing::new(config.lease_duration).map_err(Error::Timing)?;
-    let vitals = Arc::new(Vitals::new());
-    vitals.clone().report_to(&health);
+    let probes = Arc::new(Probes::new());
+    probes.clone().report_to(&health);
     loop {
-        match Life::begin(&config, timing, &ground, &vitals, &stop)?.live(&stop).await {
+        match Run::begin(&config, timing, &environment, &probes, &stop)?.live(&stop).await {
             End::Stopped => return Ok(()),
             End::Broken(task) => return Err(Error::TaskEnded(task)),
             End::Restored => {
@@ -113,13 +118,13 @@ enum End {
 }
 
 /// A replica from a first list to its end. When the store was restored from a backup, another one begins.
-struct Life {
+struct Run {
     config: Config,
     timing: Timing,
-    ground: Ground,
+    environment: Environment,
     clients: Clients,
-    vitals: Arc<Vitals>,
-    world: Arc<World>,
+    probes: Arc<Probes>,
+    cache: Arc<Cache>,
     queue: Arc<Queue>,
     tracker: TaskTracker,
     supervisor: Supervisor,
@@ -128,27 +133,27 @@ struct Life {
     end: CancellationToken,
 }
 
-impl Life {
+impl Run {
     fn begin(
         config: &Config,
         timing: Timing,
-        ground: &Ground,
-        vitals: &Arc<Vitals>,
+        environment: &Environment,
+        probes: &Arc<Probes>,
         stop: &CancellationToken,
     ) -> Result<Self, Error> {
-        vitals.begin_anew();
+        probes.begin_anew();
         let agent = format!("configmapsync-operator/{} ({})", env!("CARGO_PKG_VERSION"), config.identity);
-        let clients = Clients::new(&ground.server, &agent)?;
+        let clients = Clients::new(&environment.server, &agent)?;
         let (tracker, end) = (TaskTracker::new(), CancellationToken::new());
-        let listening = watch_thread::start(&ground.server, &tracker, end.clone())?;
+        let listening = watch_thread::start(&environment.server, &tracker, end.clone())?;
         let supervisor = Supervisor::new(tracker.clone(), end.clone(), stop.clone());
         Ok(Self {
             config: config.clone(),
             timing,
-            ground: ground.clone(),
+            environment: environment.clone(),
             clients,
-            vitals: vitals.clone(),
-            world: Arc::default(),
+            probes: probes.clone(),
+            cache: Arc::default(),
             queue: Arc::default(),
             tracker,
             supervisor,
@@ -173,9 +178,9 @@ impl Life {
             true => self.supervisor.spawn("events", sender.discard(self.end.clone())),
             false => self.supervisor.spawn("events", sender.run(self.end.clone())),
         }
-        let gauges = measure(self.world.clone(), self.queue.clone(), self.clients.pulses.clone());
+        let gauges = measure(self.cache.clone(), self.queue.clone(), self.clients.activity.clone());
         self.supervisor.spawn("gauges", gauges);
-        let follower = Follower { world: self.world.clone(), queue: self.queue.clone(), events: events.clone() };
+        let follower = Follower { cache: self.cache.clone(), queue: self.queue.clone(), events: events.clone() };
         tokio::select! {
             biased;
             () = stop.cancelled() => return End::Stopped,
@@ -185,34 +190,34 @@ impl Life {
         if self.config.observe_only {
             return self.observe(&follower, events, stop).await;
         }
-        tracing::info!(syncs = self.world.len(), "all streams are listed: taking part in leadership");
+        tracing::info!(syncs = self.cache.len(), "all streams are listed: taking part in leadership");
         let settings = Settings {
             namespace: self.config.lease_namespace.clone(),
             identity: self.config.identity.clone(),
             timing: self.timing,
-            clock: self.ground.clock.clone(),
+            clock: self.environment.clock.clone(),
         };
         let leases = self.clients.leases.clone();
-        let (tenures, changes, run) = leadership::start(leases.clone(), settings.clone(), self.end.clone());
+        let (leadership, changes, run) = leadership::start(leases.clone(), settings.clone(), self.end.clone());
         self.supervisor.spawn("leadership", run);
-        *self.vitals.tenures.lock().unwrap_or_else(PoisonError::into_inner) = Some(tenures.clone());
-        let fleet_leader = fleet_leader::start(leases, &settings, tenures.clone(), self.end.clone());
+        *self.probes.leadership.lock().unwrap_or_else(PoisonError::into_inner) = Some(leadership.clone());
+        let fleet_leader = fleet_leader::start(leases, &settings, leadership.clone(), self.end.clone());
         self.supervisor.spawn("fleet-leader", fleet_leader);
-        let tools = self.tools((self.ground.gate)(tenures.clone()), events);
-        let heartbeat = spare_the_heartbeat(tenures.renewal_latency(), self.timing, tools.limiter.clone());
+        let context = self.context((self.environment.gate)(leadership.clone()), events);
+        let heartbeat = spare_the_heartbeat(leadership.renewal_latency(), self.timing, context.limiter.clone());
         self.supervisor.spawn("heartbeat", heartbeat);
-        let writer = tools.writer.clone();
-        self.dispatch(tools);
-        self.supervisor.spawn("pace", share_the_pace(tenures.fleet(), self.queue.clone()));
+        let writer = context.writer.clone();
+        self.dispatch(context);
+        self.supervisor.spawn("pace", share_the_pace(leadership.fleet(), self.queue.clone()));
         let (restored, is_restored) = oneshot::channel();
-        let serving = serve_tenures(tenures.clone(), changes, follower, writer, self.tracker.clone(), restored);
+        let serving = serve_leadership(leadership.clone(), changes, follower, writer, self.tracker.clone(), restored);
         self.supervisor.spawn("hand-over", serving);
         tokio::select! {
             biased;
             Ok(()) = is_restored => End::Restored,
             () = stop.cancelled() => {
                 let grace = self.config.grace_period.saturating_sub(Duration::from_secs(1));
-                if tenures.leave(grace).await {
+                if leadership.leave(grace).await {
                     tracing::info!("shards are given back");
                 } else {
                     tracing::warn!("some shards could not be given back; others take them when the lease has run out");
@@ -225,8 +230,8 @@ impl Life {
 
     /// Looks at all syncs, says what it would write and takes no part in leadership.
     async fn observe(&self, follower: &Follower, events: Events, stop: &CancellationToken) -> End {
-        tracing::info!(syncs = self.world.len(), "all streams are listed: observing, without a part in leadership");
-        self.dispatch(self.tools(Arc::new(Observer), events));
+        tracing::info!(syncs = self.cache.len(), "all streams are listed: observing, without a part in leadership");
+        self.dispatch(self.context(Arc::new(Observer), events));
         let all: AHashSet<Shard> = Shard::all().collect();
         open(follower, &all).await;
         tokio::select! {
@@ -236,9 +241,9 @@ impl Life {
         }
     }
 
-    fn dispatch(&self, tools: Arc<Tools>) {
-        let gate = tools.writer.gate_opens();
-        self.supervisor.spawn("dispatcher", dispatch(tools, gate, self.tracker.clone(), self.vitals.clone()));
+    fn dispatch(&self, context: Arc<Context>) {
+        let gate = context.writer.gate_opens();
+        self.supervisor.spawn("dispatcher", dispatch(context, gate, self.tracker.clone(), self.probes.clone()));
     }
 
     fn listen(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
@@ -254,7 +259,7 @@ impl Life {
             ("namespaces", namespaces.clone()),
             ("configmaps", configmaps.clone()),
         ];
-        self.vitals.watch(all, self.clients.pulses.clone());
+        self.probes.watch(all, self.clients.activity.clone());
         self.listen("configmapsyncs", follower.clone().syncs(kubernetes::watch::syncs(&self.clients), syncs.clone()));
         self.listen(
             "namespaces",
@@ -269,17 +274,17 @@ impl Life {
         configmaps.listed().await;
     }
 
-    fn tools(&self, gate: Arc<dyn Gate>, events: Events) -> Arc<Tools> {
+    fn context(&self, gate: Arc<dyn Gate>, events: Events) -> Arc<Context> {
         let limiter = Limiter::new(self.config.max_in_flight.get());
         let reader = Reader::new(self.clients.requests.clone());
         let rate = Rate::new(self.config.write_qps);
         let client = self.clients.requests.clone();
         let (wake, woken) = mpsc::unbounded_channel();
         let bulkheads = Bulkheads::new(wake);
-        let waking = wake_who_waits(woken, bulkheads.clone(), self.world.clone(), self.queue.clone());
+        let waking = wake_who_waits(woken, bulkheads.clone(), self.cache.clone(), self.queue.clone());
         self.supervisor.spawn("bulkheads", waking);
-        Arc::new(Tools {
-            world: self.world.clone(),
+        Arc::new(Context {
+            cache: self.cache.clone(),
             sources: Sources::new(reader.clone()),
             reader,
             writer: Writer::new(client, gate, limiter.clone(), bulkheads, rate, self.config.observe_only),

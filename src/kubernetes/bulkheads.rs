@@ -50,10 +50,10 @@ pub enum Wake {
 /// The doors that are set apart.
 #[derive(Clone)]
 pub struct Bulkheads {
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
 }
 
-struct Shared {
+struct Inner {
     doors: Mutex<AHashMap<Door, Apart>>,
     wake: mpsc::UnboundedSender<Wake>,
 }
@@ -90,7 +90,7 @@ pub enum Ended {
 
 /// A write at a door. To be ended by [`Entry::end`]; one that is dropped was cut short.
 pub struct Entry {
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
     door: Door,
     /// Whether it counts among those in flight.
     counted: bool,
@@ -100,8 +100,8 @@ pub struct Entry {
 impl Bulkheads {
     /// No namespace is set apart. Who waits at a door is woken through `wake`.
     pub fn new(wake: mpsc::UnboundedSender<Wake>) -> Self {
-        Shared::count(&AHashMap::new());
-        Self { shared: Arc::new(Shared { doors: Mutex::default(), wake }) }
+        Inner::count(&AHashMap::new());
+        Self { shared: Arc::new(Inner { doors: Mutex::default(), wake }) }
     }
 
     /// Lets a write in, or says how long to wait. `asked`: a person asked for an attempt now; another write that is in
@@ -137,7 +137,7 @@ impl Bulkheads {
         let before = doors.len();
         doors.retain(|_, apart| apart.in_flight > 0 || apart.last.is_none_or(|last| last.elapsed() < FORGOTTEN_AFTER));
         if doors.len() < before {
-            Shared::count(&doors);
+            Inner::count(&doors);
         }
     }
 
@@ -152,7 +152,7 @@ impl Bulkheads {
     }
 }
 
-impl Shared {
+impl Inner {
     fn lock(&self) -> MutexGuard<'_, AHashMap<Door, Apart>> {
         // Nothing in here panics half-way through a change.
         self.doors.lock().unwrap_or_else(PoisonError::into_inner)
@@ -213,7 +213,7 @@ impl Entry {
                         verb = self.door.verb,
                         "a namespace answers in time again: writes go to it as to any other"
                     );
-                    Shared::count(&doors);
+                    Inner::count(&doors);
                 }
                 self.shared.wake(Wake::All(namespace));
                 return;
@@ -240,7 +240,7 @@ impl Entry {
                 cause = why,
                 "a namespace is set apart: one write at a time is sent to it until one is answered in time"
             );
-            Shared::count(&doors);
+            Inner::count(&doors);
         }
         if free && ended == Ended::Late {
             self.shared.wake(Wake::One(namespace));

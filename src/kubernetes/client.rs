@@ -58,7 +58,7 @@ pub struct Clients {
     /// For Leases alone: else a big fan-out would starve the heartbeat.
     pub leases: Client,
     /// When each watch last said anything.
-    pub pulses: Pulses,
+    pub activity: WatchActivity,
 }
 
 impl Clients {
@@ -73,20 +73,20 @@ impl Clients {
         };
         let mut streaming = config.clone();
         streaming.read_timeout = Some(SILENCE);
-        let pulses = Pulses::default();
+        let activity = WatchActivity::default();
         Ok(Self {
-            requests: client(config.clone(), &pulses, false)?,
-            streams: client(streaming.clone(), &pulses, false)?,
-            metadata: client(streaming, &pulses, true)?,
-            leases: client(config, &pulses, false)?,
-            pulses,
+            requests: client(config.clone(), &activity, false)?,
+            streams: client(streaming.clone(), &activity, false)?,
+            metadata: client(streaming, &activity, true)?,
+            leases: client(config, &activity, false)?,
+            activity,
         })
     }
 
     fn within(service: &BoxCloneSyncService<Request<Body>, Answer, BoxError>) -> Self {
-        let pulses = Pulses::default();
+        let activity = WatchActivity::default();
         let client = |metadata_only| {
-            let layer = MeasuredLayer::new(&pulses, metadata_only);
+            let layer = MeasuredLayer::new(&activity, metadata_only);
             ClientBuilder::new(service.clone(), "default").with_layer(&layer).build()
         };
         Self {
@@ -94,7 +94,7 @@ impl Clients {
             streams: client(false),
             metadata: client(true),
             leases: Client::new(service.clone(), "default"),
-            pulses,
+            activity,
         }
     }
 }
@@ -110,8 +110,8 @@ pub fn config_for(config: &Config, agent: &str) -> Config {
     config
 }
 
-fn client(config: Config, pulses: &Pulses, metadata_only: bool) -> Result<Client, kube::Error> {
-    let layer = MeasuredLayer::new(pulses, metadata_only);
+fn client(config: Config, activity: &WatchActivity, metadata_only: bool) -> Result<Client, kube::Error> {
+    let layer = MeasuredLayer::new(activity, metadata_only);
     Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
 }
 
@@ -120,18 +120,18 @@ pub const STREAMS: [&str; 4] = ["configmapsyncs", "configmaps", "namespaces", "l
 
 /// When each watch last said anything, be it only a bookmark.
 #[derive(Clone)]
-pub struct Pulses {
+pub struct WatchActivity {
     start: Instant,
     last: Arc<[AtomicU64; STREAMS.len()]>,
 }
 
-impl Default for Pulses {
+impl Default for WatchActivity {
     fn default() -> Self {
         Self { start: Instant::now(), last: Arc::default() }
     }
 }
 
-impl Pulses {
+impl WatchActivity {
     /// How long ago the stream `resource` last said anything. From the start of this replica, if it never did.
     pub fn age(&self, resource: &str) -> Duration {
         let index = STREAMS.iter().position(|name| *name == resource);
@@ -149,14 +149,14 @@ impl Pulses {
 /// an answer than there is room for.
 #[derive(Clone)]
 struct MeasuredLayer {
-    pulses: Pulses,
+    activity: WatchActivity,
     pages: Arc<Pages>,
     metadata_only: bool,
 }
 
 impl MeasuredLayer {
-    fn new(pulses: &Pulses, metadata_only: bool) -> Self {
-        Self { pulses: pulses.clone(), pages: Arc::default(), metadata_only }
+    fn new(activity: &WatchActivity, metadata_only: bool) -> Self {
+        Self { activity: activity.clone(), pages: Arc::default(), metadata_only }
     }
 }
 
@@ -235,7 +235,7 @@ where
         // Only the watch itself tells that it is alive: a POST to the same address does not.
         let stream = STREAMS.iter().position(|name| watch && request.uri().path().ends_with(name));
         let is_list = Pages::is_list(request.uri()) && request.method() == http::Method::GET;
-        let MeasuredLayer { pulses, pages, .. } = self.settings.clone();
+        let MeasuredLayer { activity, pages, .. } = self.settings.clone();
         let start = Instant::now();
         let inner = self.inner.clone();
         async move {
@@ -254,9 +254,9 @@ where
                 .record(start.elapsed().as_secs_f64());
             Ok(answer?.map(|body| match stream {
                 Some(index) => {
-                    pulses.beat(index);
+                    activity.beat(index);
                     let beating = body.map_frame(move |frame| {
-                        pulses.beat(index);
+                        activity.beat(index);
                         frame
                     });
                     beating.boxed_unsync()
@@ -318,16 +318,16 @@ mod tests {
     async fn only_a_watch_beats_the_pulse_of_its_stream() {
         let clients = server(10);
         std::thread::sleep(Duration::from_millis(30));
-        let before = clients.pulses.age("configmaps");
+        let before = clients.activity.age("configmaps");
         for (method, uri) in [
             (http::Method::POST, "/api/v1/namespaces/a/configmaps"),
             (http::Method::GET, "/api/v1/configmaps?limit=500"),
         ] {
             told(&clients.requests, method, uri).await.unwrap();
         }
-        assert!(clients.pulses.age("configmaps") >= before);
+        assert!(clients.activity.age("configmaps") >= before);
         told(&clients.metadata, http::Method::GET, "/api/v1/configmaps?watch=true").await.unwrap();
-        assert!(clients.pulses.age("configmaps") < before);
+        assert!(clients.activity.age("configmaps") < before);
     }
 
     #[tokio::test]

@@ -9,19 +9,19 @@ use kube::runtime::watcher;
 
 /// Why requests of one kind fail.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Trouble {
+pub struct Diagnosis {
     cause: String,
     /// It stays until somebody mends it: a right, a definition or a namespace is missing, or the credentials are wrong.
     pub lasting: bool,
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.cause)
     }
 }
 
-impl Trouble {
+impl Diagnosis {
     /// Something that passes, as far as one can tell.
     pub fn passing(cause: impl Into<String>) -> Self {
         Self { cause: cause.into(), lasting: false }
@@ -56,11 +56,11 @@ impl Trouble {
 
 /// What fails, by kind of request, so that each is told once when it begins and once when it ends.
 #[derive(Debug, Default)]
-pub struct Troubles(Mutex<BTreeMap<&'static str, Trouble>>);
+pub struct Diagnoses(Mutex<BTreeMap<&'static str, Diagnosis>>);
 
-impl Troubles {
+impl Diagnoses {
     /// Notes that requests of this kind fail. Whether that is news.
-    pub fn begin(&self, kind: &'static str, trouble: &Trouble) -> bool {
+    pub fn begin(&self, kind: &'static str, trouble: &Diagnosis) -> bool {
         let before = self.all().insert(kind, trouble.clone());
         before.is_none_or(|before| before.lasting != trouble.lasting)
     }
@@ -71,11 +71,11 @@ impl Troubles {
     }
 
     /// One that stays until somebody mends it.
-    pub fn lasting(&self) -> Option<Trouble> {
+    pub fn lasting(&self) -> Option<Diagnosis> {
         self.all().values().find(|trouble| trouble.lasting).cloned()
     }
 
-    fn all(&self) -> MutexGuard<'_, BTreeMap<&'static str, Trouble>> {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<&'static str, Diagnosis>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

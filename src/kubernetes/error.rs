@@ -11,7 +11,7 @@ const LONGEST_BUSY: u32 = 60;
 
 /// A request that did not do what it was sent for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum ApiError {
     /// 404 whose details name the object: it is not there. (A missing CRD answers 404 too, without details.)
     #[error("{0} does not exist")]
     NotFound(String),
@@ -56,7 +56,7 @@ pub enum Refusal {
     ObserveOnly,
 }
 
-impl Refusal {
+impl ApiError {
     /// A word for metrics.
     pub fn category(&self) -> &'static str {
         match self {
@@ -78,7 +78,7 @@ impl Refusal {
     }
 }
 
-impl From<kube::Error> for Refusal {
+impl From<kube::Error> for ApiError {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => from_status(&status),
@@ -88,7 +88,7 @@ impl From<kube::Error> for Refusal {
 }
 
 /// What the server's answer means.
-pub(super) fn from_status(status: &Status) -> Refusal {
+pub(super) fn from_status(status: &Status) -> ApiError {
     let details = status.details.as_ref();
     let named = details.map_or("", |details| details.name.as_str());
     let caused_by = |reason: &str| details.is_some_and(|details| details.causes.iter().any(|c| c.reason == reason));
@@ -96,16 +96,16 @@ pub(super) fn from_status(status: &Status) -> Refusal {
     // A webhook may ask for more than a century.
     let retry_after = details.map_or(0, |details| details.retry_after_seconds.min(LONGEST_BUSY));
     match status.code {
-        404 if details.is_some_and(|details| details.kind == "namespaces") => Refusal::NoNamespace(named.to_owned()),
-        404 if !named.is_empty() => Refusal::NotFound(named.to_owned()),
-        404 => Refusal::Unavailable(message()),
-        409 if status.reason == "AlreadyExists" => Refusal::AlreadyExists,
-        409 => Refusal::Conflict,
-        403 if caused_by("NamespaceTerminating") => Refusal::NamespaceTerminating,
-        401 | 403 => Refusal::Forbidden(message()),
-        429 => Refusal::Busy(Duration::from_secs(u64::from(retry_after.max(1)))),
-        503 if retry_after > 0 => Refusal::Busy(Duration::from_secs(u64::from(retry_after))),
-        400 | 413 | 422 => Refusal::Invalid(message()),
-        _ => Refusal::Unavailable(message()),
+        404 if details.is_some_and(|details| details.kind == "namespaces") => ApiError::NoNamespace(named.to_owned()),
+        404 if !named.is_empty() => ApiError::NotFound(named.to_owned()),
+        404 => ApiError::Unavailable(message()),
+        409 if status.reason == "AlreadyExists" => ApiError::AlreadyExists,
+        409 => ApiError::Conflict,
+        403 if caused_by("NamespaceTerminating") => ApiError::NamespaceTerminating,
+        401 | 403 => ApiError::Forbidden(message()),
+        429 => ApiError::Busy(Duration::from_secs(u64::from(retry_after.max(1)))),
+        503 if retry_after > 0 => ApiError::Busy(Duration::from_secs(u64::from(retry_after))),
+        400 | 413 | 422 => ApiError::Invalid(message()),
+        _ => ApiError::Unavailable(message()),
     }
 }

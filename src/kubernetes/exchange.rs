@@ -6,7 +6,7 @@ use kube::client::Body;
 use kube::core::Status;
 
 use crate::kubernetes::diagnosis;
-use crate::kubernetes::error::{self, Refusal};
+use crate::kubernetes::error::{self, ApiError};
 
 /// The longest answer that is read: no object that etcd holds is as large.
 pub(super) const LONGEST: usize = 4 << 20;
@@ -17,11 +17,15 @@ const WORDS: usize = 200;
 ///
 /// # Errors
 /// `TooLong` when it has more; else what the server says.
-pub(super) async fn exchange(client: &kube::Client, request: Request<Body>, longest: usize) -> Result<String, Refusal> {
+pub(super) async fn exchange(
+    client: &kube::Client,
+    request: Request<Body>,
+    longest: usize,
+) -> Result<String, ApiError> {
     let (head, body) = client.send(request).await?.into_parts();
     let body = Limited::new(body, longest).collect().await.map_err(|error| match error.is::<LengthLimitError>() {
-        true => Refusal::TooLong(longest),
-        false => Refusal::Unavailable(diagnosis::with_causes(&*error)),
+        true => ApiError::TooLong(longest),
+        false => ApiError::Unavailable(diagnosis::with_causes(&*error)),
     })?;
     let text = String::from_utf8(body.to_bytes().into()).map_err(unreadable)?;
     if head.status.is_success() {
@@ -36,6 +40,6 @@ pub(super) async fn exchange(client: &kube::Client, request: Request<Body>, long
 }
 
 /// An answer that makes no sense.
-pub(super) fn unreadable(why: impl std::fmt::Display) -> Refusal {
-    Refusal::Unavailable(format!("the answer cannot be read: {why}"))
+pub(super) fn unreadable(why: impl std::fmt::Display) -> ApiError {
+    ApiError::Unavailable(format!("the answer cannot be read: {why}"))
 }

@@ -39,10 +39,10 @@ const LATE_WRITES: usize = 4;
 /// Hands out places for writes.
 #[derive(Clone)]
 pub struct Limiter {
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
 }
 
-struct Shared {
+struct Inner {
     state: Mutex<State>,
     freed: Notify,
     most: usize,
@@ -80,7 +80,7 @@ struct Fastest {
 
 /// The right to have one key's request in flight. Given back when dropped.
 pub struct Permit {
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
     late: bool,
 }
 
@@ -100,8 +100,7 @@ impl Limiter {
         };
         // The same in every process: what is decided must not be chance (`environment/random.rs`).
         let hasher = RandomState::with_seeds(11, 13, 17, 19);
-        let limiter =
-            Self { shared: Arc::new(Shared { state: Mutex::new(state), freed: Notify::new(), most, hasher }) };
+        let limiter = Self { shared: Arc::new(Inner { state: Mutex::new(state), freed: Notify::new(), most, hasher }) };
         metrics::gauge!(instruments::WRITERS_LIMIT).set(most as f64);
         limiter
     }
@@ -189,7 +188,7 @@ impl Limiter {
     }
 }
 
-impl Shared {
+impl Inner {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // Nothing can panic while it is held, so a poisoned lock holds a whole state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -11,11 +11,11 @@ use serde_json::{Map, Value};
 use crate::api::names::{ANNOTATION_HASH, FIELD_MANAGER};
 use crate::kubernetes::budget::{ByteBudget, Reservation};
 use crate::kubernetes::decode::{ConfigMapObject, NamespaceObject, SyncObject};
-use crate::kubernetes::error::Refusal;
+use crate::kubernetes::error::ApiError;
 use crate::kubernetes::exchange::{LONGEST, exchange, unreadable};
 use crate::rules::copy::content::{Content, SourceContent, hexadecimal};
 use crate::rules::copy::facts::Read;
-use crate::rules::record::{Namespace, Place, Seen, Sync, Version};
+use crate::rules::record::{ConfigMapMeta, Namespace, ObjectKey, Sync, Version};
 
 /// How many bytes copies may take that are being read, or were read and are not done with.
 const ROOM: usize = 16 << 20;
@@ -66,25 +66,25 @@ impl Reader {
     ///
     /// # Errors
     /// `NotFound` when it is missing, `TooLong` when it has more.
-    pub async fn source(&self, place: &Place, longest: usize) -> Result<SourceContent, Refusal> {
+    pub async fn source(&self, place: &ObjectKey, longest: usize) -> Result<SourceContent, ApiError> {
         let text = self.get_up_to(&configmap_path(place), longest.min(LONGEST)).await?;
         let (seen, content) = configmap(&text)?;
-        SourceContent::new(place.clone(), seen.version, content).map_err(Refusal::Invalid)
+        SourceContent::new(place.clone(), seen.version, content).map_err(ApiError::Invalid)
     }
 
     /// What stands where a copy is to stand; `None` when nothing does.
     ///
     /// # Errors
     /// When there was no answer that says so.
-    pub async fn copy(&self, place: &Place) -> Result<Option<CopyRead>, Refusal> {
+    pub async fn copy(&self, place: &ObjectKey) -> Result<Option<CopyRead>, ApiError> {
         let mut reserved = self.reserve().await?;
         let text = match self.get(&configmap_path(place)).await {
             Ok(text) => text,
-            Err(Refusal::NotFound(_) | Refusal::NoNamespace(_)) => return Ok(None),
+            Err(ApiError::NotFound(_) | ApiError::NoNamespace(_)) => return Ok(None),
             Err(refusal) => return Err(refusal),
         };
         let (seen, content) = configmap(&text)?;
-        let hash = content.hash().map_err(Refusal::Invalid)?;
+        let hash = content.hash().map_err(ApiError::Invalid)?;
         let MetadataOf { metadata } = serde_json::from_str(&text).map_err(unreadable)?;
         let marked = metadata.get("annotations").and_then(|all| all[ANNOTATION_HASH].as_str());
         let as_marked = marked == Some(&*hexadecimal(&hash));
@@ -98,27 +98,27 @@ impl Reader {
     ///
     /// # Errors
     /// `Conflict` when it is another version.
-    pub async fn whole_copy(&self, place: &Place, version: Version) -> Result<Value, Refusal> {
+    pub async fn whole_copy(&self, place: &ObjectKey, version: Version) -> Result<Value, ApiError> {
         let _reserved = self.reserve().await?;
         let object: Value = serde_json::from_str(&self.get(&configmap_path(place)).await?).map_err(unreadable)?;
         let is = |field: &str, text: String| object["metadata"][field] == text;
         if is("uid", version.uid.to_string()) && is("resourceVersion", version.rv.to_string()) {
             return Ok(object);
         }
-        Err(Refusal::Conflict)
+        Err(ApiError::Conflict)
     }
 
     /// A namespace; `None` when it does not exist.
     ///
     /// # Errors
     /// When there was no answer that says so.
-    pub async fn namespace(&self, name: &str) -> Result<Option<Namespace>, Refusal> {
+    pub async fn namespace(&self, name: &str) -> Result<Option<Namespace>, ApiError> {
         match self.get(&format!("/api/v1/namespaces/{name}")).await {
             Ok(text) => {
                 let object: NamespaceObject = serde_json::from_str(&text).map_err(unreadable)?;
                 Ok(object.record.map(|(_, namespace)| namespace))
             }
-            Err(Refusal::NotFound(_) | Refusal::NoNamespace(_)) => Ok(None),
+            Err(ApiError::NotFound(_) | ApiError::NoNamespace(_)) => Ok(None),
             Err(refusal) => Err(refusal),
         }
     }
@@ -127,11 +127,11 @@ impl Reader {
     ///
     /// # Errors
     /// When there was no answer that says so; a missing CRD is no such answer.
-    pub async fn sync(&self, key: &Place) -> Result<Option<Sync>, Refusal> {
+    pub async fn sync(&self, key: &ObjectKey) -> Result<Option<Sync>, ApiError> {
         let path = format!("/apis/apps.kapendra.com/v1/namespaces/{}/configmapsyncs/{}", key.namespace, key.name);
         match self.get(&path).await {
             Ok(text) => Ok(serde_json::from_str::<SyncObject>(&text).map_err(unreadable)?.record),
-            Err(Refusal::NotFound(_)) => Ok(None),
+            Err(ApiError::NotFound(_)) => Ok(None),
             Err(refusal) => Err(refusal),
         }
     }
@@ -140,11 +140,11 @@ impl Reader {
     ///
     /// # Errors
     /// When there was no answer.
-    pub async fn crd_age(&self) -> Result<Option<Duration>, Refusal> {
+    pub async fn crd_age(&self) -> Result<Option<Duration>, ApiError> {
         let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/configmapsyncs.apps.kapendra.com";
         let crd: CustomResourceDefinition = match self.get(path).await {
             Ok(text) => serde_json::from_str(&text).map_err(unreadable)?,
-            Err(Refusal::NotFound(_)) => return Ok(None),
+            Err(ApiError::NotFound(_)) => return Ok(None),
             Err(refusal) => return Err(refusal),
         };
         if crd.metadata.deletion_timestamp.is_some() {
@@ -156,20 +156,20 @@ impl Reader {
     }
 
     /// Room for a copy of the largest size. Whoever waits for it may hold some of it already, so it is not waited for long.
-    async fn reserve(&self) -> Result<Reservation, Refusal> {
-        tokio::time::timeout(PATIENCE, self.copies.reserve(COPY)).await.map_err(|_| Refusal::NoRoom(PATIENCE))
+    async fn reserve(&self) -> Result<Reservation, ApiError> {
+        tokio::time::timeout(PATIENCE, self.copies.reserve(COPY)).await.map_err(|_| ApiError::NoRoom(PATIENCE))
     }
 
-    async fn get(&self, path: &str) -> Result<String, Refusal> {
+    async fn get(&self, path: &str) -> Result<String, ApiError> {
         self.get_up_to(path, LONGEST).await
     }
 
-    async fn get_up_to(&self, path: &str, longest: usize) -> Result<String, Refusal> {
+    async fn get_up_to(&self, path: &str, longest: usize) -> Result<String, ApiError> {
         let uri = format!("{path}?timeout={}s", TIMEOUT.as_secs());
         let request = Request::get(uri).body(Body::empty()).map_err(unreadable)?;
         match tokio::time::timeout(TIMEOUT, exchange(&self.client, request, longest)).await {
             Ok(answer) => answer,
-            Err(_) => Err(Refusal::Unavailable(format!("no answer within {TIMEOUT:?}"))),
+            Err(_) => Err(ApiError::Unavailable(format!("no answer within {TIMEOUT:?}"))),
         }
     }
 }
@@ -179,13 +179,13 @@ struct MetadataOf {
     metadata: Map<String, Value>,
 }
 
-fn configmap(text: &str) -> Result<(Seen, Content<'_>), Refusal> {
+fn configmap(text: &str) -> Result<(ConfigMapMeta, Content<'_>), ApiError> {
     let object: ConfigMapObject = serde_json::from_str(text).map_err(unreadable)?;
     let content = serde_json::from_str(text).map_err(unreadable)?;
-    let (_, seen) = object.record.ok_or_else(|| Refusal::Unavailable("an object without a uid".to_owned()))?;
+    let (_, seen) = object.record.ok_or_else(|| ApiError::Unavailable("an object without a uid".to_owned()))?;
     Ok((seen, content))
 }
 
-fn configmap_path(place: &Place) -> String {
+fn configmap_path(place: &ObjectKey) -> String {
     format!("/api/v1/namespaces/{}/configmaps/{}", place.namespace, place.name)
 }

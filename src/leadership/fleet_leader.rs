@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::environment::clock::Clock;
-use crate::kubernetes::diagnosis::Trouble;
-use crate::leadership::handle::Tenures;
+use crate::kubernetes::diagnosis::Diagnosis;
+use crate::leadership::handle::Leadership;
 use crate::leadership::leases::FLEET_LEADER;
 use crate::leadership::task::Settings;
 use crate::rules::uid::Uid;
@@ -37,7 +37,7 @@ const DELETE: &str = "delete";
 /// The fleet leader's task in each replica.
 struct Candidate {
     lock: LeaseLock,
-    tenures: Tenures,
+    leadership: Leadership,
     clock: Clock,
     /// Since when we lead; renewed with each success, in our own clock.
     led: Option<Duration>,
@@ -49,23 +49,23 @@ struct Candidate {
 pub fn start(
     client: Client,
     settings: &Settings,
-    tenures: Tenures,
+    leadership: Leadership,
     cancel: CancellationToken,
 ) -> impl Future<Output = ()> + Send + use<> {
     let params = LeaseLockParams {
         lease_name: FLEET_LEADER.to_owned(),
-        holder_id: tenures.identity().to_owned(),
+        holder_id: leadership.identity().to_owned(),
         lease_ttl: TTL,
     };
     let lock = LeaseLock::new(client, &settings.namespace, params);
-    let candidate = Candidate { lock, tenures, clock: settings.clock.clone(), led: None, seen: None };
+    let candidate = Candidate { lock, leadership, clock: settings.clock.clone(), led: None, seen: None };
     candidate.run(cancel)
 }
 
 impl Candidate {
     async fn run(mut self, cancel: CancellationToken) {
         gauge!(LEADER_ELECTION_MASTER_STATUS, "name" => FLEET_LEADER).set(0);
-        let mut fleet = self.tenures.fleet();
+        let mut fleet = self.leadership.fleet();
         let mut turn = tokio::time::interval(TURN);
         turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -93,7 +93,7 @@ impl Candidate {
         let asked = self.clock.now();
         match tokio::time::timeout(TURN, self.lock.try_acquire_or_renew()).await {
             Ok(Ok(LeaseLockResult::Acquired(_))) => {
-                self.tenures.leases().answered(STAND);
+                self.leadership.leases().answered(STAND);
                 if self.led.replace(asked).is_none() {
                     info!(lease = FLEET_LEADER, "leading the fleet");
                     gauge!(LEADER_ELECTION_MASTER_STATUS, "name" => FLEET_LEADER).set(1);
@@ -102,15 +102,15 @@ impl Candidate {
                 return;
             }
             Ok(Ok(LeaseLockResult::NotAcquired(lease))) => {
-                self.tenures.leases().answered(STAND);
+                self.leadership.leases().answered(STAND);
                 if self.led.take().is_some() {
                     self.stopped_leading();
                 }
                 self.clear_stale(place(&lease)).await;
                 return;
             }
-            Ok(Err(error)) => self.tenures.leases().fails(STAND, &trouble(&error)),
-            Err(_) => self.tenures.leases().fails(STAND, &Trouble::passing("no answer in time")),
+            Ok(Err(error)) => self.leadership.leases().fails(STAND, &trouble(&error)),
+            Err(_) => self.leadership.leases().fails(STAND, &Diagnosis::passing("no answer in time")),
         }
         // The crate knows no clock but the wall's, and a paused leader believes itself to lead: we do not.
         if self.led.is_some_and(|led| self.clock.now() >= led + TTL) {
@@ -118,7 +118,7 @@ impl Candidate {
             self.stopped_leading();
         }
         // Perhaps it is one that the crate cannot read.
-        if let Ok(Ok(place)) = tokio::time::timeout(TURN, self.tenures.leases().version(FLEET_LEADER)).await {
+        if let Ok(Ok(place)) = tokio::time::timeout(TURN, self.leadership.leases().version(FLEET_LEADER)).await {
             self.clear_stale(place).await;
         }
     }
@@ -134,9 +134,9 @@ impl Candidate {
             Some((seen, since)) if seen == (uid, version) => {
                 if now >= since + STALE {
                     info!(lease = FLEET_LEADER, "the fleet leader's Lease has long not changed: deleting it");
-                    match self.tenures.leases().delete(FLEET_LEADER, uid, version).await {
-                        Ok(()) => self.tenures.leases().answered(DELETE),
-                        Err(error) => self.tenures.leases().fails(DELETE, &Trouble::of(&error)),
+                    match self.leadership.leases().delete(FLEET_LEADER, uid, version).await {
+                        Ok(()) => self.leadership.leases().answered(DELETE),
+                        Err(error) => self.leadership.leases().fails(DELETE, &Diagnosis::of(&error)),
                     }
                 }
             }
@@ -149,20 +149,20 @@ impl Candidate {
         if self.led.is_none() {
             return;
         }
-        let dead = self.tenures.fleet().borrow().dead.clone();
+        let dead = self.leadership.fleet().borrow().dead.clone();
         for session in dead {
-            match self.tenures.leases().sweep(&session).await {
+            match self.leadership.leases().sweep(&session).await {
                 Ok(()) => {
                     info!(session = %session.name, "swept the Lease of a session that is over");
-                    self.tenures.leases().answered(DELETE);
+                    self.leadership.leases().answered(DELETE);
                 }
-                Err(error) => return self.tenures.leases().fails(DELETE, &Trouble::of(&error)),
+                Err(error) => return self.leadership.leases().fails(DELETE, &Diagnosis::of(&error)),
             }
         }
     }
 
     fn report(&self) {
-        let fleet = self.tenures.fleet();
+        let fleet = self.leadership.fleet();
         let fleet = fleet.borrow();
         if self.led.is_some() && fleet.synced {
             gauge!(SHARDS_UNHELD).set(fleet.unheld as f64);
@@ -179,13 +179,13 @@ impl Candidate {
 }
 
 /// What an error of the election means.
-fn trouble(error: &kube_leader_election::Error) -> Trouble {
+fn trouble(error: &kube_leader_election::Error) -> Diagnosis {
     use kube_leader_election::Error as E;
     match error {
         E::GetLease(e) | E::CreateLease(e) | E::AcquireLease(e) | E::RenewLease(e) | E::ReleaseLease(e) => {
-            Trouble::of(e)
+            Diagnosis::of(e)
         }
-        other => Trouble::passing(other.to_string()),
+        other => Diagnosis::passing(other.to_string()),
     }
 }
 

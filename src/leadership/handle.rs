@@ -14,12 +14,12 @@ use crate::leadership::protocol::{Fleet, Timing};
 use crate::rules::shard::Shard;
 use crate::telemetry::instruments::GATE_CLOSED_TOTAL;
 
-/// What happened to this replica's shards. When an event is received, [`Tenures`] already says the same.
+/// What happened to this replica's shards. When an event is received, [`Leadership`] already says the same.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum TenureEvent {
+pub enum LeadershipEvent {
     /// These shards are ours from now on: plan every sync of theirs.
     Opened(Vec<Shard>),
-    /// Stop dequeuing this shard, let its requests in flight end, then call [`Tenures::drained`].
+    /// Stop dequeuing this shard, let its requests in flight end, then call [`Leadership::drained`].
     Closing(Shard),
     /// This shard is no longer ours: stop at once and drop its queue. No answer is wanted.
     Lost(Shard),
@@ -29,8 +29,8 @@ pub enum TenureEvent {
 
 /// A cheap handle to what this replica holds. Every question is answered from two atomics.
 #[derive(Clone, Debug)]
-pub struct Tenures {
-    pub(super) shared: Arc<Shared>,
+pub struct Leadership {
+    pub(super) shared: Arc<Published>,
     pub(super) base: Arc<str>,
     pub(super) clock: Clock,
     pub(super) timing: Timing,
@@ -46,7 +46,7 @@ pub struct Tenures {
 }
 
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct Published {
     /// One bit for each shard that is held and not closing.
     pub(super) held: AtomicU64,
     /// When the gate closes, in nanoseconds of the clock: the writer's request timeout and margin are taken off.
@@ -60,8 +60,8 @@ pub(super) enum Command {
     Leave,
 }
 
-impl Tenures {
-    /// The gate: a request for this shard may be sent now, if it ends within [`Tenures::request_timeout`].
+impl Leadership {
+    /// The gate: a request for this shard may be sent now, if it ends within [`Leadership::request_timeout`].
     pub fn may_write(&self, shard: Shard) -> bool {
         if !self.holds(shard) {
             return false;
@@ -105,7 +105,7 @@ impl Tenures {
     }
 
     /// Whether the gate is open, as of the last tick: for who has nothing to do while it is closed. Before a write
-    /// [`Tenures::may_write`] is asked.
+    /// [`Leadership::may_write`] is asked.
     pub fn gate_opens(&self) -> watch::Receiver<bool> {
         self.gate_opens.clone()
     }
@@ -125,7 +125,7 @@ impl Tenures {
         &self.leases
     }
 
-    /// The answer to [`TenureEvent::Closing`]: nothing is in flight for this shard any more.
+    /// The answer to [`LeadershipEvent::Closing`]: nothing is in flight for this shard any more.
     pub fn drained(&self, shard: Shard) {
         // Without a task there is nothing left to release.
         let _ = self.commands.send(Command::Drained(shard));

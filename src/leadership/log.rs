@@ -5,19 +5,19 @@ use std::time::Duration;
 use metrics::{counter, gauge, histogram};
 use tracing::{info, warn};
 
-use crate::leadership::protocol::{Action, Answer, Fleet, Phase, Request, SessionName, Taken, Timing};
+use crate::leadership::protocol::{Action, Answer, Fleet, GainReason, Phase, Request, SessionName, Timing};
 use crate::rules::shard::SHARDS;
 use crate::telemetry::instruments::{LEASE_RENEWAL_SECONDS, LEASE_RENEWALS_TOTAL, SHARD_HANDOVERS_TOTAL, SHARDS_HELD};
 
 /// What was told last, so that it is not told again.
-pub(super) struct Story {
+pub(super) struct LeadershipLog {
     timing: Timing,
     held: Option<u32>,
     open: bool,
     spare: bool,
 }
 
-impl Story {
+impl LeadershipLog {
     pub(super) fn new(timing: Timing) -> Self {
         Self { timing, held: None, open: false, spare: false }
     }
@@ -115,10 +115,10 @@ impl Story {
     }
 }
 
-fn before(how: &Taken) -> Option<&SessionName> {
+fn before(how: &GainReason) -> Option<&SessionName> {
     match how {
-        Taken::Released(by) | Taken::Ended(by) => Some(by),
-        Taken::Unowned | Taken::Renewed => None,
+        GainReason::Released(by) | GainReason::Ended(by) => Some(by),
+        GainReason::Unowned | GainReason::Renewed => None,
     }
 }
 

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::environment::clock::Clock;
 use crate::environment::random;
-use crate::leadership::handle::{Command, Shared, TenureEvent, Tenures};
+use crate::leadership::handle::{Command, Leadership, LeadershipEvent, Published};
 use crate::leadership::leases::{LeaseObject, Leases, Parser, identity};
-use crate::leadership::log::Story;
+use crate::leadership::log::LeadershipLog;
 use crate::leadership::protocol::{Action, Answer, Fleet, Input, Machine, Record, Request, Timing};
 use crate::rules::shard::{SHARDS, Shard};
 
@@ -34,12 +34,12 @@ pub struct Settings {
 }
 
 /// The handle, the news and the task of leadership, which the caller runs. It ends with `cancel`, without releasing anything: for that, call
-/// [`Tenures::leave`] first. `client` is [`Clients::leases`](crate::kubernetes::client::Clients::leases).
+/// [`Leadership::leave`] first. `client` is [`Clients::leases`](crate::kubernetes::client::Clients::leases).
 pub fn start(
     client: kube::Client,
     settings: Settings,
     cancel: CancellationToken,
-) -> (Tenures, mpsc::UnboundedReceiver<TenureEvent>, impl Future<Output = ()> + Send + use<>) {
+) -> (Leadership, mpsc::UnboundedReceiver<LeadershipEvent>, impl Future<Output = ()> + Send + use<>) {
     let base = identity(&settings.identity, random::random());
     let leases = Leases::new(client, &settings.namespace, settings.timing, &base);
     let (events, receiver) = mpsc::unbounded_channel();
@@ -47,8 +47,8 @@ pub fn start(
     let (latency_sender, latency) = watch::channel(Duration::ZERO);
     let (fleet_sender, fleet) = watch::channel(Fleet::default());
     let (gate_sender, gate_opens) = watch::channel(false);
-    let tenures = Tenures {
-        shared: Arc::new(Shared { held: AtomicU64::new(0), gate: AtomicU64::new(0) }),
+    let leadership = Leadership {
+        shared: Arc::new(Published { held: AtomicU64::new(0), gate: AtomicU64::new(0) }),
         base: base.clone().into(),
         clock: settings.clock.clone(),
         timing: settings.timing,
@@ -61,20 +61,20 @@ pub fn start(
         stopped: CancellationToken::new(),
     };
     let outlets = Outlets {
-        shared: Arc::clone(&tenures.shared),
+        shared: Arc::clone(&leadership.shared),
         events,
         latency: latency_sender,
         fleet: fleet_sender,
         gate: gate_sender,
-        left: tenures.left.clone(),
+        left: leadership.left.clone(),
     };
     let task = Task::new(&base, settings, leases, orders, outlets);
-    let stopped = tenures.stopped.clone().drop_guard();
+    let stopped = leadership.stopped.clone().drop_guard();
     let run = async move {
         let _stopped = stopped;
         task.run(cancel).await;
     };
-    (tenures, receiver, run)
+    (leadership, receiver, run)
 }
 
 /// So many things that are ready are taken in before anything is done: shards that open together are told together.
@@ -82,8 +82,8 @@ const BATCH: usize = 128;
 
 /// Where the task tells what it knows.
 struct Outlets {
-    pub(super) shared: Arc<Shared>,
-    pub(super) events: mpsc::UnboundedSender<TenureEvent>,
+    pub(super) shared: Arc<Published>,
+    pub(super) events: mpsc::UnboundedSender<LeadershipEvent>,
     pub(super) latency: watch::Sender<Duration>,
     pub(super) fleet: watch::Sender<Fleet>,
     pub(super) gate: watch::Sender<bool>,
@@ -106,7 +106,7 @@ struct Task {
     in_flight: FuturesUnordered<BoxFuture<'static, Answered>>,
     orders: mpsc::UnboundedReceiver<Command>,
     outlets: Outlets,
-    story: Story,
+    log: LeadershipLog,
     /// The figures of the fleet are worked out again at this time.
     fleet_due: Duration,
 }
@@ -124,7 +124,7 @@ impl Task {
             machine: Machine::new(base, settings.timing, SHARDS, now),
             tick: (settings.timing.period / 20).min(Duration::from_millis(100)),
             stream: leases.watch().boxed(),
-            story: Story::new(settings.timing),
+            log: LeadershipLog::new(settings.timing),
             clock: settings.clock,
             leases,
             parser: Parser::default(),
@@ -163,7 +163,7 @@ impl Task {
         }
         self.outlets.shared.held.store(0, Ordering::SeqCst);
         self.outlets.shared.gate.store(0, Ordering::SeqCst);
-        self.story.stopped();
+        self.log.stopped();
     }
 
     fn step(&mut self, input: Input) -> Vec<Action> {
@@ -193,7 +193,7 @@ impl Task {
         if let Request::CreateSession { .. } | Request::Renew { .. } = &request {
             self.outlets.latency.send_replace(took);
         }
-        self.story.answered(&request, &answer, took);
+        self.log.answered(&request, &answer, took);
         Input::Answered(request, answer)
     }
 
@@ -208,7 +208,7 @@ impl Task {
                 None
             }
             Ok(Event::InitDone) => Some(Input::Relisted(std::mem::take(&mut self.listing))),
-            Ok(Event::Apply(lease)) => self.parser.record(&lease.0).map(Input::Seen),
+            Ok(Event::Apply(lease)) => self.parser.record(&lease.0).map(Input::Observed),
             Ok(Event::Delete(lease)) => self.parser.record(&lease.0).map(Input::Gone),
             Err(_) => None, // told already
         }
@@ -224,11 +224,11 @@ impl Task {
         self.outlets.shared.gate.store(gate, Ordering::SeqCst);
         let open = self.machine.gate_is_open(now);
         self.outlets.gate.send_if_modified(|known| std::mem::replace(known, open) != open);
-        self.story.published(held.count_ones(), open);
+        self.log.published(held.count_ones(), open);
         if now >= self.fleet_due {
             self.fleet_due = now + Duration::from_secs(1);
             let fleet = self.machine.fleet(now);
-            self.story.fleet(&fleet);
+            self.log.fleet(&fleet);
             self.outlets.fleet.send_if_modified(|known| {
                 let modified = *known != fleet;
                 *known = fleet;
@@ -240,13 +240,13 @@ impl Task {
     fn perform(&mut self, actions: Vec<Action>) {
         let mut opened = Vec::new();
         for action in actions {
-            self.story.action(&action);
+            self.log.action(&action);
             match action {
                 Action::Open(shard, _) => opened.push(shard),
-                Action::Close(shard, _) => self.tell(&mut opened, TenureEvent::Closing(shard)),
-                Action::Lose(shard, _) => self.tell(&mut opened, TenureEvent::Lost(shard)),
+                Action::Close(shard, _) => self.tell(&mut opened, LeadershipEvent::Closing(shard)),
+                Action::Lose(shard, _) => self.tell(&mut opened, LeadershipEvent::Lost(shard)),
                 Action::Restored => {
-                    self.tell(&mut opened, TenureEvent::Restored);
+                    self.tell(&mut opened, LeadershipEvent::Restored);
                     self.watch_anew();
                 }
                 Action::Rewatch => self.watch_anew(),
@@ -276,14 +276,14 @@ impl Task {
     }
 
     /// Events keep their order. Nobody listens any more only when the replica goes down.
-    fn tell(&self, opened: &mut Vec<Shard>, event: TenureEvent) {
+    fn tell(&self, opened: &mut Vec<Shard>, event: LeadershipEvent) {
         self.flush(opened);
         let _ = self.outlets.events.send(event);
     }
 
     fn flush(&self, opened: &mut Vec<Shard>) {
         if !opened.is_empty() {
-            let _ = self.outlets.events.send(TenureEvent::Opened(std::mem::take(opened)));
+            let _ = self.outlets.events.send(LeadershipEvent::Opened(std::mem::take(opened)));
         }
     }
 }

@@ -54,7 +54,7 @@ impl<T> Default for Listed<T> {
 
 /// A field that holds something else than it should.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Misfit;
+pub struct WrongType;
 
 impl<'a> Field<'a> {
     /// The text, where it is one.
@@ -69,11 +69,11 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// When it holds something else.
-    pub fn into_text(self) -> Result<Cow<'a, str>, Misfit> {
+    pub fn into_text(self) -> Result<Cow<'a, str>, WrongType> {
         match self {
             Self::Absent => Ok(Cow::Borrowed("")),
             Self::Text(text) => Ok(text),
-            _ => Err(Misfit),
+            _ => Err(WrongType),
         }
     }
 
@@ -81,11 +81,11 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// When it holds something else.
-    pub fn number(&self) -> Result<Option<i64>, Misfit> {
+    pub fn number(&self) -> Result<Option<i64>, WrongType> {
         match self {
             Self::Absent => Ok(None),
             Self::Number(number) => Ok(Some(*number)),
-            _ => Err(Misfit),
+            _ => Err(WrongType),
         }
     }
 
@@ -93,11 +93,11 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// When it holds something else.
-    pub fn bool(&self) -> Result<bool, Misfit> {
+    pub fn bool(&self) -> Result<bool, WrongType> {
         match self {
             Self::Absent => Ok(false),
             Self::Bool(value) => Ok(*value),
-            _ => Err(Misfit),
+            _ => Err(WrongType),
         }
     }
 }
@@ -107,11 +107,11 @@ impl<T> Shaped<T> {
     ///
     /// # Errors
     /// When it holds something else.
-    pub fn object(self) -> Result<Option<T>, Misfit> {
+    pub fn object(self) -> Result<Option<T>, WrongType> {
         match self {
             Self::Absent => Ok(None),
             Self::Is(object) => Ok(Some(object)),
-            Self::Other => Err(Misfit),
+            Self::Other => Err(WrongType),
         }
     }
 }
@@ -121,10 +121,10 @@ impl<T> Listed<T> {
     ///
     /// # Errors
     /// When it holds something else.
-    pub fn items(self) -> Result<Vec<T>, Misfit> {
+    pub fn items(self) -> Result<Vec<T>, WrongType> {
         match self {
             Self::Of(items) => Ok(items),
-            Self::Other => Err(Misfit),
+            Self::Other => Err(WrongType),
         }
     }
 }

@@ -21,31 +21,31 @@ pub fn generation(number: Option<i64>) -> u32 {
 }
 
 /// A record, shared by all who look at it: a pointer and one counter.
-pub type Shared<T> = triomphe::Arc<T>;
+pub type SlimArc<T> = triomphe::Arc<T>;
 
 /// Where a namespaced object stands.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
+pub struct ObjectKey {
     /// Its namespace.
     pub namespace: Name,
     /// Its name.
     pub name: Name,
 }
 
-impl Place {
+impl ObjectKey {
     /// A place by its two names.
     pub fn new(namespace: impl Into<Name>, name: impl Into<Name>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -64,7 +64,7 @@ pub struct Version {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Sync {
     /// Its namespace and name.
-    pub key: Place,
+    pub key: ObjectKey,
     /// metadata.uid and metadata.resourceVersion.
     pub version: Version,
     /// metadata.generation: a change of the spec adds one.
@@ -76,11 +76,11 @@ pub struct Sync {
     /// Whether our finalizer is on it.
     pub finalizer: bool,
     /// What others put on it; mostly nothing.
-    pub others: Option<Box<Others>>,
+    pub others: Option<Box<ForeignFields>>,
     /// What is wanted, or what is wrong with it.
-    pub spec: Result<Spec, Unusable>,
+    pub spec: Result<Spec, InvalidSpec>,
     /// What its status said.
-    pub status: Told,
+    pub status: ObservedStatus,
 }
 
 impl Sync {
@@ -90,7 +90,7 @@ impl Sync {
     }
 
     /// Where the copy is to stand; `None` while the spec makes no sense.
-    pub fn destination(&self) -> Option<&Place> {
+    pub fn destination(&self) -> Option<&ObjectKey> {
         self.spec.as_ref().ok().map(|spec| &spec.destination)
     }
 
@@ -116,7 +116,7 @@ impl Sync {
 
 /// What others put on a sync. It is passed on when we write there.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Others {
+pub struct ForeignFields {
     /// Finalizers that are not ours, in order.
     pub finalizers: Vec<String>,
     /// Conditions of types that are not ours, in order.
@@ -131,22 +131,22 @@ pub struct Others {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Spec {
     /// Where the source stands.
-    pub source: Place,
+    pub source: ObjectKey,
     /// Where the copy is to stand.
-    pub destination: Place,
+    pub destination: ObjectKey,
     /// `conflictPolicy: Overwrite`: a ConfigMap already standing at the destination is adopted.
     pub overwrite: bool,
     /// `deletionPolicy: Orphan`: the copy outlives the sync.
     pub orphan: bool,
     /// `sourceMissingPolicy: Delete`: the copy goes with the source.
-    pub follow_source: bool,
+    pub delete_with_source: bool,
     /// `suspend: true`: everything is left as it is.
     pub suspend: bool,
 }
 
 /// A spec that makes no sense.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Unusable {
+pub struct InvalidSpec {
     /// One sentence that names the field.
     pub why: Box<str>,
     /// `deletionPolicy` is something else than `Delete`: then nothing is deleted, whatever it was meant to say.
@@ -155,7 +155,7 @@ pub struct Unusable {
 
 /// What a sync's status said when it was last seen.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Told {
+pub struct ObservedStatus {
     /// status.observedGeneration; 0 where it does not say.
     pub observed_generation: u32,
     /// status.source.
@@ -173,7 +173,7 @@ pub struct Told {
     /// The copy of which `copy` tells is not what was sent: admission changed it.
     pub changed_by_admission: bool,
     /// For each of [`crate::rules::status::CONDITIONS`]: its status and lastTransitionTime, if it stood there.
-    pub conditions: [Option<ConditionTold>; 4],
+    pub conditions: [Option<ObservedCondition>; 4],
     /// [`crate::rules::status::Text::digest`] of the whole.
     pub digest: u64,
 }
@@ -181,7 +181,7 @@ pub struct Told {
 /// What is kept of a condition: enough to know when it turned. Packed, since there are four for each sync.
 #[repr(Rust, packed)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ConditionTold {
+pub struct ObservedCondition {
     /// Whether its status was `True`.
     pub is_true: bool,
     /// lastTransitionTime.
@@ -190,11 +190,11 @@ pub struct ConditionTold {
 
 /// The metadata of a ConfigMap: a source, a copy, or both.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Seen {
+pub struct ConfigMapMeta {
     /// metadata.uid and metadata.resourceVersion.
     pub version: Version,
     /// Our marks on it, if it has any.
-    pub mark: Option<Mark>,
+    pub mark: Option<OwnerMark>,
     /// It stood there before us: its removal is never ours to do.
     pub adopted: bool,
     /// Somebody else's labels, annotations, owner references or finalizers are on it.
@@ -211,9 +211,9 @@ pub struct Seen {
 
 /// What the marks on a copy say.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Mark {
+pub struct OwnerMark {
     /// Namespace and name of the sync that wrote it.
-    pub sync: Place,
+    pub sync: ObjectKey,
     /// The sync's UID. `None`: the marks are those of the seed's operator, which wrote names only.
     pub uid: Option<Uid>,
     /// resourceVersion of the source that it was written from; 0 where the marks do not say.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::api::dns;
 use crate::api::names::KUBE_ROOT_CA;
 use crate::rules::lenient::{Field, Shaped};
-use crate::rules::record::{Place, Spec, Unusable};
+use crate::rules::record::{InvalidSpec, ObjectKey, Spec};
 
 /// `.spec` as it stands there.
 #[derive(Deserialize, Debug, Default)]
@@ -34,11 +34,11 @@ pub struct RawSpec<'a> {
 ///
 /// # Errors
 /// What is wrong with it, and whether the copy is to stay all the same.
-pub fn read(spec: Shaped<RawSpec<'_>>) -> Result<Spec, Unusable> {
+pub fn read(spec: Shaped<RawSpec<'_>>) -> Result<Spec, InvalidSpec> {
     let spec = spec.object().ok().flatten().unwrap_or_default();
     sensible(&spec).map_err(|why| {
         let deletes = matches!(policy(&spec.deletion_policy, "deletionPolicy", "Delete", "Orphan"), Ok("Delete"));
-        Unusable { why: why.into_boxed_str(), orphan: !deletes }
+        InvalidSpec { why: why.into_boxed_str(), orphan: !deletes }
     })
 }
 
@@ -54,11 +54,11 @@ fn sensible(spec: &RawSpec<'_>) -> Result<Spec, String> {
     let destination_name = name(&spec.destination_name, "destinationName", false)?.unwrap_or(source_name);
     let suspend = spec.suspend.bool().map_err(|_| "suspend must be true or false")?;
     Ok(Spec {
-        source: Place::new(source_namespace, source_name),
-        destination: Place::new(destination_namespace, destination_name),
+        source: ObjectKey::new(source_namespace, source_name),
+        destination: ObjectKey::new(destination_namespace, destination_name),
         overwrite: policy(&spec.conflict_policy, "conflictPolicy", "Overwrite", "Fail")? == "Overwrite",
         orphan: policy(&spec.deletion_policy, "deletionPolicy", "Delete", "Orphan")? == "Orphan",
-        follow_source: policy(&spec.source_missing_policy, "sourceMissingPolicy", "Keep", "Delete")? == "Delete",
+        delete_with_source: policy(&spec.source_missing_policy, "sourceMissingPolicy", "Keep", "Delete")? == "Delete",
         suspend,
     })
 }
@@ -94,7 +94,7 @@ mod tests {
     use rstest::rstest;
     use serde_json::{Value, json};
 
-    fn read(spec: Value) -> Result<Spec, Unusable> {
+    fn read(spec: Value) -> Result<Spec, InvalidSpec> {
         super::read(serde_json::from_str(&spec.to_string()).unwrap())
     }
 
@@ -102,7 +102,7 @@ mod tests {
     fn the_seeds_three_fields_are_enough() {
         let spec = read(json!({"sourceNamespace": "a", "destinationNamespace": "b", "configMapName": "c.d"})).unwrap();
         assert_eq!((spec.source.to_string(), spec.destination.to_string()), ("a/c.d".into(), "b/c.d".into()));
-        assert!(spec.overwrite && !spec.orphan && !spec.follow_source && !spec.suspend);
+        assert!(spec.overwrite && !spec.orphan && !spec.delete_with_source && !spec.suspend);
     }
 
     #[rstest]

@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::configmapsync::{ConfigMapSyncStatus, ObjectVersion};
 use crate::rules::reason::Reason;
-use crate::rules::record::{Place, Seconds, Sync, Version};
+use crate::rules::record::{ObjectKey, Seconds, Sync, Version};
 
 /// The condition types that we write, in the order in which they stand in a status.
 pub const CONDITIONS: [&str; 4] = ["Synced", "SourceAvailable", "Ready", "Stalled"];
@@ -46,7 +46,7 @@ pub enum Verdict {
         what: String,
     },
     /// The copy is to go, or to be made anew, but what stands there is held by somebody's finalizer.
-    CopyHeld(Place),
+    CopyHeld(ObjectKey),
 }
 
 /// What only a person can mend.
@@ -55,9 +55,9 @@ pub enum Stall {
     /// The spec makes no sense.
     InvalidSpec(String),
     /// The copy would be its own source; the places of the ring.
-    Cycle(Vec<Place>),
+    Cycle(Vec<ObjectKey>),
     /// Another sync owns the destination.
-    DestinationConflict(Place),
+    DestinationConflict(ObjectKey),
     /// Nobody may write there.
     DestinationProtected,
     /// `conflictPolicy: Fail`, and a ConfigMap that is not ours stands there.
@@ -113,12 +113,12 @@ impl Stall {
     }
 
     fn message(&self, sync: &Sync) -> String {
-        let destination = sync.destination().map(Place::to_string).unwrap_or_default();
+        let destination = sync.destination().map(ObjectKey::to_string).unwrap_or_default();
         match self {
             Self::InvalidSpec(why) => format!("the spec cannot be carried out: {why}"),
             Self::Cycle(ring) => format!(
                 "the ConfigMap would be copied onto itself: {}; change or delete one sync of this ring",
-                ring.iter().map(Place::to_string).collect::<Vec<_>>().join(" → ")
+                ring.iter().map(ObjectKey::to_string).collect::<Vec<_>>().join(" → ")
             ),
             Self::DestinationConflict(owner) => {
                 format!("{destination} is the copy of ConfigMapSync {owner}; it is taken over when that one lets go")
@@ -148,7 +148,7 @@ impl Stall {
 
 /// A status without its times: what decides whether one must be written.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Text<'a> {
+pub struct StatusContent<'a> {
     /// status.syncStatus.
     pub sync_status: Cow<'a, str>,
     /// status.message.
@@ -168,12 +168,12 @@ pub struct Text<'a> {
     /// status.lastHandledRequest; empty where there is none.
     pub last_handled_request: Cow<'a, str>,
     /// For each of [`CONDITIONS`]: status, reason and message, where it stands there.
-    pub conditions: [Option<ConditionText<'a>>; 4],
+    pub conditions: [Option<ConditionContent<'a>>; 4],
 }
 
 /// A condition without its times.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ConditionText<'a> {
+pub struct ConditionContent<'a> {
     /// `True`, `False` or `Unknown`.
     pub status: Cow<'a, str>,
     /// One word for programs.
@@ -182,7 +182,7 @@ pub struct ConditionText<'a> {
     pub message: Cow<'a, str>,
 }
 
-impl Text<'_> {
+impl StatusContent<'_> {
     /// A hash of what decides whether a status is written, the same in this process for the same text. The messages of a
     /// sync that is in order do not count: else the first version that words them anew would write every status of a fleet.
     pub fn digest(&self) -> u64 {
@@ -202,13 +202,13 @@ impl Text<'_> {
 
 /// The status that `verdict` makes of `sync`. Where the verdict is not about them, `status.source` and `status.copy`
 /// stay as they were: they tell the versions of the last write or check.
-pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exists: bool) -> Text<'static> {
+pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exists: bool) -> StatusContent<'static> {
     let told = &sync.status;
     // What admission made of a copy is no version that a later status may pass on.
     let passed_on = |version: Option<Version>| version.filter(|_| !told.changed_by_admission);
     let others = sync.others.as_deref();
     let request = others.and_then(|others| others.requested.clone().or_else(|| others.handled.clone()));
-    let text = Text {
+    let text = StatusContent {
         sync_status: "Failed".into(),
         message: Cow::Borrowed(""),
         source_exists,
@@ -220,7 +220,7 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
         last_handled_request: request.map_or(Cow::Borrowed(""), |request| Cow::Owned(request.into())),
         conditions: [None, None, None, None],
     };
-    let not_ready = |message: String, available: ConditionText<'static>, stalled| Text {
+    let not_ready = |message: String, available: ConditionContent<'static>, stalled| StatusContent {
         conditions: [
             Some(condition("False", verdict.reason(), message.clone())),
             Some(available),
@@ -242,7 +242,7 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
         Err(_) => (String::new(), ""),
     };
     match verdict {
-        Verdict::InOrder { source, copy } => Text {
+        Verdict::InOrder { source, copy } => StatusContent {
             sync_status: "Success".into(),
             message: "ConfigMap synced successfully".into(),
             source_exists: true,
@@ -262,7 +262,7 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
             let message =
                 format!("source ConfigMap {source} does not exist{what}; it is synced as soon as it is created");
             let missing = condition("False", Reason::SourceNotFound, message.clone());
-            Text { source_exists: false, source: None, ..not_ready(message, missing, None) }
+            StatusContent { source_exists: false, source: None, ..not_ready(message, missing, None) }
         }
         Verdict::NamespaceMissing => {
             let message = format!("namespace {destination} does not exist; the copy is made as soon as it is created");
@@ -282,7 +282,7 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
                 Reason::FetchError => condition("False", failed.reason, message.clone()),
                 _ => available(),
             };
-            Text { retry_count: failed.attempt, ..not_ready(message, available, None) }
+            StatusContent { retry_count: failed.attempt, ..not_ready(message, available, None) }
         }
         Verdict::Changed { source, copy, what } => {
             let message = format!(
@@ -291,22 +291,22 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
                 crate::api::names::ANNOTATION_REQUESTED_AT
             );
             let stalled = condition("True", verdict.reason(), message.clone());
-            Text { source: Some(*source), copy: Some(*copy), ..not_ready(message, available(), Some(stalled)) }
+            StatusContent { source: Some(*source), copy: Some(*copy), ..not_ready(message, available(), Some(stalled)) }
         }
         Verdict::CopyHeld(copy) => {
             let message = format!("waiting for {copy} to go: a finalizer of somebody else's is on it");
-            Text { sync_status: "InProgress".into(), ..not_ready(message, available(), None) }
+            StatusContent { sync_status: "InProgress".into(), ..not_ready(message, available(), None) }
         }
     }
 }
 
-fn condition(status: &'static str, reason: Reason, message: impl Into<Cow<'static, str>>) -> ConditionText<'static> {
-    ConditionText { status: status.into(), reason: reason.as_str().into(), message: message.into() }
+fn condition(status: &'static str, reason: Reason, message: impl Into<Cow<'static, str>>) -> ConditionContent<'static> {
+    ConditionContent { status: status.into(), reason: reason.as_str().into(), message: message.into() }
 }
 
 /// The status object for a text. A condition's lastTransitionTime moves only when its status does, and conditions of
 /// types that are not ours are passed on.
-pub fn object(text: &Text<'_>, sync: &Sync, now: Seconds) -> ConfigMapSyncStatus {
+pub fn object(text: &StatusContent<'_>, sync: &Sync, now: Seconds) -> ConfigMapSyncStatus {
     let told = &sync.status;
     let foreign = sync.others.iter().flat_map(|others| others.conditions.iter().cloned());
     let time = |seconds: Seconds| Time(Timestamp::from_second(seconds.into()).unwrap_or_default());

@@ -1,16 +1,16 @@
 //! Records for unit tests.
 
-use crate::rules::record::{Mark, Place, Seen, Spec, Sync, Told, Version, generation};
-use crate::rules::status::Text;
+use crate::rules::record::{ConfigMapMeta, ObjectKey, ObservedStatus, OwnerMark, Spec, Sync, Version, generation};
+use crate::rules::status::StatusContent;
 use crate::rules::uid::Uid;
 
 pub(crate) fn uid(number: u64) -> Uid {
     Uid::parse(&format!("00000000-0000-0000-8000-{number:012x}")).unwrap()
 }
 
-pub(crate) fn place(text: &str) -> Place {
+pub(crate) fn place(text: &str) -> ObjectKey {
     let (namespace, name) = text.split_once('/').unwrap();
-    Place::new(namespace, name)
+    ObjectKey::new(namespace, name)
 }
 
 pub(crate) fn version(number: u64, rv: u64) -> Version {
@@ -31,15 +31,15 @@ pub(crate) fn sync(key: &str, number: u64, source: &str, destination: &str) -> S
             destination: place(destination),
             overwrite: true,
             orphan: false,
-            follow_source: false,
+            delete_with_source: false,
             suspend: false,
         }),
-        status: Told::default(),
+        status: ObservedStatus::default(),
     }
 }
 
-pub(crate) fn seen(number: u64, rv: u64) -> Seen {
-    Seen {
+pub(crate) fn seen(number: u64, rv: u64) -> ConfigMapMeta {
+    ConfigMapMeta {
         version: version(number, rv),
         mark: None,
         adopted: false,
@@ -51,13 +51,13 @@ pub(crate) fn seen(number: u64, rv: u64) -> Seen {
     }
 }
 
-pub(crate) fn mark(sync: &str, number: Option<u64>, at: Option<u64>) -> Mark {
-    Mark { sync: place(sync), uid: number.map(uid), source_rv: 0, at: at.map(uid) }
+pub(crate) fn mark(sync: &str, number: Option<u64>, at: Option<u64>) -> OwnerMark {
+    OwnerMark { sync: place(sync), uid: number.map(uid), source_rv: 0, at: at.map(uid) }
 }
 
 /// What a status that says `text` is kept as.
-pub(crate) fn told(text: &Text<'_>) -> Told {
-    Told {
+pub(crate) fn told(text: &StatusContent<'_>) -> ObservedStatus {
+    ObservedStatus {
         observed_generation: generation(text.observed_generation),
         source: text.source,
         copy: text.copy,
@@ -65,6 +65,6 @@ pub(crate) fn told(text: &Text<'_>) -> Told {
         destination_exists: text.destination_exists,
         retry_count: text.retry_count,
         digest: text.digest(),
-        ..Told::default()
+        ..ObservedStatus::default()
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use configmapsync_operator::kubernetes::decode::{ConfigMapObject, SyncObject};
-use configmapsync_operator::kubernetes::error::Refusal;
+use configmapsync_operator::kubernetes::error::ApiError;
 use configmapsync_operator::leadership::leases::LeaseObject;
 use configmapsync_operator::rules::status;
 use configmapsync_operator::rules::status::Verdict;
@@ -47,8 +47,8 @@ fn a_lease_with_managed_fields_of_the_year_9999_is_decoded() {
 #[test]
 fn a_server_that_is_busy_is_tried_again_some_day() {
     let status = json!({ "code": 429, "details": { "retryAfterSeconds": u32::MAX } });
-    match Refusal::from(kube::Error::Api(serde_json::from_value(status).unwrap())) {
-        Refusal::Busy(wait) => assert!(wait <= Duration::from_secs(600), "{wait:?}"),
+    match ApiError::from(kube::Error::Api(serde_json::from_value(status).unwrap())) {
+        ApiError::Busy(wait) => assert!(wait <= Duration::from_secs(600), "{wait:?}"),
         other => panic!("{other:?}"),
     }
 }

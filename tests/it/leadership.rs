@@ -8,7 +8,7 @@ use configmapsync_operator::environment::clock::Clock;
 use configmapsync_operator::kubernetes::client::{Clients, Server};
 use configmapsync_operator::leadership::leases::FLEET_LEADER;
 use configmapsync_operator::leadership::protocol::Timing;
-use configmapsync_operator::leadership::{self, Settings, TenureEvent, Tenures, fleet_leader};
+use configmapsync_operator::leadership::{self, Leadership, LeadershipEvent, Settings, fleet_leader};
 use configmapsync_operator::rules::shard::{SHARDS, Shard};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
@@ -24,10 +24,10 @@ const LEASE: Duration = Duration::from_secs(3);
 
 /// A replica that does nothing but lead.
 struct Replica {
-    tenures: Tenures,
+    leadership: Leadership,
     cancel: CancellationToken,
     /// What happened, and when.
-    news: JoinHandle<Vec<(Instant, TenureEvent)>>,
+    news: JoinHandle<Vec<(Instant, LeadershipEvent)>>,
 }
 
 impl Replica {
@@ -46,36 +46,36 @@ impl Replica {
         };
         let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
         let supervisor = Supervisor::new(tracker, cancel.clone(), cancel.clone());
-        let (tenures, mut events, run) = leadership::start(client.clone(), settings.clone(), cancel.clone());
+        let (leadership, mut events, run) = leadership::start(client.clone(), settings.clone(), cancel.clone());
         supervisor.spawn("leadership", run);
-        supervisor.spawn("fleet-leader", fleet_leader::start(client, &settings, tenures.clone(), cancel.clone()));
-        let answers = tenures.clone();
+        supervisor.spawn("fleet-leader", fleet_leader::start(client, &settings, leadership.clone(), cancel.clone()));
+        let answers = leadership.clone();
         let news = tokio::spawn(async move {
             let mut news = vec![];
             while let Some(event) = events.recv().await {
                 match &event {
-                    TenureEvent::Closing(shard) => {
+                    LeadershipEvent::Closing(shard) => {
                         assert!(!answers.holds(*shard) && !answers.may_write(*shard), "closing is told too early");
                         answers.drained(*shard);
                     }
-                    TenureEvent::Lost(shard) => assert!(!answers.may_write(*shard), "a loss is told too early"),
-                    TenureEvent::Opened(_) | TenureEvent::Restored => {}
+                    LeadershipEvent::Lost(shard) => assert!(!answers.may_write(*shard), "a loss is told too early"),
+                    LeadershipEvent::Opened(_) | LeadershipEvent::Restored => {}
                 }
                 news.push((Instant::now(), event));
             }
             news
         });
-        Self { tenures, cancel, news }
+        Self { leadership, cancel, news }
     }
 
     /// Like SIGKILL: nothing is released.
-    async fn kill(self) -> Vec<(Instant, TenureEvent)> {
+    async fn kill(self) -> Vec<(Instant, LeadershipEvent)> {
         self.cancel.cancel();
         self.news.await.unwrap()
     }
 
     fn writable(&self) -> usize {
-        Shard::all().filter(|shard| self.tenures.may_write(*shard)).count()
+        Shard::all().filter(|shard| self.leadership.may_write(*shard)).count()
     }
 }
 
@@ -92,7 +92,7 @@ async fn until_even(replicas: &[Replica], within: Duration) -> Duration {
     loop {
         let counts: Vec<usize> = replicas.iter().map(Replica::writable).collect();
         for shard in Shard::all() {
-            let writers = replicas.iter().filter(|replica| replica.tenures.may_write(shard)).count();
+            let writers = replicas.iter().filter(|replica| replica.leadership.may_write(shard)).count();
             assert!(writers <= 1, "{writers} may write shard {shard}");
         }
         let even = counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1;
@@ -137,7 +137,7 @@ async fn shards_follow_the_fleet() {
 
     let leaver = replicas.remove(0);
     let begun = Instant::now();
-    assert!(leaver.tenures.leave(Duration::from_secs(5)).await);
+    assert!(leaver.leadership.leave(Duration::from_secs(5)).await);
     eprintln!("one left: all released after {:?}", begun.elapsed());
     eprintln!("one left: even after {:?} more", until_even(&replicas, Duration::from_secs(5)).await);
     leaver.news.await.unwrap();
@@ -149,7 +149,7 @@ async fn shards_follow_the_fleet() {
     assert!(took <= LEASE + Duration::from_secs(1), "{took:?}");
 
     let left = replicas.remove(0);
-    assert!(left.tenures.leave(Duration::from_secs(5)).await);
+    assert!(left.leadership.leave(Duration::from_secs(5)).await);
     until_even(&replicas, Duration::from_secs(5)).await;
 }
 
@@ -210,7 +210,7 @@ async fn hands_in_the_leases_are_survived() {
     }
     let mut restored = 0;
     for replica in replicas {
-        restored += replica.kill().await.iter().filter(|(_, event)| *event == TenureEvent::Restored).count();
+        restored += replica.kill().await.iter().filter(|(_, event)| *event == LeadershipEvent::Restored).count();
     }
     assert_eq!(restored, 1, "a session's Lease that is missing looks like a restore of etcd");
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use configmapsync_operator::controller::config::Config;
 use configmapsync_operator::controller::health::Health;
-use configmapsync_operator::controller::replica::{Ground, run_on};
+use configmapsync_operator::controller::replica::{Environment, run_on};
 use configmapsync_operator::environment::clock::Clock;
 use configmapsync_operator::kubernetes::client::Server;
 use configmapsync_operator::kubernetes::writer::Gate;
-use configmapsync_operator::leadership::Tenures;
+use configmapsync_operator::leadership::Leadership;
 use configmapsync_operator::rules::shard::Shard;
 use futures::StreamExt as _;
 use http::{Method, Request};
@@ -72,7 +72,7 @@ async fn blocked(way: Option<&Way>) {
 }
 
 /// A gate that nothing closes.
-struct HeldOpen(Tenures);
+struct HeldOpen(Leadership);
 
 impl Gate for HeldOpen {
     fn may_write(&self, _: Shard) -> bool {
@@ -86,7 +86,7 @@ impl Gate for HeldOpen {
     }
 }
 
-fn start(name: &str, server: Server, gate: fn(Tenures) -> Arc<dyn Gate>) -> CancellationToken {
+fn start(name: &str, server: Server, gate: fn(Leadership) -> Arc<dyn Gate>) -> CancellationToken {
     let config = Config {
         kubeconfig: None,
         lease_namespace: SYSTEM.to_owned(),
@@ -98,7 +98,7 @@ fn start(name: &str, server: Server, gate: fn(Tenures) -> Arc<dyn Gate>) -> Canc
         grace_period: seconds(10),
     };
     let stop = CancellationToken::new();
-    let ground = Ground { server, clock: Clock::Boot, gate };
+    let ground = Environment { server, clock: Clock::Boot, gate };
     tokio::spawn(run_on(ground, config, Health::default(), stop.clone()));
     stop
 }
@@ -125,7 +125,7 @@ async fn a_former_holder_that_goes_on_writing_does_no_harm() {
     let Some(bed) = Bed::own("a_former_holder_that_goes_on_writing_does_no_harm").await else { return };
     let case = Case::on(&bed, "stale").await;
     let (former, successor) = (Way::default(), Way::default());
-    let stop_former = start("former", former.server(case.client.clone()), |tenures| Arc::new(HeldOpen(tenures)));
+    let stop_former = start("former", former.server(case.client.clone()), |leadership| Arc::new(HeldOpen(leadership)));
     until_held_by(&case, "former").await;
     case.source(json!({ "n": "0" })).await;
     for number in 0..COPIES {
@@ -136,7 +136,7 @@ async fn a_former_holder_that_goes_on_writing_does_no_harm() {
         case.until_ready(&format!("s{number}")).await;
     }
     former.without_leases.store(true, Ordering::SeqCst);
-    let stop_successor = start("successor", successor.server(case.client.clone()), |tenures| Arc::new(tenures));
+    let stop_successor = start("successor", successor.server(case.client.clone()), |leadership| Arc::new(leadership));
     until_held_by(&case, "successor").await;
     let before = [&former, &successor].map(|way| way.writes.load(Ordering::SeqCst));
     for n in 1..=40 {

@@ -219,7 +219,7 @@ fn a_write_that_admission_keeps_while_its_replica_goes_does_no_harm() {
                 }
                 happens(&mut sim);
                 sim.run_for(secs(50));
-                // What was kept has been carried out by now. Others may still be tried.
+                // What was kept has been carried out by now. ForeignFields may still be tried.
                 let mut why = String::new();
                 let settled =
                     sim.run_until(secs(60), |sim| crate::stage::settled(sim).map_err(|not| why = not).is_ok());

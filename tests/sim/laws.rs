@@ -35,7 +35,7 @@ pub struct Laws {
     /// Objects that no replica may write, by UID.
     pub protected: Protected,
     /// Who took a shard, and when; the last one is last.
-    tenures: BTreeMap<usize, Vec<(String, Duration)>>,
+    leadership: BTreeMap<usize, Vec<(String, Duration)>>,
 }
 
 impl Laws {
@@ -64,7 +64,7 @@ impl Laws {
         };
         let Some(after) = &effect.after else { return };
         if let Some(holder) = replica_of(&after["spec"]["holderIdentity"]) {
-            self.tenures.entry(shard).or_default().push((holder.to_owned(), now));
+            self.leadership.entry(shard).or_default().push((holder.to_owned(), now));
         }
     }
 
@@ -81,7 +81,7 @@ impl Laws {
         self.stale += 1;
         let sent_in_time = kept && self.may_write(server, effect, shard, &who, sent.at);
         if self.assumptions_hold && !sent_in_time {
-            let tenure = self.tenures.get(&shard).and_then(|tenures| tenures.last()).cloned();
+            let tenure = self.leadership.get(&shard).and_then(|leadership| leadership.last()).cloned();
             self.breach(now, sent, &format!("{} of shard {shard} is held by {tenure:?}", effect.key.name));
         }
     }
@@ -126,8 +126,8 @@ impl Laws {
 
     /// The replica that had taken a shard last by then.
     fn holder_at(&self, shard: usize, then: Duration) -> Option<&str> {
-        let tenures = self.tenures.get(&shard)?;
-        tenures.iter().rev().find(|(_, since)| *since <= then).map(|(holder, _)| holder.as_str())
+        let leadership = self.leadership.get(&shard)?;
+        leadership.iter().rev().find(|(_, since)| *since <= then).map(|(holder, _)| holder.as_str())
     }
 
     fn breach(&mut self, now: Duration, sent: &Sent, what: &str) {

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use configmapsync_operator::controller::config::Config;
 use configmapsync_operator::controller::health::{Health, Question};
-use configmapsync_operator::controller::replica::{Ground, run_on};
+use configmapsync_operator::controller::replica::{Environment, run_on};
 use configmapsync_operator::environment::clock::Clock;
 use configmapsync_operator::kubernetes::client::Server;
 use configmapsync_operator::kubernetes::writer::Gate;
-use configmapsync_operator::leadership::Tenures;
+use configmapsync_operator::leadership::Leadership;
 use configmapsync_operator::rules::shard::Shard;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -61,7 +61,7 @@ pub struct Replica {
 }
 
 /// A gate that nothing closes.
-struct HeldOpen(Tenures);
+struct HeldOpen(Leadership);
 
 impl Gate for HeldOpen {
     fn may_write(&self, _: Shard) -> bool {
@@ -83,13 +83,13 @@ impl Replica {
         let wire = Wire::new(number, Reading { local: epoch, truly: now, rate: start.rate });
         let stop = CancellationToken::new();
         let name = format!("r{number}");
-        let ground = Ground {
+        let ground = Environment {
             server: Server::Within(wire.service()),
             clock: Clock::Tokio(epoch),
             gate: if start.gate_held_open {
-                |tenures| Arc::new(HeldOpen(tenures))
+                |leadership| Arc::new(HeldOpen(leadership))
             } else {
-                |tenures| Arc::new(tenures)
+                |leadership| Arc::new(leadership)
             },
         };
         let health = Health::default();

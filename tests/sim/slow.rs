@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use configmapsync_operator::controller::health::Question;
-use configmapsync_operator::rules::record::Place;
+use configmapsync_operator::rules::record::ObjectKey;
 use http::Method;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -109,7 +109,7 @@ fn a_source_edited_while_nobody_named_it_is_copied_as_it_is() {
 #[test]
 fn a_source_whose_slot_was_taken_by_another_is_not_copied_from_memory() {
     let hasher = ahash::RandomState::with_seeds(2, 3, 5, 7);
-    let slot = |name: &str| hasher.hash_one(Place::new("src", name)) as usize % (1 << 16);
+    let slot = |name: &str| hasher.hash_one(ObjectKey::new("src", name)) as usize % (1 << 16);
     let other = (0u32..).map(|n| format!("o{n}")).find(|name| slot(name) == slot("cm")).unwrap();
     a_source_edited_while_nobody_named_it(|sim, _| {
         source(sim, &other, 1);

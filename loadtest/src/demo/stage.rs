@@ -15,8 +15,7 @@ use testbed::{Cluster, ControlPlane, NodeCluster, NodeOptions, Options};
 use super::Arguments;
 use super::crew::{Crew, Players};
 use super::pods::{Pods, scale};
-use crate::fleet::Shards;
-use crate::fleet::{DEPLOYMENT, Fleet, NAMESPACE, Settings};
+use crate::fleet::{DEPLOYMENT, Fleet, NAMESPACE, Settings, Shards};
 use crate::screen::{BLOCK, Screen, time};
 use crate::{objects, writers};
 

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use ahash::AHashSet;
 
 use crate::controller::cache::dropped_versions::GONE;
-use crate::controller::cache::index::{Leftover, World};
-use crate::rules::record::{Name, Namespace, Place, Seen, Shared, Sync};
+use crate::controller::cache::index::{Cache, OrphanedCopy};
+use crate::rules::record::{ConfigMapMeta, Name, Namespace, ObjectKey, SlimArc, Sync};
 use crate::rules::uid::Uid;
 
 /// What changed about a sync.
@@ -22,17 +22,17 @@ pub enum Change {
 
 // --- the stream of syncs ---
 
-impl World {
-    /// A sync came or changed. Adds to `woken` everyone else whose case depends on it.
-    pub fn sync_applied(&self, mut sync: Sync, woken: &mut Vec<Uid>) -> Change {
+impl Cache {
+    /// A sync came or changed. Adds to `affected` everyone else whose case depends on it.
+    pub fn sync_applied(&self, mut sync: Sync, affected: &mut Vec<Uid>) -> Change {
         let uid = sync.uid();
         let before = self.syncs.get(uid);
         if before.as_ref().is_some_and(|before| before.version.rv >= sync.version.rv) {
             return Change::Nothing;
         }
-        self.names.intern_sync(&mut sync);
+        self.interner.intern_sync(&mut sync);
         if let Some(other) = self.syncs.named(&sync.key).filter(|other| other.uid() != uid) {
-            self.forget(other.uid(), woken); // deleted and created again: the stream left out the end of the first
+            self.forget(other.uid(), affected); // deleted and created again: the stream left out the end of the first
         }
         let same_wish = before.as_ref().is_some_and(|before| before.spec == sync.spec);
         let change = match &before {
@@ -41,7 +41,7 @@ impl World {
             }
             _ => Change::Wanted,
         };
-        let sync = Shared::new(sync);
+        let sync = SlimArc::new(sync);
         if same_wish {
             self.syncs.put(&sync);
             return change;
@@ -54,11 +54,11 @@ impl World {
         if let Some(before) = &before {
             self.unindex(before, Some(&sync));
             if before.destination() != sync.destination() {
-                self.strand(before, false);
+                self.note_orphaned(before, false);
             }
-            self.neighbours(before, owners[0], woken);
+            self.affected_by(before, owners[0], affected);
         }
-        self.neighbours(&sync, owners[1], woken);
+        self.affected_by(&sync, owners[1], affected);
         change
     }
 
@@ -67,52 +67,58 @@ impl World {
     }
 
     /// A sync went.
-    pub fn sync_deleted(&self, sync: &Sync, woken: &mut Vec<Uid>) {
-        self.forget(sync.uid(), woken);
+    pub fn sync_deleted(&self, sync: &Sync, affected: &mut Vec<Uid>) {
+        self.forget(sync.uid(), affected);
     }
 
     /// A list of all syncs is complete: those that are not in it are gone.
-    pub fn syncs_listed(&self, listed: &AHashSet<Uid>, woken: &mut Vec<Uid>) {
+    pub fn syncs_listed(&self, listed: &AHashSet<Uid>, affected: &mut Vec<Uid>) {
         let mut gone: Vec<Uid> = self.syncs.uids();
         gone.retain(|uid| !listed.contains(uid));
         gone.sort_unstable();
         for uid in gone {
-            self.forget(uid, woken);
+            self.forget(uid, affected);
         }
     }
 
-    fn forget(&self, uid: Uid, woken: &mut Vec<Uid>) {
+    fn forget(&self, uid: Uid, affected: &mut Vec<Uid>) {
         let owner = self.owner_at(self.syncs.get(uid).as_deref());
         let Some(sync) = self.syncs.remove(uid) else { return };
-        self.departed.remember(uid, sync.orphan());
+        self.tombstones.remember(uid, sync.orphan());
         self.unindex(&sync, None);
-        self.strand(&sync, true);
-        self.neighbours(&sync, owner, woken);
-        woken.push(uid);
+        self.note_orphaned(&sync, true);
+        self.affected_by(&sync, owner, affected);
+        affected.push(uid);
     }
 }
 
 // --- the stream of ConfigMaps ---
 
-impl World {
-    /// A ConfigMap came or changed. Adds to `sources` those that copy it, to `others` everyone else concerned.
-    pub fn configmap_applied(&self, place: Place, seen: Seen, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
+impl Cache {
+    /// A ConfigMap came or changed. Adds to `sources` those that copy it, to `others` everyone else affected.
+    pub fn configmap_applied(
+        &self,
+        place: ObjectKey,
+        seen: ConfigMapMeta,
+        sources: &mut Vec<Uid>,
+        others: &mut Vec<Uid>,
+    ) {
         self.configmaps_rv.fetch_max(seen.version.rv, Ordering::AcqRel);
         let marked = seen.mark.as_ref().and_then(|mark| mark.uid);
         if marked.is_none() && !self.concerns_a_sync(&place) {
-            self.passed.remember(&place, seen.version.rv);
+            self.dropped_versions.remember(&place, seen.version.rv);
             if let Some((_, before)) = self.configmaps.remove(&place) {
                 self.unmark(&place, &before, others); // our marks were taken off
             }
             return;
         }
-        let place = self.names.intern(&place);
+        let place = self.interner.intern(&place);
         let mut seen = seen;
         if let Some(mark) = &mut seen.mark {
-            mark.sync = self.names.intern(&mark.sync);
+            mark.sync = self.interner.intern(&mark.sync);
         }
         let owner = self.owner(&place).map(|owner| owner.uid());
-        let before = self.configmaps.insert(place.clone(), Shared::new(seen));
+        let before = self.configmaps.insert(place.clone(), SlimArc::new(seen));
         if let Some(before) = &before
             && before.mark.as_ref().and_then(|mark| mark.uid) != marked
         {
@@ -121,46 +127,49 @@ impl World {
         if let Some(uid) = marked
             && self.syncs.get(uid).is_none_or(|sync| sync.destination() != Some(&place))
         {
-            let departed = self.departed.recall(uid).filter(|_| !self.syncs.contains(uid));
-            let (saw_go, orphan) = (departed.is_some(), departed.unwrap_or(false));
-            self.add_leftover(uid, Leftover { place: place.clone(), wanted: false, saw_go, orphan });
+            let tombstones = self.tombstones.recall(uid).filter(|_| !self.syncs.contains(uid));
+            let (deletion_observed, orphan) = (tombstones.is_some(), tombstones.unwrap_or(false));
+            self.add_orphaned_copy(
+                uid,
+                OrphanedCopy { place: place.clone(), wanted: false, deletion_observed, orphan },
+            );
             others.push(uid);
         }
-        self.concerned(&place, owner, sources, others);
+        self.affected_by_configmap(&place, owner, sources, others);
     }
 
     /// A ConfigMap went.
-    pub fn configmap_deleted(&self, place: &Place, rv: u64, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
+    pub fn configmap_deleted(&self, place: &ObjectKey, rv: u64, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
         self.configmaps_rv.fetch_max(rv, Ordering::AcqRel);
         let owner = self.owner(place).map(|owner| owner.uid());
         if let Some((_, before)) = self.configmaps.remove(place) {
             self.unmark(place, &before, others);
         }
         if !self.concerns_a_sync(place) {
-            self.passed.remember(place, GONE);
+            self.dropped_versions.remember(place, GONE);
         }
-        self.concerned(place, owner, sources, others);
+        self.affected_by_configmap(place, owner, sources, others);
     }
 
     /// All ConfigMaps are about to be listed.
     pub fn configmaps_listing(&self) {
-        self.passed.list_begins();
+        self.dropped_versions.list_begins();
     }
 
     /// A list of all ConfigMaps is complete: those that are not in it are gone, and there has been word of every source.
     pub fn configmaps_listed(&self, listed: &AHashSet<Uid>, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
-        let gone = |entry: &dashmap::mapref::multiple::RefMulti<'_, Place, Shared<Seen>>| {
+        let gone = |entry: &dashmap::mapref::multiple::RefMulti<'_, ObjectKey, SlimArc<ConfigMapMeta>>| {
             (!listed.contains(&entry.version.uid)).then(|| (entry.key().clone(), entry.version.rv))
         };
-        let mut gone: Vec<(Place, u64)> = self.configmaps.iter().filter_map(|entry| gone(&entry)).collect();
+        let mut gone: Vec<(ObjectKey, u64)> = self.configmaps.iter().filter_map(|entry| gone(&entry)).collect();
         gone.sort_unstable_by_key(|(_, rv)| *rv);
         for (place, rv) in gone {
             self.configmap_deleted(&place, rv, sources, others);
         }
-        self.passed.list_ends();
+        self.dropped_versions.list_ends();
         let begin = sources.len();
         for mut entry in self.sources.iter_mut() {
-            if !std::mem::replace(&mut entry.heard, true) && !self.configmaps.contains_key(entry.key()) {
+            if !std::mem::replace(&mut entry.observed, true) && !self.configmaps.contains_key(entry.key()) {
                 sources.extend(&entry.uids); // until now there was no word of it; now it is known to be gone
             }
         }
@@ -176,41 +185,41 @@ impl World {
 
 // --- the stream of namespaces ---
 
-impl World {
+impl Cache {
     /// A namespace came or changed.
-    pub fn namespace_applied(&self, name: &str, namespace: Namespace, woken: &mut Vec<Uid>) {
-        let name = self.names.intern_name(name);
+    pub fn namespace_applied(&self, name: &str, namespace: Namespace, affected: &mut Vec<Uid>) {
+        let name = self.interner.intern_name(name);
         if self.namespaces.insert(name.clone(), namespace) != Some(namespace) {
-            self.at_home(&name, woken);
+            self.affected_by_namespace(&name, affected);
         }
     }
 
     /// A namespace went.
-    pub fn namespace_deleted(&self, name: &str, woken: &mut Vec<Uid>) {
+    pub fn namespace_deleted(&self, name: &str, affected: &mut Vec<Uid>) {
         if let Some((name, _)) = self.namespaces.remove(name) {
-            self.at_home(&name, woken);
+            self.affected_by_namespace(&name, affected);
         }
     }
 
     /// A list of all namespaces is complete.
-    pub fn namespaces_listed(&self, listed: &AHashSet<Uid>, woken: &mut Vec<Uid>) {
+    pub fn namespaces_listed(&self, listed: &AHashSet<Uid>, affected: &mut Vec<Uid>) {
         let gone = self.namespaces.iter().filter(|entry| !listed.contains(&entry.uid));
         let mut gone: Vec<Name> = gone.map(|entry| entry.key().clone()).collect();
         gone.sort_unstable();
         for name in gone {
-            self.namespace_deleted(&name, woken);
+            self.namespace_deleted(&name, affected);
         }
     }
 
-    fn at_home(&self, name: &Name, woken: &mut Vec<Uid>) {
-        if let Some(uids) = self.homes.get(name) {
-            woken.extend(uids.iter());
+    fn affected_by_namespace(&self, name: &Name, affected: &mut Vec<Uid>) {
+        if let Some(uids) = self.by_namespace.get(name) {
+            affected.extend(uids.iter());
         }
         // What stands there without being wanted is cleared away only in a namespace that is known.
-        let stands_here = |leftover: &Leftover| leftover.place.namespace == *name;
-        let begin = woken.len();
-        let leftovers = self.leftovers.iter().filter(|entry| entry.value().iter().any(stands_here));
-        woken.extend(leftovers.map(|entry| *entry.key()));
-        woken[begin..].sort_unstable();
+        let stands_here = |orphaned_copy: &OrphanedCopy| orphaned_copy.place.namespace == *name;
+        let begin = affected.len();
+        let orphaned_copies = self.orphaned_copies.iter().filter(|entry| entry.value().iter().any(stands_here));
+        affected.extend(orphaned_copies.map(|entry| *entry.key()));
+        affected[begin..].sort_unstable();
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ahash::RandomState;
 
-use crate::rules::record::Place;
+use crate::rules::record::ObjectKey;
 
 /// A power of two: 1 MiB of memory.
 const SLOTS: usize = 1 << 16;
@@ -15,7 +15,7 @@ const SLOTS: usize = 1 << 16;
 pub(super) const GONE: u64 = u64::MAX;
 
 /// The table.
-pub(super) struct Passed {
+pub(super) struct DroppedVersions {
     hasher: RandomState,
     slots: Mutex<Slots>,
 }
@@ -27,7 +27,7 @@ struct Slots {
     fresh: Box<[bool]>,
 }
 
-impl Default for Passed {
+impl Default for DroppedVersions {
     fn default() -> Self {
         let slots = Slots { entries: vec![(0, 0); SLOTS].into(), fresh: vec![false; SLOTS].into() };
         // The same in every process: which places share a slot must not be chance (`environment/random.rs`).
@@ -35,7 +35,7 @@ impl Default for Passed {
     }
 }
 
-impl Passed {
+impl DroppedVersions {
     fn lock(&self) -> MutexGuard<'_, Slots> {
         // Nothing in here panics half-way through a change.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
@@ -56,7 +56,7 @@ impl Passed {
     }
 
     /// The ConfigMap at `place` was last seen with this resourceVersion.
-    pub(super) fn remember(&self, place: &Place, rv: u64) {
+    pub(super) fn remember(&self, place: &ObjectKey, rv: u64) {
         let hash = self.hasher.hash_one(place);
         let mut slots = self.lock();
         slots.entries[hash as usize % SLOTS] = (hash, rv);
@@ -64,7 +64,7 @@ impl Passed {
     }
 
     /// The resourceVersion with which it was last seen, if that is still remembered.
-    pub(super) fn recall(&self, place: &Place) -> Option<u64> {
+    pub(super) fn recall(&self, place: &ObjectKey) -> Option<u64> {
         let hash = self.hasher.hash_one(place);
         let (owner, rv) = self.lock().entries[hash as usize % SLOTS];
         (owner == hash && rv != 0).then_some(rv)

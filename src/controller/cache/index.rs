@@ -8,11 +8,11 @@ use ahash::{AHashSet, RandomState};
 use dashmap::DashMap;
 use smallvec::SmallVec;
 
-use crate::controller::cache::dropped_versions::{GONE, Passed};
-use crate::controller::cache::interner::Names;
+use crate::controller::cache::dropped_versions::{DroppedVersions, GONE};
+use crate::controller::cache::interner::Interner;
 use crate::controller::cache::syncs::Syncs;
-use crate::controller::cache::tombstones::Departed;
-use crate::rules::record::{Name, Namespace, Place, Seen, Shared, Sync};
+use crate::controller::cache::tombstones::Tombstones;
+use crate::rules::record::{ConfigMapMeta, Name, Namespace, ObjectKey, SlimArc, Sync};
 use crate::rules::uid::Uid;
 
 type Map<K, V> = DashMap<K, V, RandomState>;
@@ -21,38 +21,38 @@ type Uids = SmallVec<[Uid; 1]>;
 
 /// What a replica knows.
 #[derive(Default)]
-pub struct World {
+pub struct Cache {
     /// Every sync.
     pub(super) syncs: Syncs,
     /// The index that a fan-out needs: from a source to the syncs that copy it.
-    pub(super) sources: Map<Place, Dependants>,
+    pub(super) sources: Map<ObjectKey, Dependants>,
     /// From a place to the syncs that want their copy there.
-    pub(super) destinations: Map<Place, Uids>,
+    pub(super) destinations: Map<ObjectKey, Uids>,
     /// From a namespace to the syncs that want their copy in it.
-    pub(super) homes: Map<Name, Uids>,
+    pub(super) by_namespace: Map<Name, Uids>,
     /// ConfigMaps that are a source or a destination of some sync, or carry our marks.
-    pub(super) configmaps: Map<Place, Shared<Seen>>,
+    pub(super) configmaps: Map<ObjectKey, SlimArc<ConfigMapMeta>>,
     /// Every namespace.
     pub(super) namespaces: Map<Name, Namespace>,
     /// Copies that stand where their sync does not want them, by the UID on their mark.
-    pub(super) leftovers: Map<Uid, Vec<Leftover>>,
+    pub(super) orphaned_copies: Map<Uid, Vec<OrphanedCopy>>,
     /// Syncs that went.
-    pub(super) departed: Departed,
+    pub(super) tombstones: Tombstones,
     /// Versions of ConfigMaps that concerned nobody when they came.
-    pub(super) passed: Passed,
+    pub(super) dropped_versions: DroppedVersions,
     /// Each name once, however many records mention it.
-    pub(super) names: Names,
+    pub(super) interner: Interner,
     /// The newest version that the stream of ConfigMaps told.
     pub(super) configmaps_rv: AtomicU64,
     /// Places that many want and that have another owner since their rivals were told last.
-    pub(super) changed_hands: Mutex<AHashSet<Place>>,
+    pub(super) changed_hands: Mutex<AHashSet<ObjectKey>>,
 }
 
 #[derive(Default)]
 pub(super) struct Dependants {
     pub(super) uids: Uids,
     /// Whether the stream has told, since the first of them came, whether the source is there.
-    pub(super) heard: bool,
+    pub(super) observed: bool,
 }
 
 /// So many who want one place are looked at one by one, at each change of it.
@@ -60,29 +60,29 @@ const FEW_RIVALS: usize = 16;
 
 /// A copy that stands where its sync does not want it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Leftover {
+pub struct OrphanedCopy {
     /// Where it stands.
-    pub place: Place,
+    pub place: ObjectKey,
     /// Whether this replica saw its sync want the place. Anyone may write a sync's marks on what is his.
     pub wanted: bool,
     /// Whether this replica saw its sync go: then it need not wait to be swept.
-    pub saw_go: bool,
+    pub deletion_observed: bool,
     /// `deletionPolicy: Orphan` of the sync that went.
     pub orphan: bool,
 }
 
 /// What the stream knows of a source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SourceWord {
+pub enum SourceVersion {
     /// It is there, with this resourceVersion.
     Version(u64),
     /// It is not there.
     Gone,
     /// No word since a sync named it: its last event came before that, and was let go.
-    Unheard,
+    Unknown,
 }
 
-impl World {
+impl Cache {
     /// Puts a sync into the index, but for where it is found by what it wanted `before`.
     pub(super) fn index(&self, sync: &Sync, before: Option<&Sync>) {
         let Ok(spec) = &sync.spec else { return };
@@ -91,7 +91,7 @@ impl World {
         if before.is_none_or(|before| before.source != spec.source) {
             let mut source = self.sources.entry(spec.source.clone()).or_default();
             if source.uids.is_empty() {
-                source.heard = self.configmaps.contains_key(&spec.source);
+                source.observed = self.configmaps.contains_key(&spec.source);
             }
             put_in(&mut source.uids, uid, |uids| uids.len());
         }
@@ -102,9 +102,11 @@ impl World {
             });
         }
         if before.is_none_or(|before| before.destination.namespace != spec.destination.namespace) {
-            put_in(&mut self.homes.entry(spec.destination.namespace.clone()).or_default(), uid, |uids| uids.len());
+            put_in(&mut self.by_namespace.entry(spec.destination.namespace.clone()).or_default(), uid, |uids| {
+                uids.len()
+            });
         }
-        self.unstrand(uid, &spec.destination);
+        self.forget_orphaned(uid, &spec.destination);
     }
 
     /// Takes a sync out of the index, but for where it is found by what it wants `now`.
@@ -118,31 +120,31 @@ impl World {
             source.uids.retain(|other| *other != uid);
         }
         if let Some((place, source)) = self.sources.remove_if(&spec.source, |_, source| source.uids.is_empty())
-            && source.heard
+            && source.observed
             && !self.configmaps.contains_key(&place)
         {
             // It is gone. Who names it next must not take it to be as its status says.
-            self.passed.remember(&place, GONE);
+            self.dropped_versions.remember(&place, GONE);
         }
         if now.is_none_or(|now| now.destination != spec.destination) {
             take_out(&self.destinations, &spec.destination, uid);
         }
         if now.is_none_or(|now| now.destination.namespace != spec.destination.namespace) {
-            take_out(&self.homes, &spec.destination.namespace, uid);
+            take_out(&self.by_namespace, &spec.destination.namespace, uid);
         }
         for place in [&spec.source, &spec.destination] {
-            let unmarked = |seen: &Shared<Seen>| seen.mark.as_ref().is_none_or(|mark| mark.uid.is_none());
+            let unmarked = |seen: &SlimArc<ConfigMapMeta>| seen.mark.as_ref().is_none_or(|mark| mark.uid.is_none());
             if !self.concerns_a_sync(place)
                 && let Some((_, seen)) = self.configmaps.remove_if(place, |_, seen| unmarked(seen))
             {
-                self.passed.remember(place, seen.version.rv);
+                self.dropped_versions.remember(place, seen.version.rv);
             }
         }
     }
 
     /// Those whose case depends on where this sync reads and writes: who wants the same place or left a copy there, and,
     /// since a ring may have closed or opened, who is downstream. `owner`: who owned the place before.
-    pub(super) fn neighbours(&self, sync: &Sync, owner: Option<Uid>, woken: &mut Vec<Uid>) {
+    pub(super) fn affected_by(&self, sync: &Sync, owner: Option<Uid>, affected: &mut Vec<Uid>) {
         let Ok(spec) = &sync.spec else { return };
         let mut downstream = vec![spec.destination.clone()];
         let mut seen: AHashSet<Uid> = AHashSet::new();
@@ -160,22 +162,28 @@ impl World {
             }
         }
         seen.remove(&sync.uid());
-        let begin = woken.len();
-        woken.extend(seen);
-        woken[begin..].sort_unstable();
+        let begin = affected.len();
+        affected.extend(seen);
+        affected[begin..].sort_unstable();
     }
 
-    pub(super) fn concerned(&self, place: &Place, owner: Option<Uid>, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
+    pub(super) fn affected_by_configmap(
+        &self,
+        place: &ObjectKey,
+        owner: Option<Uid>,
+        sources: &mut Vec<Uid>,
+        others: &mut Vec<Uid>,
+    ) {
         if let Some(mut entry) = self.sources.get_mut(place) {
-            entry.heard = true;
+            entry.observed = true;
             sources.extend(&entry.uids);
         }
         self.rivals(place, owner, |uid| others.push(uid));
     }
 
     /// Those who want a place and have reason to look again at once. Where they are many, that is who owns it; the others
-    /// have reason only when it changed hands, and are told together, by [`World::changed_hands`].
-    pub(super) fn rivals(&self, place: &Place, owner_before: Option<Uid>, mut visit: impl FnMut(Uid)) {
+    /// have reason only when it changed hands, and are told together, by [`Cache::changed_hands`].
+    pub(super) fn rivals(&self, place: &ObjectKey, owner_before: Option<Uid>, mut visit: impl FnMut(Uid)) {
         let Some(wanting) = self.destinations.get(place) else { return };
         if wanting.len() <= FEW_RIVALS {
             return wanting.iter().copied().for_each(visit);
@@ -188,7 +196,7 @@ impl World {
         }
     }
 
-    pub(super) fn concerns_a_sync(&self, place: &Place) -> bool {
+    pub(super) fn concerns_a_sync(&self, place: &ObjectKey) -> bool {
         self.destinations.contains_key(place) || self.sources.contains_key(place)
     }
 }

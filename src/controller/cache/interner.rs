@@ -3,15 +3,15 @@
 use ahash::RandomState;
 use dashmap::DashSet;
 
-use crate::rules::record::{Name, Place, Sync};
+use crate::rules::record::{Name, ObjectKey, Sync};
 
 /// The pool of names.
 #[derive(Default)]
-pub(super) struct Names {
+pub(super) struct Interner {
     pool: DashSet<Name, RandomState>,
 }
 
-impl Names {
+impl Interner {
     /// The one copy of a name.
     pub(super) fn intern_name(&self, name: &str) -> Name {
         if let Some(known) = self.pool.get(name) {
@@ -23,8 +23,8 @@ impl Names {
     }
 
     /// A place by pooled names.
-    pub(super) fn intern(&self, place: &Place) -> Place {
-        Place { namespace: self.intern_name(&place.namespace), name: self.intern_name(&place.name) }
+    pub(super) fn intern(&self, place: &ObjectKey) -> ObjectKey {
+        ObjectKey { namespace: self.intern_name(&place.namespace), name: self.intern_name(&place.name) }
     }
 
     /// A sync whose names are pooled.

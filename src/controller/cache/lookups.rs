@@ -1,17 +1,17 @@
-//! What a replica's world is asked.
+//! What a replica's cache is asked.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use crate::controller::cache::dropped_versions::GONE;
-use crate::controller::cache::index::{Leftover, SourceWord, World};
+use crate::controller::cache::index::{Cache, OrphanedCopy, SourceVersion};
 use crate::rules::copy::cycle;
-use crate::rules::record::{Namespace, Place, Seen, Shared, Sync};
+use crate::rules::record::{ConfigMapMeta, Namespace, ObjectKey, SlimArc, Sync};
 use crate::rules::uid::Uid;
 
-impl World {
+impl Cache {
     /// A sync.
-    pub fn sync(&self, uid: Uid) -> Option<Shared<Sync>> {
+    pub fn sync(&self, uid: Uid) -> Option<SlimArc<Sync>> {
         self.syncs.get(uid)
     }
 
@@ -29,7 +29,7 @@ impl World {
     /// events is the same in every run.
     pub fn uids(&self) -> Vec<Uid> {
         let mut uids = self.syncs.uids();
-        uids.extend(self.leftovers.iter().map(|entry| *entry.key()).filter(|uid| !self.syncs.contains(*uid)));
+        uids.extend(self.orphaned_copies.iter().map(|entry| *entry.key()).filter(|uid| !self.syncs.contains(*uid)));
         uids.sort_unstable();
         uids
     }
@@ -40,22 +40,22 @@ impl World {
     }
 
     /// What the stream knows of a source that some sync names.
-    pub fn source(&self, place: &Place) -> SourceWord {
+    pub fn source(&self, place: &ObjectKey) -> SourceVersion {
         if let Some(seen) = self.configmaps.get(place) {
-            return SourceWord::Version(seen.version.rv);
+            return SourceVersion::Version(seen.version.rv);
         }
-        if self.sources.get(place).is_some_and(|source| source.heard) {
-            return SourceWord::Gone;
+        if self.sources.get(place).is_some_and(|source| source.observed) {
+            return SourceVersion::Gone;
         }
-        match self.passed.recall(place) {
-            Some(GONE) => SourceWord::Gone,
-            Some(rv) => SourceWord::Version(rv),
-            None => SourceWord::Unheard,
+        match self.dropped_versions.recall(place) {
+            Some(GONE) => SourceVersion::Gone,
+            Some(rv) => SourceVersion::Version(rv),
+            None => SourceVersion::Unknown,
         }
     }
 
     /// What stands at a place.
-    pub fn configmap(&self, place: &Place) -> Option<Shared<Seen>> {
+    pub fn configmap(&self, place: &ObjectKey) -> Option<SlimArc<ConfigMapMeta>> {
         self.configmaps.get(place).map(|entry| entry.value().clone())
     }
 
@@ -65,29 +65,29 @@ impl World {
     }
 
     /// Where else copies of this sync stand.
-    pub fn leftovers(&self, uid: Uid) -> Vec<Leftover> {
-        self.leftovers.get(&uid).map(|entry| entry.value().clone()).unwrap_or_default()
+    pub fn orphaned_copies(&self, uid: Uid) -> Vec<OrphanedCopy> {
+        self.orphaned_copies.get(&uid).map(|entry| entry.value().clone()).unwrap_or_default()
     }
 
     /// The syncs that want their copy in this namespace.
-    pub fn at_home_in(&self, namespace: &str) -> Vec<Uid> {
-        self.homes.get(namespace).map(|uids| uids.to_vec()).unwrap_or_default()
+    pub fn with_destination_in(&self, namespace: &str) -> Vec<Uid> {
+        self.by_namespace.get(namespace).map(|uids| uids.to_vec()).unwrap_or_default()
     }
 
     /// Whether a live sync other than `uid` wants this place.
-    pub fn wanted_by_another(&self, place: &Place, uid: Uid) -> bool {
+    pub fn wanted_by_another(&self, place: &ObjectKey, uid: Uid) -> bool {
         self.destinations.get(place).is_some_and(|uids| uids.iter().any(|other| *other != uid))
     }
 
     /// The sync that owns a place as its destination, by what the stream showed there.
-    pub fn owner(&self, place: &Place) -> Option<Shared<Sync>> {
+    pub fn owner(&self, place: &ObjectKey) -> Option<SlimArc<Sync>> {
         self.owner_of(place, self.configmap(place).as_deref())
     }
 
     /// The sync that owns a place as its destination, by what stands there.
-    pub fn owner_of(&self, place: &Place, standing: Option<&Seen>) -> Option<Shared<Sync>> {
+    pub fn owner_of(&self, place: &ObjectKey, standing: Option<&ConfigMapMeta>) -> Option<SlimArc<Sync>> {
         let wanting = self.destinations.get(place)?;
-        let wants = |sync: &Shared<Sync>| sync.destination() == Some(place);
+        let wants = |sync: &SlimArc<Sync>| sync.destination() == Some(place);
         let marked = standing.and_then(|seen| seen.mark.as_ref()).filter(|_| wanting.len() > 1);
         let marked = marked.and_then(|mark| match mark.uid {
             Some(uid) => self.sync(uid),
@@ -108,7 +108,7 @@ impl World {
     }
 
     /// The ring that `sync` is part of.
-    pub fn ring(&self, sync: &Sync) -> Option<Vec<Place>> {
+    pub fn ring(&self, sync: &Sync) -> Option<Vec<ObjectKey>> {
         cycle::ring(sync, |place| self.owner(place))
     }
 
@@ -119,6 +119,6 @@ impl World {
 
     /// Lets go of names that no record mentions any more. To be called now and then.
     pub fn tidy(&self) {
-        self.names.tidy();
+        self.interner.tidy();
     }
 }

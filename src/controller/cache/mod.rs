@@ -12,4 +12,4 @@ mod tests;
 mod tombstones;
 
 pub use apply::Change;
-pub use index::{Leftover, SourceWord, World};
+pub use index::{Cache, OrphanedCopy, SourceVersion};

@@ -8,7 +8,7 @@ use ahash::RandomState;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
-use crate::rules::record::{Place, Shared, Sync};
+use crate::rules::record::{ObjectKey, SlimArc, Sync};
 use crate::rules::uid::Uid;
 
 /// A DashSet could not put a record in the place of its predecessor, which counts as the same.
@@ -22,7 +22,7 @@ pub(super) struct Syncs {
 
 macro_rules! found_by {
     ($name:ident, $key:ty, $of:expr) => {
-        struct $name(Shared<Sync>);
+        struct $name(SlimArc<Sync>);
 
         impl Borrow<$key> for $name {
             fn borrow(&self) -> &$key {
@@ -47,7 +47,7 @@ macro_rules! found_by {
     };
 }
 found_by!(ByUid, Uid, |sync| &sync.version.uid);
-found_by!(ByName, Place, |sync| &sync.key);
+found_by!(ByName, ObjectKey, |sync| &sync.key);
 
 /// Puts it in, in the place of what was found in the same way.
 fn put<T: Eq + Hash>(set: &Set<T>, it: T) {
@@ -58,11 +58,11 @@ fn put<T: Eq + Hash>(set: &Set<T>, it: T) {
 }
 
 impl Syncs {
-    pub(super) fn get(&self, uid: Uid) -> Option<Shared<Sync>> {
+    pub(super) fn get(&self, uid: Uid) -> Option<SlimArc<Sync>> {
         self.by_uid.get(&uid).map(|entry| entry.key().0.clone())
     }
 
-    pub(super) fn named(&self, name: &Place) -> Option<Shared<Sync>> {
+    pub(super) fn named(&self, name: &ObjectKey) -> Option<SlimArc<Sync>> {
         self.by_name.get(name).map(|entry| entry.key().0.clone())
     }
 
@@ -70,12 +70,12 @@ impl Syncs {
         self.by_uid.contains_key(&uid)
     }
 
-    pub(super) fn put(&self, sync: &Shared<Sync>) {
+    pub(super) fn put(&self, sync: &SlimArc<Sync>) {
         put(&self.by_uid, ByUid(sync.clone()));
         put(&self.by_name, ByName(sync.clone()));
     }
 
-    pub(super) fn remove(&self, uid: Uid) -> Option<Shared<Sync>> {
+    pub(super) fn remove(&self, uid: Uid) -> Option<SlimArc<Sync>> {
         let (ByUid(sync), ()) = self.by_uid.remove(&uid)?;
         self.by_name.remove_if(&sync.key, |ByName(named), ()| named.uid() == uid);
         Some(sync)

@@ -11,11 +11,11 @@ const REMEMBERED: usize = 1 << 12;
 
 /// UIDs of syncs that went, the newest last; and whether their copies are to stay.
 #[derive(Default)]
-pub(super) struct Departed {
+pub(super) struct Tombstones {
     newest: Mutex<VecDeque<(Uid, bool)>>,
 }
 
-impl Departed {
+impl Tombstones {
     fn lock(&self) -> MutexGuard<'_, VecDeque<(Uid, bool)>> {
         // Nothing in here panics half-way through a change.
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
@@ -43,11 +43,11 @@ mod tests {
 
     #[test]
     fn the_last_to_go_are_remembered() {
-        let departed = Departed::default();
-        departed.remember(uid(1), true);
-        departed.remember(uid(2), false);
-        assert_eq!([1, 2, 3].map(|n| departed.recall(uid(n))), [Some(true), Some(false), None]);
-        (0..REMEMBERED).for_each(|n| departed.remember(uid(10 + n as u64), false));
-        assert_eq!(departed.recall(uid(1)), None);
+        let tombstones = Tombstones::default();
+        tombstones.remember(uid(1), true);
+        tombstones.remember(uid(2), false);
+        assert_eq!([1, 2, 3].map(|n| tombstones.recall(uid(n))), [Some(true), Some(false), None]);
+        (0..REMEMBERED).for_each(|n| tombstones.remember(uid(10 + n as u64), false));
+        assert_eq!(tombstones.recall(uid(1)), None);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::controller::queue::fanout::Fanout;
-use crate::controller::reconcile::memo::Memo;
+use crate::controller::reconcile::key_state::KeyState;
 use crate::rules::record::Version;
 use crate::rules::uid::Uid;
 
@@ -16,7 +16,7 @@ pub enum Lane {
     /// The end of a sync whose copy has gone: its finalizer.
     Ends,
     /// Finalizers and statuses.
-    Paperwork,
+    Status,
 }
 
 /// Why a key is put into the queue.
@@ -39,7 +39,7 @@ pub enum Outcome {
     /// The copy has gone, and the finalizer is to follow.
     Ends,
     /// What is left is paperwork.
-    Paperwork,
+    Status,
     /// It failed, or was refused: again after this time, or sooner when something changes.
     Retry(Duration),
 }
@@ -52,7 +52,7 @@ pub struct Job {
     /// The lane that it waited in.
     pub lane: Lane,
     /// What is remembered of it.
-    pub memo: Memo,
+    pub key_state: KeyState,
     /// The change of a source that it is part of.
     pub fanout: Option<Arc<Fanout>>,
 }

@@ -7,33 +7,33 @@ use ahash::{AHashMap, AHashSet};
 use tokio::time::Instant;
 
 use crate::controller::queue::job::Lane;
-use crate::rules::record::Place;
+use crate::rules::record::ObjectKey;
 use crate::rules::uid::Uid;
 
 /// Copies flow while one waits, and for this long after one was written, here or by another replica.
 pub(super) const DATA_FLOWS: Duration = Duration::from_millis(250);
 /// While copies flow, paperwork starts that far apart: one replica's, or in turn that of several.
-pub(super) const PAPERWORK_PACE: Duration = Duration::from_millis(100);
+pub(super) const STATUS_PACE: Duration = Duration::from_millis(100);
 /// Paperwork that has waited for this long gets one turn in so many.
-pub(super) const PAPERWORK_PATIENCE: Duration = Duration::from_secs(30);
-pub(super) const PAPERWORK_TURNS: u8 = 8;
+pub(super) const STATUS_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const STATUS_TURNS: u8 = 8;
 
 /// Keys that wait, by lane. A key may stand in a lane though it has moved on since: only its item tells.
 pub(super) struct Lanes {
     /// Sources whose turn it is, one after the other, each with its keys.
-    sources: AHashMap<Option<Place>, VecDeque<Uid>>,
-    turns: VecDeque<Option<Place>>,
+    sources: AHashMap<Option<ObjectKey>, VecDeque<Uid>>,
+    turns: VecDeque<Option<ObjectKey>>,
     /// Sources that are being read, and by how many keys. Their other keys would only wait for the same answer, so they
     /// have no turn meanwhile.
-    reading: AHashMap<Place, usize>,
+    reading: AHashMap<ObjectKey, usize>,
     /// Those of them that have keys and no turn.
-    out_of_turn: AHashSet<Place>,
+    out_of_turn: AHashSet<ObjectKey>,
     data: usize,
     ends: VecDeque<Uid>,
-    paperwork: VecDeque<(Instant, Uid)>,
+    statuses: VecDeque<(Instant, Uid)>,
     /// When paperwork may start though copies flow, and how far apart.
-    paperwork_next: Instant,
-    paperwork_pace: Duration,
+    status_next: Instant,
+    status_pace: Duration,
     /// When copies flow no more, if none waits.
     data_flows_until: Instant,
     turn: u8,
@@ -48,9 +48,9 @@ impl Default for Lanes {
             out_of_turn: AHashSet::new(),
             data: 0,
             ends: VecDeque::new(),
-            paperwork: VecDeque::new(),
-            paperwork_next: Instant::now(),
-            paperwork_pace: PAPERWORK_PACE,
+            statuses: VecDeque::new(),
+            status_next: Instant::now(),
+            status_pace: STATUS_PACE,
             data_flows_until: Instant::now(),
             turn: 0,
         }
@@ -59,7 +59,7 @@ impl Default for Lanes {
 
 impl Lanes {
     /// Puts a key into the lane for data. `source`: whose turn it waits for.
-    pub(super) fn push_data(&mut self, uid: Uid, source: Option<Place>) {
+    pub(super) fn push_data(&mut self, uid: Uid, source: Option<ObjectKey>) {
         let keys = self.sources.entry(source.clone()).or_default();
         let first = keys.is_empty();
         keys.push_back(uid);
@@ -73,8 +73,8 @@ impl Lanes {
         self.ends.push_back(uid);
     }
 
-    pub(super) fn push_paperwork(&mut self, uid: Uid) {
-        self.paperwork.push_back((Instant::now(), uid));
+    pub(super) fn push_status(&mut self, uid: Uid) {
+        self.statuses.push_back((Instant::now(), uid));
     }
 
     /// How many keys wait in each lane, and the first of each.
@@ -83,14 +83,14 @@ impl Lanes {
         [
             (Lane::Data, self.data, data),
             (Lane::Ends, self.ends.len(), self.ends.front().copied()),
-            (Lane::Paperwork, self.paperwork.len(), self.paperwork.front().map(|(_, uid)| *uid)),
+            (Lane::Status, self.statuses.len(), self.statuses.front().map(|(_, uid)| *uid)),
         ]
     }
 
     /// So many replicas share the pace of paperwork.
     pub(super) fn share_pace(&mut self, replicas: usize) {
         let replicas = u32::try_from(replicas.max(1)).unwrap_or(u32::MAX);
-        self.paperwork_pace = PAPERWORK_PACE.saturating_mul(replicas);
+        self.status_pace = STATUS_PACE.saturating_mul(replicas);
     }
 
     /// A copy was written, here or by another replica.
@@ -99,12 +99,12 @@ impl Lanes {
     }
 
     /// A key reads this source.
-    pub(super) fn reads(&mut self, source: &Place) {
+    pub(super) fn reads(&mut self, source: &ObjectKey) {
         *self.reading.entry(source.clone()).or_default() += 1;
     }
 
     /// The answer is there for one of those who wait for it.
-    pub(super) fn is_read(&mut self, source: &Place) {
+    pub(super) fn is_read(&mut self, source: &ObjectKey) {
         let Some(readers) = self.reading.get_mut(source) else { return };
         *readers -= 1;
         if *readers > 0 {
@@ -117,7 +117,7 @@ impl Lanes {
     }
 
     /// Whether this source has no turn now, which comes back with the answer that is waited for.
-    fn sits_out(&mut self, source: Option<&Place>) -> bool {
+    fn sits_out(&mut self, source: Option<&ObjectKey>) -> bool {
         let Some(source) = source.filter(|source| self.reading.contains_key(*source)) else { return false };
         self.out_of_turn.insert(source.clone());
         true
@@ -128,25 +128,25 @@ impl Lanes {
         if let Some(room) = room(self.ends.len(), self.ends.capacity()) {
             self.ends.shrink_to(room);
         }
-        if let Some(room) = room(self.paperwork.len(), self.paperwork.capacity()) {
-            self.paperwork.shrink_to(room);
+        if let Some(room) = room(self.statuses.len(), self.statuses.capacity()) {
+            self.statuses.shrink_to(room);
         }
     }
 
     /// The next key that `is_there`, and the lane that it waited in.
     pub(super) fn pop(&mut self, now: Instant, is_there: impl Fn(Uid, Lane) -> bool) -> Option<(Uid, Lane)> {
         let is_there = &is_there;
-        let patience_ends = self.paperwork.front().is_some_and(|(since, _)| now - *since >= PAPERWORK_PATIENCE);
-        self.turn = (self.turn + 1) % PAPERWORK_TURNS;
-        if self.turn == PAPERWORK_TURNS / 2
+        let patience_ends = self.statuses.front().is_some_and(|(since, _)| now - *since >= STATUS_PATIENCE);
+        self.turn = (self.turn + 1) % STATUS_TURNS;
+        if self.turn == STATUS_TURNS / 2
             && let Some(end) = self.pop_end(is_there)
         {
             return Some(end);
         }
-        if self.paperwork_next <= now || (patience_ends && self.turn == 0) {
-            self.pop_paperwork(now, is_there).or_else(|| self.pop_data(is_there)).or_else(|| self.pop_end(is_there))
+        if self.status_next <= now || (patience_ends && self.turn == 0) {
+            self.pop_status(now, is_there).or_else(|| self.pop_data(is_there)).or_else(|| self.pop_end(is_there))
         } else if patience_ends || self.data_flows_until <= now {
-            self.pop_data(is_there).or_else(|| self.pop_end(is_there)).or_else(|| self.pop_paperwork(now, is_there))
+            self.pop_data(is_there).or_else(|| self.pop_end(is_there)).or_else(|| self.pop_status(now, is_there))
         } else {
             self.pop_data(is_there).or_else(|| self.pop_end(is_there))
         }
@@ -163,15 +163,15 @@ impl Lanes {
 
     /// Whether a key may have its turn now.
     pub(super) fn is_ready(&self, now: Instant) -> bool {
-        let since = self.paperwork.front().map(|(since, _)| *since);
-        let patience_ends = since.is_some_and(|since| now - since >= PAPERWORK_PATIENCE);
-        let paced = self.paperwork_next <= now || self.data_flows_until <= now;
+        let since = self.statuses.front().map(|(since, _)| *since);
+        let patience_ends = since.is_some_and(|since| now - since >= STATUS_PATIENCE);
+        let paced = self.status_next <= now || self.data_flows_until <= now;
         !self.turns.is_empty() || !self.ends.is_empty() || (since.is_some() && (paced || patience_ends))
     }
 
     /// When paperwork is to be looked at again though nobody says so.
     pub(super) fn next_look(&self) -> Option<Instant> {
-        self.paperwork.front().map(|_| self.paperwork_next.min(self.data_flows_until))
+        self.statuses.front().map(|_| self.status_next.min(self.data_flows_until))
     }
 
     fn pop_data(&mut self, is_there: impl Fn(Uid, Lane) -> bool) -> Option<(Uid, Lane)> {
@@ -195,11 +195,11 @@ impl Lanes {
         None
     }
 
-    fn pop_paperwork(&mut self, now: Instant, is_there: impl Fn(Uid, Lane) -> bool) -> Option<(Uid, Lane)> {
-        while let Some((_, uid)) = self.paperwork.pop_front() {
-            if is_there(uid, Lane::Paperwork) {
-                self.paperwork_next = now + self.paperwork_pace;
-                return Some((uid, Lane::Paperwork));
+    fn pop_status(&mut self, now: Instant, is_there: impl Fn(Uid, Lane) -> bool) -> Option<(Uid, Lane)> {
+        while let Some((_, uid)) = self.statuses.pop_front() {
+            if is_there(uid, Lane::Status) {
+                self.status_next = now + self.status_pace;
+                return Some((uid, Lane::Status));
             }
         }
         None

@@ -1,9 +1,9 @@
 //! The queue of a replica: keys of syncs in shards that it holds, each at most once, one task per key at a time.
 //!
 //! Three lanes. Data (copies) goes round-robin by source, so that a small source need not wait for a big one.
-//! Paperwork (finalizers and statuses) goes slowly, one every `PAPERWORK_PACE` in the whole fleet, while copies wait and
+//! Paperwork (finalizers and statuses) goes slowly, one every `STATUS_PACE` in the whole fleet, while copies wait and
 //! for a moment after the last one was written, by whichever replica: the API server is the same for all. Paperwork that has
-//! waited for `PAPERWORK_PATIENCE` gets one turn in eight. Between the two is the end of a sync whose copy has gone: it is not
+//! waited for `STATUS_PATIENCE` gets one turn in eight. Between the two is the end of a sync whose copy has gone: it is not
 //! paced, comes after copies, and has one turn in eight before them. One queue for all shards, since a turn is a turn of the
 //! replica's writers, whichever shard it is for.
 
@@ -22,9 +22,9 @@ use tokio::time::Instant;
 
 use crate::controller::queue::fanout::Fanout;
 pub use crate::controller::queue::job::{Cause, Job, Lane, Outcome};
-use crate::controller::queue::state::State;
-use crate::controller::reconcile::memo::Memo;
-use crate::rules::record::Place;
+use crate::controller::queue::state::Keys;
+use crate::controller::reconcile::key_state::KeyState;
+use crate::rules::record::ObjectKey;
 use crate::rules::shard::{SHARDS, Shard};
 use crate::rules::uid::Uid;
 use crate::telemetry::instruments as i;
@@ -32,18 +32,18 @@ use crate::telemetry::instruments as i;
 /// The queue.
 #[derive(Default)]
 pub struct Queue {
-    state: Mutex<State>,
+    state: Mutex<Keys>,
     more: Notify,
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Keys> {
         // Nothing in here panics half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a key in, unless its shard is not held. `source`: whose turn it waits for.
-    pub fn push(&self, uid: Uid, source: Option<Place>, cause: &Cause) {
+    pub fn push(&self, uid: Uid, source: Option<ObjectKey>, cause: &Cause) {
         let mut state = self.lock();
         if !state.held[Shard::of(uid).index()] {
             return;
@@ -99,21 +99,28 @@ impl Queue {
     }
 
     /// Takes a key back from the task that worked on it.
-    pub fn done(&self, uid: Uid, memo: Memo, outcome: Outcome, source: Option<Place>, fanout: Option<Arc<Fanout>>) {
+    pub fn done(
+        &self,
+        uid: Uid,
+        key_state: KeyState,
+        outcome: Outcome,
+        source: Option<ObjectKey>,
+        fanout: Option<Arc<Fanout>>,
+    ) {
         let mut state = self.lock();
-        state.done(uid, memo, outcome, source, fanout);
+        state.done(uid, key_state, outcome, source, fanout);
         drop(state);
         self.more.notify_one();
     }
 
     /// A key reads this source: until the answer is dropped, no other key of it is begun.
-    pub fn reading(&self, source: &Place) -> Reading<'_> {
+    pub fn reading(&self, source: &ObjectKey) -> Reading<'_> {
         self.lock().lanes.reads(source);
         Reading { queue: self, source: source.clone() }
     }
 
     /// What this key waits for after a failure may have come. Whether it waited.
-    pub fn end_wait(&self, uid: Uid, source: Option<Place>) -> bool {
+    pub fn end_wait(&self, uid: Uid, source: Option<ObjectKey>) -> bool {
         let waited = self.lock().end_wait(uid, source);
         if waited {
             self.more.notify_one();
@@ -158,7 +165,7 @@ impl Queue {
             let lane = match lane {
                 Lane::Data => "data",
                 Lane::Ends => "ends",
-                Lane::Paperwork => "paperwork",
+                Lane::Status => "paperwork",
             };
             metrics::gauge!(i::QUEUE_DEPTH, "lane" => lane).set(depth as f64);
             metrics::gauge!(i::QUEUE_OLDEST_SECONDS, "lane" => lane)
@@ -172,7 +179,7 @@ impl Queue {
 /// A source that is being read.
 pub struct Reading<'a> {
     queue: &'a Queue,
-    source: Place,
+    source: ObjectKey,
 }
 
 impl Drop for Reading<'_> {

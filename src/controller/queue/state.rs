@@ -1,4 +1,4 @@
-//! Where each key is, what is remembered of it, and which shards' keys are taken in.
+//! Position each key is, what is remembered of it, and which shards' keys are taken in.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use crate::controller::queue::fanout::Fanout;
 use crate::controller::queue::job::{Cause, Job, Lane, Outcome};
 use crate::controller::queue::lanes::{Lanes, room};
 use crate::controller::queue::timers::Timers;
-use crate::controller::reconcile::memo::Memo;
-use crate::rules::record::{Place, Version};
+use crate::controller::reconcile::key_state::KeyState;
+use crate::rules::record::{ObjectKey, Version};
 use crate::rules::shard::{SHARDS, Shard};
 use crate::rules::uid::Uid;
 use crate::telemetry::instruments as i;
@@ -21,7 +21,7 @@ use crate::telemetry::instruments as i;
 const HURRIED: Duration = Duration::from_secs(1);
 
 /// All of it, behind one lock.
-pub(super) struct State {
+pub(super) struct Keys {
     pub(super) held: [bool; SHARDS],
     /// Keys at work, by shard.
     at_work: [usize; SHARDS],
@@ -34,7 +34,7 @@ pub(super) struct State {
     drains: Vec<(Shard, oneshot::Sender<()>)>,
 }
 
-impl Default for State {
+impl Default for Keys {
     fn default() -> Self {
         Self {
             held: [false; SHARDS],
@@ -49,16 +49,16 @@ impl Default for State {
 }
 
 pub(super) struct Item {
-    place: Where,
+    place: Position,
     /// `None`: nothing is remembered.
-    memo: Option<Box<Memo>>,
+    key_state: Option<Box<KeyState>>,
     fanout: Option<Arc<Fanout>>,
     since: Instant,
 }
 
-/// Where a key is.
+/// Position a key is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Where {
+enum Position {
     /// In a lane.
     Waiting(Lane),
     /// With a task. `again`: something changed meanwhile; `urgent`: what ends a wait after a failure.
@@ -69,7 +69,7 @@ enum Where {
     Idle,
 }
 
-impl State {
+impl Keys {
     /// Gives back the room that a burst took.
     pub(super) fn shrink(&mut self) {
         if let Some(room) = room(self.items.len(), self.items.capacity()) {
@@ -79,46 +79,46 @@ impl State {
     }
 
     /// True when there is one more to pop.
-    pub(super) fn push(&mut self, uid: Uid, source: Option<Place>, cause: &Cause) -> bool {
+    pub(super) fn push(&mut self, uid: Uid, source: Option<ObjectKey>, cause: &Cause) -> bool {
         let item = self.items.entry(uid).or_insert_with(|| Item {
-            place: Where::Idle,
-            memo: None,
+            place: Position::Idle,
+            key_state: None,
             fanout: None,
             since: Instant::now(),
         });
         if item.fanout.is_none() {
             item.fanout.clone_from(&cause.fanout);
         }
-        let echo = item.memo.as_mut().zip(cause.told).is_some_and(|(memo, told)| !memo.hear(told));
-        let forgettable = item.memo.as_ref().is_some_and(|memo| memo.is_empty());
-        let failed = item.memo.as_ref().is_some_and(|memo| memo.failed.is_some());
+        let echo = item.key_state.as_mut().zip(cause.told).is_some_and(|(key_state, told)| !key_state.hear(told));
+        let forgettable = item.key_state.as_ref().is_some_and(|key_state| key_state.is_empty());
+        let failed = item.key_state.as_ref().is_some_and(|key_state| key_state.failed.is_some());
         match item.place {
             // It was looked at with the answer that told the same.
-            Where::Waiting(Lane::Paperwork | Lane::Ends) if echo => false,
-            Where::Idle if echo && forgettable => {
+            Position::Waiting(Lane::Status | Lane::Ends) if echo => false,
+            Position::Idle if echo && forgettable => {
                 self.items.remove(&uid);
                 false
             }
-            Where::Waiting(Lane::Data) => false,
-            Where::AtWork { urgent, .. } => {
+            Position::Waiting(Lane::Data) => false,
+            Position::AtWork { urgent, .. } => {
                 match cause.told {
                     // Whether it is news is seen when the task is done: its answer may be on the way.
                     Some(told) => self.heard.entry(uid).or_default().push((told, cause.urgent)),
-                    None => item.place = Where::AtWork { again: true, urgent: urgent || cause.urgent },
+                    None => item.place = Position::AtWork { again: true, urgent: urgent || cause.urgent },
                 }
                 false
             }
-            Where::Until { failed: true, .. } if !cause.urgent => false,
+            Position::Until { failed: true, .. } if !cause.urgent => false,
             // A failure is to be told first.
-            Where::Waiting(Lane::Paperwork) if failed => {
-                if let Some(memo) = item.memo.as_mut().filter(|_| cause.urgent) {
-                    memo.hurry(HURRIED);
+            Position::Waiting(Lane::Status) if failed => {
+                if let Some(key_state) = item.key_state.as_mut().filter(|_| cause.urgent) {
+                    key_state.hurry(HURRIED);
                 }
                 false
             }
             // It is looked at anew: a copy may have to be written before the paperwork.
-            Where::Waiting(Lane::Paperwork | Lane::Ends) | Where::Until { .. } | Where::Idle => {
-                if let Where::Until { when, .. } = item.place {
+            Position::Waiting(Lane::Status | Lane::Ends) | Position::Until { .. } | Position::Idle => {
+                if let Position::Until { when, .. } = item.place {
                     self.timers.cancel(when, uid);
                 }
                 metrics::counter!(i::WORKQUEUE_ADDS_TOTAL, "name" => "configmapsync").increment(1);
@@ -128,9 +128,9 @@ impl State {
         }
     }
 
-    fn enqueue(&mut self, uid: Uid, source: Option<Place>) {
+    fn enqueue(&mut self, uid: Uid, source: Option<ObjectKey>) {
         if let Some(item) = self.items.get_mut(&uid) {
-            item.place = Where::Waiting(Lane::Data);
+            item.place = Position::Waiting(Lane::Data);
             item.since = Instant::now();
         }
         self.lanes.push_data(uid, source);
@@ -139,7 +139,7 @@ impl State {
     /// The next key whose turn it is.
     pub(super) fn pop(&mut self) -> Option<Job> {
         let items = &self.items;
-        let waits = |uid, lane| items.get(&uid).is_some_and(|item| item.place == Where::Waiting(lane));
+        let waits = |uid, lane| items.get(&uid).is_some_and(|item| item.place == Position::Waiting(lane));
         let (uid, lane) = self.lanes.pop(Instant::now(), waits)?;
         self.start(uid, lane)
     }
@@ -162,14 +162,14 @@ impl State {
 
     fn start(&mut self, uid: Uid, lane: Lane) -> Option<Job> {
         let item = self.items.get_mut(&uid)?;
-        item.place = Where::AtWork { again: false, urgent: false };
+        item.place = Position::AtWork { again: false, urgent: false };
         metrics::histogram!(i::WORKQUEUE_QUEUE_DURATION_SECONDS, "name" => "configmapsync")
             .record(item.since.elapsed().as_secs_f64());
         self.at_work[Shard::of(uid).index()] += 1;
         Some(Job {
             uid,
             lane,
-            memo: item.memo.take().map_or_else(Memo::default, |memo| *memo),
+            key_state: item.key_state.take().map_or_else(KeyState::default, |key_state| *key_state),
             fanout: item.fanout.take(),
         })
     }
@@ -177,28 +177,28 @@ impl State {
     pub(super) fn done(
         &mut self,
         uid: Uid,
-        mut memo: Memo,
+        mut key_state: KeyState,
         outcome: Outcome,
-        source: Option<Place>,
+        source: Option<ObjectKey>,
         fanout: Option<Arc<Fanout>>,
     ) {
         let shard = Shard::of(uid);
         self.at_work[shard.index()] -= 1;
         let Some(item) = self.items.get_mut(&uid) else { return };
         let (mut again, mut urgent) = match item.place {
-            Where::AtWork { again, urgent } => (again, urgent),
+            Position::AtWork { again, urgent } => (again, urgent),
             _ => (false, false),
         };
         for (told, its_urgent) in self.heard.remove(&uid).unwrap_or_default() {
-            if memo.hear(told) {
+            if key_state.hear(told) {
                 (again, urgent) = (true, urgent || its_urgent);
             }
         }
-        let failed = memo.failed.is_some();
+        let failed = key_state.failed.is_some();
         if again && urgent {
-            memo.hurry(HURRIED);
+            key_state.hurry(HURRIED);
         }
-        if matches!(outcome, Outcome::Paperwork | Outcome::Ends) && !failed {
+        if matches!(outcome, Outcome::Status | Outcome::Ends) && !failed {
             self.lanes.copy_written();
         }
         if !self.held[shard.index()] {
@@ -207,25 +207,25 @@ impl State {
             self.drained(shard);
             return;
         }
-        let forgettable = memo.is_empty();
-        item.memo = Some(Box::new(memo));
+        let forgettable = key_state.is_empty();
+        item.key_state = Some(Box::new(key_state));
         item.fanout = fanout.or(item.fanout.take());
         match outcome {
             _ if again && !matches!(outcome, Outcome::Retry(_)) && !failed => self.enqueue(uid, source),
             Outcome::Rest(None) if forgettable => {
                 self.items.remove(&uid);
             }
-            Outcome::Rest(None) => item.place = Where::Idle,
+            Outcome::Rest(None) => item.place = Position::Idle,
             Outcome::Rest(Some(wait)) => self.wait(uid, wait, source, false),
             Outcome::Ends => {
-                item.place = Where::Waiting(Lane::Ends);
+                item.place = Position::Waiting(Lane::Ends);
                 item.since = Instant::now();
                 self.lanes.push_end(uid);
             }
-            Outcome::Paperwork => {
-                item.place = Where::Waiting(Lane::Paperwork);
+            Outcome::Status => {
+                item.place = Position::Waiting(Lane::Status);
                 item.since = Instant::now();
-                self.lanes.push_paperwork(uid);
+                self.lanes.push_status(uid);
             }
             Outcome::Retry(wait) => {
                 metrics::counter!(i::WORKQUEUE_RETRIES_TOTAL, "name" => "configmapsync").increment(1);
@@ -234,10 +234,10 @@ impl State {
         }
     }
 
-    fn wait(&mut self, uid: Uid, wait: Duration, source: Option<Place>, failed: bool) {
+    fn wait(&mut self, uid: Uid, wait: Duration, source: Option<ObjectKey>, failed: bool) {
         let when = Instant::now() + wait;
         if let Some(item) = self.items.get_mut(&uid) {
-            item.place = Where::Until { when, failed };
+            item.place = Position::Until { when, failed };
             self.timers.set(when, uid, source);
         }
     }
@@ -245,7 +245,7 @@ impl State {
     /// Takes in those whose wait is over.
     pub(super) fn end_waits(&mut self, now: Instant) {
         while let Some((uid, source)) = self.timers.pop(now) {
-            let waits = |item: &Item| matches!(item.place, Where::Until { when, .. } if when <= now);
+            let waits = |item: &Item| matches!(item.place, Position::Until { when, .. } if when <= now);
             if self.items.get(&uid).is_some_and(waits) {
                 self.enqueue(uid, source);
             }
@@ -253,8 +253,8 @@ impl State {
     }
 
     /// What this key waits for after a failure may have come. Whether it waited.
-    pub(super) fn end_wait(&mut self, uid: Uid, source: Option<Place>) -> bool {
-        let Some(Where::Until { when, failed: true }) = self.items.get(&uid).map(|item| item.place) else {
+    pub(super) fn end_wait(&mut self, uid: Uid, source: Option<ObjectKey>) -> bool {
+        let Some(Position::Until { when, failed: true }) = self.items.get(&uid).map(|item| item.place) else {
             return false;
         };
         self.timers.cancel(when, uid);
@@ -267,11 +267,11 @@ impl State {
         self.held[shard.index()] = false;
         let Self { items, timers, .. } = self;
         items.retain(|uid, item| {
-            if Shard::of(*uid) != shard || matches!(item.place, Where::AtWork { .. }) {
+            if Shard::of(*uid) != shard || matches!(item.place, Position::AtWork { .. }) {
                 return true;
             }
             item.fanout.iter().for_each(|fanout| fanout.give_up());
-            if let Where::Until { when, .. } = item.place {
+            if let Position::Until { when, .. } = item.place {
                 timers.cancel(when, *uid);
             }
             false

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use crate::rules::record::Place;
+use crate::rules::record::ObjectKey;
 use crate::rules::uid::Uid;
 
 /// Keys that wait for a time, each with the source whose turn it waits for then.
 #[derive(Default)]
-pub(super) struct Timers(BTreeMap<(Instant, Uid), Option<Place>>);
+pub(super) struct Timers(BTreeMap<(Instant, Uid), Option<ObjectKey>>);
 
 impl Timers {
-    pub(super) fn set(&mut self, when: Instant, uid: Uid, source: Option<Place>) {
+    pub(super) fn set(&mut self, when: Instant, uid: Uid, source: Option<ObjectKey>) {
         self.0.insert((when, uid), source);
     }
 
@@ -21,7 +21,7 @@ impl Timers {
     }
 
     /// The next one whose time has come.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<(Uid, Option<Place>)> {
+    pub(super) fn pop(&mut self, now: Instant) -> Option<(Uid, Option<ObjectKey>)> {
         let first = self.0.first_entry().filter(|first| first.key().0 <= now)?;
         let ((_, uid), source) = first.remove_entry();
         Some((uid, source))

@@ -5,9 +5,9 @@ use tokio::time::Instant;
 
 use crate::controller::queue::fanout::Fanout;
 use crate::controller::queue::{Job, Lane, Outcome};
-use crate::controller::reconcile::key::{Tools, Work, restores};
-use crate::controller::reconcile::memo::{Memo, Trouble};
-use crate::controller::reconcile::snapshot::{Local, View};
+use crate::controller::reconcile::key::{Context, Reconciler, restores};
+use crate::controller::reconcile::key_state::{KeyState, Retries};
+use crate::controller::reconcile::snapshot::{FreshReads, Snapshot};
 use crate::environment::random;
 use crate::kubernetes::limiter::Turn;
 use crate::rules::backoff;
@@ -22,16 +22,16 @@ const MOST_STEPS: usize = 24;
 
 /// Works on a key as far as its lane allows. `turn`: the place that its writes take. Returns what is remembered of it, and
 /// what is left.
-pub async fn work(tools: &Tools, job: Job, turn: Turn) -> (Memo, Option<Arc<Fanout>>, Outcome) {
+pub async fn work(context: &Context, job: Job, turn: Turn) -> (KeyState, Option<Arc<Fanout>>, Outcome) {
     let start = Instant::now();
-    let Job { uid, lane, memo, fanout } = job;
-    let mut work = Work { tools, shard: Shard::of(uid), turn, memo, local: Local::default(), fanout };
-    work.memo.catch_up(&tools.world, uid);
+    let Job { uid, lane, key_state, fanout } = job;
+    let mut work = Reconciler { context, shard: Shard::of(uid), turn, key_state, fresh: FreshReads::default(), fanout };
+    work.key_state.catch_up(&context.cache, uid);
     let outcome = work.run(uid, lane).await;
     let (name, result) = match outcome {
         Outcome::Rest(None) => ("rest", "success"),
         Outcome::Rest(Some(_)) => ("rest", "requeue_after"),
-        Outcome::Paperwork | Outcome::Ends => ("paperwork", "requeue"),
+        Outcome::Status | Outcome::Ends => ("paperwork", "requeue"),
         Outcome::Retry(_) => ("retry", "error"),
     };
     if name != "paperwork" {
@@ -43,57 +43,57 @@ pub async fn work(tools: &Tools, job: Job, turn: Turn) -> (Memo, Option<Arc<Fano
     if let Outcome::Rest(_) = outcome {
         work.fanout = None;
     }
-    (work.memo, work.fanout, outcome)
+    (work.key_state, work.fanout, outcome)
 }
 
-impl Work<'_> {
+impl Reconciler<'_> {
     async fn run(&mut self, uid: Uid, lane: Lane) -> Outcome {
-        if let Some(sync) = self.tools.world.sync(uid) {
-            self.memo.hear_generation(sync.generation);
-            self.local.asked = self.memo.hear_request(sync.request());
-            self.local.recheck |= self.local.asked;
+        if let Some(sync) = self.context.cache.sync(uid) {
+            self.key_state.hear_generation(sync.generation);
+            self.fresh.asked = self.key_state.hear_request(sync.request());
+            self.fresh.recheck |= self.fresh.asked;
         }
         for _ in 0..MOST_STEPS {
-            let Some(view) = View::of(&self.tools.world, &self.memo, &self.local, uid) else {
+            let Some(snapshot) = Snapshot::of(&self.context.cache, &self.key_state, &self.fresh, uid) else {
                 return self.sweep(uid).await;
             };
-            if let Some(failing) = self.memo.failed.take() {
+            if let Some(failing) = self.key_state.failed.take() {
                 let now = Instant::now();
-                if lane == Lane::Paperwork && failing.until > now {
-                    let told = self.tell_failure(&view, &failing.failed).await;
+                if lane == Lane::Status && failing.until > now {
+                    let told = self.tell_failure(&snapshot, &failing.failed).await;
                     // What could not be told now is told with the next attempt.
-                    self.memo.failed = told.is_ok().then_some(failing.clone());
+                    self.key_state.failed = told.is_ok().then_some(failing.clone());
                     return Outcome::Retry(failing.until.saturating_duration_since(now));
                 }
             }
-            let step = plan::next(&view.facts(&self.memo, &self.local));
+            let step = plan::next(&snapshot.facts(&self.key_state, &self.fresh));
             if let Step::Rest(until) = step {
-                match self.rest(&view, until) {
+                match self.rest(&snapshot, until) {
                     Some(outcome) => return outcome,
                     None => continue,
                 }
             }
-            if let (Step::Report(verdict, _), Some((left, _))) = (&step, self.memo.held_back())
-                && restores(&view.sync, verdict)
+            if let (Step::Report(verdict, _), Some((left, _))) = (&step, self.key_state.held_back())
+                && restores(&snapshot.sync, verdict)
             {
                 return Outcome::Rest(Some(left)); // somebody keeps changing the status
             }
-            if lane == Lane::Data && step == Step::RemoveFinalizer && self.next_by_itself(&view) == step {
+            if lane == Lane::Data && step == Step::RemoveFinalizer && self.next_by_itself(&snapshot) == step {
                 self.fanout = None;
                 return Outcome::Ends;
             }
-            if lane == Lane::Data && step.is_paperwork() && self.next_by_itself(&view).is_paperwork() {
+            if lane == Lane::Data && step.is_status_work() && self.next_by_itself(&snapshot).is_status_work() {
                 // The copy is there: who waits for the change has it.
                 self.fanout = None;
-                return Outcome::Paperwork;
+                return Outcome::Status;
             }
-            if let Err(refused) = self.carry_out(&view, step).await
-                && let Some(outcome) = self.refused(&view, refused).await
+            if let Err(refused) = self.carry_out(&snapshot, step).await
+                && let Some(outcome) = self.refused(&snapshot, refused).await
             {
                 return outcome;
             }
         }
-        if let Some(sync) = self.tools.world.sync(uid) {
+        if let Some(sync) = self.context.cache.sync(uid) {
             let (namespace, name, shard) = (&*sync.key.namespace, &*sync.key.name, self.shard.index());
             tracing::warn!(namespace, name, shard, "the work on a sync took too many steps; it goes on in a moment");
         }
@@ -101,35 +101,35 @@ impl Work<'_> {
     }
 
     /// The next step without what was read just now, which does not outlast this look.
-    fn next_by_itself(&self, view: &View) -> Step {
-        plan::next(&view.facts(&self.memo, &Local::default()))
+    fn next_by_itself(&self, snapshot: &Snapshot) -> Step {
+        plan::next(&snapshot.facts(&self.key_state, &FreshReads::default()))
     }
 
     /// Nothing to do. `None`: a timer is up, look again.
-    fn rest(&mut self, view: &View, until: Until) -> Option<Outcome> {
-        let told = &view.sync.status;
+    fn rest(&mut self, snapshot: &Snapshot, until: Until) -> Option<Outcome> {
+        let told = &snapshot.sync.status;
         // Who waits for something is not in order, though the status may still say so of what was before.
         let in_order = until == Until::Change && told.conditions[2].is_some_and(|ready| ready.is_true);
         if in_order {
-            self.memo.change(|trouble| *trouble = Trouble::default());
+            self.key_state.change(|trouble| *trouble = Retries::default());
         }
         if in_order || told.changed_by_admission {
             // The status tells it now.
-            self.memo.verified.take_if(|it| told.source == Some(it.source) && told.copy == Some(it.copy));
+            self.key_state.verified.take_if(|it| told.source == Some(it.source) && told.copy == Some(it.copy));
         }
-        if let Some((left, _)) = self.memo.held_back() {
+        if let Some((left, _)) = self.key_state.held_back() {
             return Some(Outcome::Rest(Some(left)));
         }
         match until {
-            Until::SourceRecheck if self.memo.recheck_due() && !self.local.recheck => {
-                self.local.recheck = true;
+            Until::SourceRecheck if self.key_state.recheck_due() && !self.fresh.recheck => {
+                self.fresh.recheck = true;
                 None
             }
             Until::SourceRecheck => {
                 let now = Instant::now();
                 let next = now + backoff::jittered(backoff::SOURCE_MISSING, random::random());
-                let at = self.memo.trouble().recheck_at.filter(|at| *at > now).unwrap_or(next);
-                self.memo.change(|trouble| trouble.recheck_at = Some(at));
+                let at = self.key_state.trouble().recheck_at.filter(|at| *at > now).unwrap_or(next);
+                self.key_state.change(|trouble| trouble.recheck_at = Some(at));
                 Some(Outcome::Rest(Some(at - now)))
             }
             Until::SecondLook => {

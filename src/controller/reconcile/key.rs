@@ -5,27 +5,27 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::controller::cache::World;
+use crate::controller::cache::Cache;
 use crate::controller::queue::Queue;
 use crate::controller::queue::fanout::Fanout;
-use crate::controller::reconcile::memo::Memo;
-use crate::controller::reconcile::snapshot::{Local, View};
+use crate::controller::reconcile::key_state::KeyState;
+use crate::controller::reconcile::snapshot::{FreshReads, Snapshot};
 use crate::controller::reconcile::sources::Sources;
-use crate::kubernetes::error::Refusal;
+use crate::kubernetes::error::ApiError;
 use crate::kubernetes::events::Events;
 use crate::kubernetes::limiter::{Limiter, Turn};
 use crate::kubernetes::reader::Reader;
 use crate::kubernetes::writer::{Attempt, Writer};
 use crate::rules::backoff;
 use crate::rules::copy::step::Step;
-use crate::rules::record::{Place, Seconds, Sync};
+use crate::rules::record::{ObjectKey, Seconds, Sync};
 use crate::rules::shard::Shard;
 use crate::rules::status::Verdict;
 
 /// What the work on a key needs.
-pub struct Tools {
+pub struct Context {
     /// What the streams told.
-    pub world: Arc<World>,
+    pub cache: Arc<Cache>,
     /// Contents of sources.
     pub sources: Sources,
     /// GETs.
@@ -41,44 +41,44 @@ pub struct Tools {
 }
 
 /// One key at work.
-pub(super) struct Work<'a> {
-    pub(super) tools: &'a Tools,
+pub(super) struct Reconciler<'a> {
+    pub(super) context: &'a Context,
     pub(super) shard: Shard,
     pub(super) turn: Turn,
-    pub(super) memo: Memo,
-    pub(super) local: Local,
+    pub(super) key_state: KeyState,
+    pub(super) fresh: FreshReads,
     pub(super) fanout: Option<Arc<Fanout>>,
 }
 
 /// A request that was refused, and what it was for.
 pub(super) struct Refused {
-    pub(super) refusal: Refusal,
+    pub(super) refusal: ApiError,
     pub(super) during: Step,
 }
 
-impl Work<'_> {
+impl Reconciler<'_> {
     /// What a write is sent with.
     pub(super) fn attempt(&mut self) -> Attempt<'_> {
-        Attempt { shard: self.shard, turn: &mut self.turn, asked: self.local.asked }
+        Attempt { shard: self.shard, turn: &mut self.turn, asked: self.fresh.asked }
     }
 
     /// How long a write of this step has to wait, where its namespace is set apart.
-    pub(super) fn apart(&self, view: &View, during: &Step) -> Option<Duration> {
-        let (place, method) = written_to(view, during)?;
-        self.tools.writer.wait(&place.namespace, &method)
+    pub(super) fn apart(&self, snapshot: &Snapshot, during: &Step) -> Option<Duration> {
+        let (place, method) = written_to(snapshot, during)?;
+        self.context.writer.wait(&place.namespace, &method)
     }
 
     /// There was a conflict: how long to wait.
     pub(super) fn after_conflict(&mut self) -> Duration {
-        backoff::after_conflict(self.memo.change(|trouble| trouble.conflicts += 1).conflicts)
+        backoff::after_conflict(self.key_state.change(|trouble| trouble.conflicts += 1).conflicts)
     }
 }
 
 /// Where a step writes a copy, and how.
-pub(super) fn written_to<'a>(view: &'a View, step: &'a Step) -> Option<(&'a Place, Method)> {
+pub(super) fn written_to<'a>(snapshot: &'a Snapshot, step: &'a Step) -> Option<(&'a ObjectKey, Method)> {
     match step {
-        Step::Create => Some((view.sync.destination()?, Method::POST)),
-        Step::Replace { .. } => Some((view.sync.destination()?, Method::PUT)),
+        Step::Create => Some((snapshot.sync.destination()?, Method::POST)),
+        Step::Replace { .. } => Some((snapshot.sync.destination()?, Method::PUT)),
         Step::Unmark(place) => Some((place, Method::PUT)),
         Step::Remove(place, _) => Some((place, Method::DELETE)),
         _ => None,

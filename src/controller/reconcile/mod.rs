@@ -4,7 +4,7 @@ pub mod drive;
 mod execute;
 mod failure;
 pub mod key;
-pub mod memo;
+pub mod key_state;
 pub mod snapshot;
 pub mod sources;
 mod sweep;

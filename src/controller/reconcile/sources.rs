@@ -11,12 +11,12 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 
-use crate::controller::cache::SourceWord;
+use crate::controller::cache::SourceVersion;
 use crate::kubernetes::budget::{ByteBudget, Reservation};
-use crate::kubernetes::error::Refusal;
+use crate::kubernetes::error::ApiError;
 use crate::kubernetes::reader::Reader;
 use crate::rules::copy::content::SourceContent;
-use crate::rules::record::Place;
+use crate::rules::record::ObjectKey;
 use crate::telemetry::instruments;
 
 /// How many bytes contents may take.
@@ -61,7 +61,7 @@ impl Deref for InHand {
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
     /// What the stream knows of it: an older version will not do.
-    pub word: SourceWord,
+    pub word: SourceVersion,
     /// The GET must have been sent then or later.
     pub sent_since: Option<Instant>,
 }
@@ -69,20 +69,20 @@ pub struct Wanted {
 impl Wanted {
     fn content_with(self, content: &SourceContent, sent: Instant) -> bool {
         match (self.sent_since, self.word) {
-            (Some(since), SourceWord::Version(rv)) => sent >= since && content.version.rv >= rv,
+            (Some(since), SourceVersion::Version(rv)) => sent >= since && content.version.rv >= rv,
             (Some(since), _) => sent >= since,
-            (None, SourceWord::Version(rv)) => content.version.rv >= rv,
+            (None, SourceVersion::Version(rv)) => content.version.rv >= rv,
             // It may have changed while nobody named it, and the table of what has passed may have forgotten that.
-            (None, SourceWord::Gone | SourceWord::Unheard) => false,
+            (None, SourceVersion::Gone | SourceVersion::Unknown) => false,
         }
     }
 
     fn none_with(self, sent: Instant) -> bool {
         match (self.sent_since, self.word) {
             // It has come since: an answer from before will not do, whenever it was asked for.
-            (_, SourceWord::Version(_)) => false,
+            (_, SourceVersion::Version(_)) => false,
             (Some(since), _) => sent >= since,
-            (None, SourceWord::Gone | SourceWord::Unheard) => sent.elapsed() < MISSING_FOR,
+            (None, SourceVersion::Gone | SourceVersion::Unknown) => sent.elapsed() < MISSING_FOR,
         }
     }
 
@@ -94,7 +94,7 @@ impl Wanted {
     }
 }
 
-type Answer = Result<Found, Refusal>;
+type Answer = Result<Found, ApiError>;
 type Flight = Shared<BoxFuture<'static, Answer>>;
 
 /// The cache, and the GETs under way.
@@ -106,7 +106,7 @@ pub struct Sources {
 
 #[derive(Default)]
 struct State {
-    entries: AHashMap<Place, Entry>,
+    entries: AHashMap<ObjectKey, Entry>,
     clock: u64,
 }
 
@@ -135,7 +135,7 @@ impl Sources {
     }
 
     /// What is in the cache, if it will do.
-    pub fn cached(&self, place: &Place, wanted: Wanted) -> Option<(Found, Instant)> {
+    pub fn cached(&self, place: &ObjectKey, wanted: Wanted) -> Option<(Found, Instant)> {
         let mut state = self.lock();
         state.clock += 1;
         let clock = state.clock;
@@ -147,7 +147,7 @@ impl Sources {
 
     /// Whether the version `rv` of the source at `place` is known to have held the same as `content`, and to have been as
     /// immutable: then a change of its labels need not rewrite its copies.
-    pub fn held_the_same(&self, place: &Place, rv: u64, content: &SourceContent) -> bool {
+    pub fn held_the_same(&self, place: &ObjectKey, rv: u64, content: &SourceContent) -> bool {
         let state = self.lock();
         let entry = state.entries.get(place);
         entry.is_some_and(|entry| {
@@ -160,7 +160,7 @@ impl Sources {
     ///
     /// # Errors
     /// What the GET was answered, when it was neither the source nor that there is none.
-    pub async fn get(&self, place: &Place, wanted: Wanted) -> Result<(Found, Instant), Refusal> {
+    pub async fn get(&self, place: &ObjectKey, wanted: Wanted) -> Result<(Found, Instant), ApiError> {
         let asked = Instant::now();
         loop {
             if let Some(hit) = self.cached(place, wanted) {
@@ -179,7 +179,7 @@ impl Sources {
     }
 
     /// The GET under way, or a new one.
-    fn join(&self, place: &Place) -> (Instant, Flight) {
+    fn join(&self, place: &ObjectKey) -> (Instant, Flight) {
         let mut state = self.lock();
         state.clock += 1;
         let clock = state.clock;
@@ -203,7 +203,7 @@ impl Sources {
                 if let Some(known) = known {
                     let taken = room_for(&room, &state, known + GROWTH).await;
                     match reader.source(&at, known + GROWTH).await {
-                        Err(Refusal::TooLong(_)) => {}
+                        Err(ApiError::TooLong(_)) => {}
                         read => return (read, taken),
                     }
                 }
@@ -215,9 +215,9 @@ impl Sources {
                     reserved.shrink_to(content.size());
                     Ok(Found::Content(Arc::new(InHand { content, _reserved: reserved })))
                 }
-                Ok((Err(Refusal::NotFound(_) | Refusal::NoNamespace(_)), _)) => Ok(Found::Missing),
+                Ok((Err(ApiError::NotFound(_) | ApiError::NoNamespace(_)), _)) => Ok(Found::Missing),
                 Ok((Err(refusal), _)) => Err(refusal),
-                Err(_) => Err(Refusal::Unavailable("the read of the source panicked".to_owned())),
+                Err(_) => Err(ApiError::Unavailable("the read of the source panicked".to_owned())),
             };
             let result = match &answer {
                 Ok(Found::Content(_)) => "ok",
@@ -235,7 +235,7 @@ impl Sources {
     }
 
     /// Keeps the answer; the first of those who shared it does so.
-    fn land(&self, place: &Place, sent: Instant, answer: &Answer) {
+    fn land(&self, place: &ObjectKey, sent: Instant, answer: &Answer) {
         let mut state = self.lock();
         let Some(entry) = state.entries.get_mut(place) else { return };
         if entry.flight.as_ref().is_none_or(|(of, _)| *of != sent) {
@@ -315,16 +315,19 @@ mod tests {
         let sent = Instant::now();
         let since = |wanted, sent_since| Wanted { word: wanted, sent_since };
         let (old, new) = (content(5), content(7));
-        assert!(!since(SourceWord::Version(7), None).content_with(&old, sent));
-        assert!(since(SourceWord::Version(7), None).content_with(&new, sent));
-        assert!(!since(SourceWord::Unheard, None).content_with(&old, sent));
-        assert!(!since(SourceWord::Gone, None).content_with(&new, sent));
-        assert!(!since(SourceWord::Version(7), None).none_with(sent), "it was created since");
-        assert!(!since(SourceWord::Version(7), Some(sent)).none_with(sent), "it was created since the second request");
-        assert!(since(SourceWord::Gone, None).none_with(sent));
+        assert!(!since(SourceVersion::Version(7), None).content_with(&old, sent));
+        assert!(since(SourceVersion::Version(7), None).content_with(&new, sent));
+        assert!(!since(SourceVersion::Unknown, None).content_with(&old, sent));
+        assert!(!since(SourceVersion::Gone, None).content_with(&new, sent));
+        assert!(!since(SourceVersion::Version(7), None).none_with(sent), "it was created since");
+        assert!(
+            !since(SourceVersion::Version(7), Some(sent)).none_with(sent),
+            "it was created since the second request"
+        );
+        assert!(since(SourceVersion::Gone, None).none_with(sent));
         tokio::time::advance(MISSING_FOR).await;
-        assert!(!since(SourceWord::Gone, None).none_with(sent));
-        assert!(!since(SourceWord::Version(7), Some(Instant::now())).content_with(&new, sent));
-        assert!(since(SourceWord::Gone, Some(sent)).content_with(&old, sent));
+        assert!(!since(SourceVersion::Gone, None).none_with(sent));
+        assert!(!since(SourceVersion::Version(7), Some(Instant::now())).content_with(&new, sent));
+        assert!(since(SourceVersion::Gone, Some(sent)).content_with(&old, sent));
     }
 }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::controller::cache::Leftover;
+use crate::controller::cache::OrphanedCopy;
 use crate::controller::queue::Outcome;
-use crate::controller::reconcile::key::Work;
-use crate::controller::reconcile::memo::{Memo, Trouble};
-use crate::controller::reconcile::snapshot::leftover;
-use crate::kubernetes::error::Refusal;
+use crate::controller::reconcile::key::Reconciler;
+use crate::controller::reconcile::key_state::{KeyState, Retries};
+use crate::controller::reconcile::snapshot::orphaned_copy;
+use crate::kubernetes::error::ApiError;
 use crate::rules::backoff::{self, Failure};
 use crate::rules::copy::plan;
 use crate::rules::copy::step::{Step, Until};
@@ -18,27 +18,28 @@ use crate::rules::uid::Uid;
 /// More requests than any case needs before the key is put back.
 const MOST_STEPS: usize = 24;
 
-impl Work<'_> {
+impl Reconciler<'_> {
     /// The sync is gone: what stands somewhere with its mark goes too, once a GET has said that it is.
     pub(super) async fn sweep(&mut self, uid: Uid) -> Outcome {
-        self.memo.let_go();
+        self.key_state.let_go();
         for _ in 0..MOST_STEPS {
-            let Some(next) = self.tools.world.leftovers(uid).into_iter().find(|next| self.is_to_be_swept(next, uid))
+            let Some(next) =
+                self.context.cache.orphaned_copies(uid).into_iter().find(|next| self.is_to_be_swept(next, uid))
             else {
-                self.memo = Memo::default();
+                self.key_state = KeyState::default();
                 return Outcome::Rest(None);
             };
             match self.sweep_one(&next, uid).await {
                 Ok(None) => {}
                 Ok(Some(wait)) => return Outcome::Rest(Some(wait)),
-                Err(Refusal::GateClosed) => return Outcome::Retry(Duration::from_millis(500)),
-                Err(Refusal::ObserveOnly) => return Outcome::Rest(None),
-                Err(Refusal::SetApart(_, wait) | Refusal::Busy(wait) | Refusal::NoRoom(wait)) => {
+                Err(ApiError::GateClosed) => return Outcome::Retry(Duration::from_millis(500)),
+                Err(ApiError::ObserveOnly) => return Outcome::Rest(None),
+                Err(ApiError::SetApart(_, wait) | ApiError::Busy(wait) | ApiError::NoRoom(wait)) => {
                     return Outcome::Retry(wait);
                 }
-                Err(Refusal::Conflict) => self.local.forget_copy(&next.place),
+                Err(ApiError::Conflict) => self.fresh.forget_copy(&next.place),
                 Err(refusal) => {
-                    let attempt = self.memo.change(|trouble| trouble.failures += 1).failures;
+                    let attempt = self.key_state.change(|trouble| trouble.failures += 1).failures;
                     let shard = self.shard.index();
                     tracing::warn!(copy = %next.place, shard, cause = %refusal, "a copy without a sync cannot be swept");
                     return Outcome::Retry(backoff::after(Failure::Write, attempt));
@@ -48,33 +49,33 @@ impl Work<'_> {
         Outcome::Retry(Duration::from_secs(1))
     }
 
-    fn is_to_be_swept(&self, next: &Leftover, uid: Uid) -> bool {
-        let spot = leftover(&self.tools.world, &self.local, next, uid);
+    fn is_to_be_swept(&self, next: &OrphanedCopy, uid: Uid) -> bool {
+        let spot = orphaned_copy(&self.context.cache, &self.fresh, next, uid);
         spot.is_some_and(|(_, spot)| !matches!(plan::sweep(&spot.spot(), next.orphan), Step::Rest(_)))
     }
 
-    /// One request towards a leftover's end; or how long to wait before the next.
-    async fn sweep_one(&mut self, next: &Leftover, uid: Uid) -> Result<Option<Duration>, Refusal> {
-        let Some((sync, _)) = leftover(&self.tools.world, &self.local, next, uid) else { return Ok(None) };
-        let begins = |trouble: &mut Trouble| _ = trouble.sweep_since.get_or_insert_with(Instant::now);
-        let waited = self.memo.change(begins).sweep_since.map_or(Duration::ZERO, |since| since.elapsed());
-        if !next.saw_go && waited < backoff::SWEEP {
+    /// One request towards an orphaned copy's end; or how long to wait before the next.
+    async fn sweep_one(&mut self, next: &OrphanedCopy, uid: Uid) -> Result<Option<Duration>, ApiError> {
+        let Some((sync, _)) = orphaned_copy(&self.context.cache, &self.fresh, next, uid) else { return Ok(None) };
+        let begins = |trouble: &mut Retries| _ = trouble.sweep_since.get_or_insert_with(Instant::now);
+        let waited = self.key_state.change(begins).sweep_since.map_or(Duration::ZERO, |since| since.elapsed());
+        if !next.deletion_observed && waited < backoff::SWEEP {
             return Ok(Some(backoff::SWEEP - waited));
         }
         self.turn.give_back();
-        if self.tools.reader.sync(&sync).await?.is_some_and(|sync| sync.uid() == uid) {
+        if self.context.reader.sync(&sync).await?.is_some_and(|sync| sync.uid() == uid) {
             return Ok(Some(backoff::SWEEP)); // it lives: the stream will tell
         }
         // With the CRD gone or just installed, that there is no such sync says nothing.
-        let youngest = if next.saw_go { Duration::ZERO } else { backoff::SWEEP };
-        if self.tools.reader.crd_age().await?.is_none_or(|age| age < youngest) {
+        let youngest = if next.deletion_observed { Duration::ZERO } else { backoff::SWEEP };
+        if self.context.reader.crd_age().await?.is_none_or(|age| age < youngest) {
             return Ok(Some(backoff::SWEEP));
         }
-        let spot = leftover(&self.tools.world, &self.local, next, uid);
+        let spot = orphaned_copy(&self.context.cache, &self.fresh, next, uid);
         let step = spot.map_or(Step::Rest(Until::Change), |(_, spot)| plan::sweep(&spot.spot(), next.orphan));
         let (namespace, name, shard) = (&*sync.namespace, &*sync.name, self.shard.index());
         tracing::info!(namespace, name, shard, copy = %next.place, "sweeping a copy whose sync is gone");
-        self.take_away(step).await?;
+        self.remove(step).await?;
         Ok(None)
     }
 }

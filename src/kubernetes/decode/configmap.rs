@@ -4,14 +4,14 @@ use kube::core::NamespaceResourceScope;
 
 use crate::api::{dns, names};
 use crate::kubernetes::decode::object::{FromRaw, Metadata, Object, RawMetadata, resource};
-use crate::rules::record::{Mark, Place, Seen, Version};
+use crate::rules::record::{ConfigMapMeta, ObjectKey, OwnerMark, Version};
 use crate::rules::uid::Uid;
 
 /// A ConfigMap's metadata: its place, and what is kept of it.
-pub type ConfigMapObject = Object<(Place, Seen)>;
-resource!((Place, Seen), NamespaceResourceScope, "", "v1", "ConfigMap", "configmaps");
+pub type ConfigMapObject = Object<(ObjectKey, ConfigMapMeta)>;
+resource!((ObjectKey, ConfigMapMeta), NamespaceResourceScope, "", "v1", "ConfigMap", "configmaps");
 
-impl FromRaw for (Place, Seen) {
+impl FromRaw for (ObjectKey, ConfigMapMeta) {
     type Raw<'a> = RawMetadata<'a>;
     type Body<'a> = ();
     fn split<'a>(raw: Self::Raw<'a>) -> (Metadata<'a>, Self::Body<'a>) {
@@ -22,7 +22,7 @@ impl FromRaw for (Place, Seen) {
         let annotations = &metadata.annotations;
         let owners = metadata.owner_references.items().unwrap_or_default();
         let finalizers = metadata.finalizers.items().unwrap_or_default();
-        let seen = Seen {
+        let seen = ConfigMapMeta {
             version,
             adopted: annotations.get(names::ANNOTATION_ADOPTED).is_some(),
             foreign_metadata: metadata.labels.others
@@ -41,31 +41,31 @@ impl FromRaw for (Place, Seen) {
                 && annotations.get(names::ANNOTATION_SYNC).is_none(),
             mark,
         };
-        (Place::new(&*metadata.namespace, &*metadata.name), seen)
+        (ObjectKey::new(&*metadata.namespace, &*metadata.name), seen)
     }
 }
 
-fn names_an_object(place: &Place) -> bool {
+fn names_an_object(place: &ObjectKey) -> bool {
     dns::is_label(&place.namespace) && dns::is_subdomain(&place.name)
 }
 
 /// Our marks. Those of the seed's operator are its labels; marks that make no sense are none.
-fn mark(metadata: &Metadata<'_>) -> Option<Mark> {
+fn mark(metadata: &Metadata<'_>) -> Option<OwnerMark> {
     let (labels, annotations) = (&metadata.labels, &metadata.annotations);
     let at = annotations.get(names::ANNOTATION_AT).and_then(|at| at.split_once('/'));
     let at = at.filter(|(_, name)| *name == metadata.name).and_then(|(uid, _)| Uid::parse(uid));
     let Some(sync) = annotations.get(names::ANNOTATION_SYNC) else {
-        let place = Place::new(labels.get(names::LABEL_SYNC_NAMESPACE)?, labels.get(names::LABEL_SYNC_NAME)?);
+        let place = ObjectKey::new(labels.get(names::LABEL_SYNC_NAMESPACE)?, labels.get(names::LABEL_SYNC_NAME)?);
         let seeds = labels.get(names::LABEL_MANAGED_BY) == Some(names::MANAGED_BY) && names_an_object(&place);
         // One of ours that lost its annotation has the rest of them, which the seed's have not.
-        return seeds.then_some(Mark { sync: place, uid: None, source_rv: 0, at });
+        return seeds.then_some(OwnerMark { sync: place, uid: None, source_rv: 0, at });
     };
     let mut parts = sync.split('/');
     let (namespace, name, uid) = (parts.next()?, parts.next()?, Uid::parse(parts.next()?)?);
     // It goes into the path of a request: anyone may have written it.
-    let sync = Some(Place::new(namespace, name)).filter(|sync| parts.next().is_none() && names_an_object(sync))?;
+    let sync = Some(ObjectKey::new(namespace, name)).filter(|sync| parts.next().is_none() && names_an_object(sync))?;
     let source = annotations.get(names::ANNOTATION_SOURCE).and_then(|source| source.rsplit('/').next());
-    Some(Mark { sync, uid: Some(uid), source_rv: source.and_then(|rv| rv.parse().ok()).unwrap_or(0), at })
+    Some(OwnerMark { sync, uid: Some(uid), source_rv: source.and_then(|rv| rv.parse().ok()).unwrap_or(0), at })
 }
 
 #[cfg(test)]

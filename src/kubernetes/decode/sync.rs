@@ -7,11 +7,13 @@ use serde::Deserialize;
 
 use crate::api::names;
 use crate::kubernetes::decode::object::{FromRaw, Metadata, Object, resource};
-use crate::rules::lenient::{Field, Listed, Misfit, Shaped};
+use crate::rules::lenient::{Field, Listed, Shaped, WrongType};
 use crate::rules::reason::Reason;
-use crate::rules::record::{ConditionTold, Others, Place, Seconds, Sync, Told, Version, generation};
+use crate::rules::record::{
+    ForeignFields, ObjectKey, ObservedCondition, ObservedStatus, Seconds, Sync, Version, generation,
+};
 use crate::rules::spec::{self, RawSpec};
-use crate::rules::status::{CONDITIONS, ConditionText, Text};
+use crate::rules::status::{CONDITIONS, ConditionContent, StatusContent};
 use crate::rules::uid::Uid;
 
 /// A ConfigMapSync of the stream.
@@ -46,9 +48,9 @@ impl FromRaw for Sync {
         others.finalizers = finalizers.iter().filter_map(Field::text).map(str::to_owned).collect();
         let requested = metadata.annotations.get(names::ANNOTATION_REQUESTED_AT).filter(|value| !value.is_empty());
         others.requested = requested.map(|value| cut(value, LONGEST_REQUEST).into());
-        let some = others != Others::default();
+        let some = others != ForeignFields::default();
         Self {
-            key: Place::new(&*metadata.namespace, &*metadata.name),
+            key: ObjectKey::new(&*metadata.namespace, &*metadata.name),
             version,
             generation: generation(Some(metadata.generation)),
             created: time(&metadata.creation_timestamp).and_then(seconds).unwrap_or(0),
@@ -69,12 +71,12 @@ fn cut(text: &str, longest: usize) -> &str {
     text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
-fn time(field: &Field<'_>) -> Result<Timestamp, Misfit> {
-    field.text().and_then(|time| time.parse().ok()).ok_or(Misfit)
+fn time(field: &Field<'_>) -> Result<Timestamp, WrongType> {
+    field.text().and_then(|time| time.parse().ok()).ok_or(WrongType)
 }
 
-fn seconds(time: Timestamp) -> Result<Seconds, Misfit> {
-    time.as_second().try_into().map_err(|_| Misfit)
+fn seconds(time: Timestamp) -> Result<Seconds, WrongType> {
+    time.as_second().try_into().map_err(|_| WrongType)
 }
 
 /// A status as it stands there.
@@ -116,7 +118,7 @@ struct RawVersion<'a> {
 }
 
 impl RawVersion<'_> {
-    fn version(self) -> Result<Option<Version>, Misfit> {
+    fn version(self) -> Result<Option<Version>, WrongType> {
         let (uid, rv) = (self.uid.into_text()?, self.resource_version.into_text()?);
         Ok(Uid::parse(&uid).zip(rv.parse().ok()).map(|(uid, rv)| Version { uid, rv }))
     }
@@ -140,16 +142,16 @@ struct RawCondition<'a> {
 }
 
 /// What is kept of a status, and what else is in it.
-fn told(status: Shaped<RawStatus<'_>>) -> Result<(Told, Others), Misfit> {
+fn told(status: Shaped<RawStatus<'_>>) -> Result<(ObservedStatus, ForeignFields), WrongType> {
     let Some(status) = status.object()? else { return Ok(Default::default()) };
     let version = |version: Shaped<RawVersion<'_>>| version.object()?.map_or(Ok(None), RawVersion::version);
     let retries = status.retry_count.number()?.unwrap_or(0);
-    let mut text = Text {
+    let mut text = StatusContent {
         sync_status: status.sync_status.into_text()?,
         message: status.message.into_text()?,
         source_exists: status.source_exists.bool()?,
         destination_exists: status.destination_exists.bool()?,
-        retry_count: i32::try_from(retries).map_err(|_| Misfit)?.try_into().unwrap_or(0),
+        retry_count: i32::try_from(retries).map_err(|_| WrongType)?.try_into().unwrap_or(0),
         observed_generation: status.observed_generation.number()?,
         source: version(status.source)?,
         copy: version(status.copy)?,
@@ -158,10 +160,10 @@ fn told(status: Shaped<RawStatus<'_>>) -> Result<(Told, Others), Misfit> {
     };
     let (mut ours, mut foreign, mut twice) = ([None; 4], Vec::new(), false);
     for condition in status.conditions.items()? {
-        let condition = condition.object()?.ok_or(Misfit)?;
+        let condition = condition.object()?.ok_or(WrongType)?;
         let (kind, turned) = (condition.kind.into_text()?, time(&condition.last_transition_time)?);
         let observed_generation = condition.observed_generation.number()?;
-        let says = ConditionText {
+        let says = ConditionContent {
             status: condition.status.into_text()?,
             reason: condition.reason.into_text()?,
             message: condition.message.into_text()?,
@@ -169,7 +171,7 @@ fn told(status: Shaped<RawStatus<'_>>) -> Result<(Told, Others), Misfit> {
         match CONDITIONS.iter().position(|ours| *ours == kind) {
             Some(at) if text.conditions[at].is_some() => twice = true,
             Some(at) => {
-                ours[at] = Some(ConditionTold { is_true: says.status == "True", since: seconds(turned)? });
+                ours[at] = Some(ObservedCondition { is_true: says.status == "True", since: seconds(turned)? });
                 text.conditions[at] = Some(says);
             }
             None => foreign.push(Condition {
@@ -189,7 +191,7 @@ fn told(status: Shaped<RawStatus<'_>>) -> Result<(Told, Others), Misfit> {
         Field::Absent => None,
         last => Some(seconds(time(&last)?)?),
     };
-    let told = Told {
+    let told = ObservedStatus {
         observed_generation: generation(text.observed_generation),
         source: text.source,
         copy: text.copy,
@@ -204,7 +206,7 @@ fn told(status: Shaped<RawStatus<'_>>) -> Result<(Told, Others), Misfit> {
         digest: text.digest(),
     };
     let handled = Some(&*text.last_handled_request).filter(|it| !it.is_empty()).map(Into::into);
-    Ok((told, Others { conditions: foreign, handled, ..Others::default() }))
+    Ok((told, ForeignFields { conditions: foreign, handled, ..ForeignFields::default() }))
 }
 
 #[cfg(test)]

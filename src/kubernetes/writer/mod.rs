@@ -18,11 +18,11 @@ use crate::api::names::FINALIZER;
 use crate::kubernetes::budget::{ByteBudget, Reservation};
 use crate::kubernetes::bulkheads::{Bulkheads, Door};
 use crate::kubernetes::decode::{ConfigMapObject, SyncObject};
-use crate::kubernetes::error::Refusal;
+use crate::kubernetes::error::ApiError;
 use crate::kubernetes::exchange::unreadable;
 use crate::kubernetes::limiter::{Limiter, Rate, Turn};
 use crate::rules::copy::content::{self, SourceContent};
-use crate::rules::record::{Name, Place, Seen, Sync, Version};
+use crate::rules::record::{ConfigMapMeta, Name, ObjectKey, Sync, Version};
 use crate::rules::shard::{SHARDS, Shard};
 
 /// Says whether a write may be sent now.
@@ -73,7 +73,7 @@ pub struct Attempt<'a> {
 #[derive(Debug)]
 pub struct Written {
     /// Its metadata.
-    pub seen: Seen,
+    pub seen: ConfigMapMeta,
     /// What admission made of what was sent, if it changed anything.
     pub changed: Option<String>,
 }
@@ -89,7 +89,7 @@ pub enum Removed {
     /// It is gone.
     Gone,
     /// It has a deletionTimestamp; somebody's finalizer holds it.
-    Held(Box<Seen>),
+    Held(Box<ConfigMapMeta>),
 }
 
 const CONFIGMAPS: &str = "configmaps";
@@ -121,11 +121,11 @@ impl Writer {
     pub async fn write_copy(
         &self,
         mut attempt: Attempt<'_>,
-        place: &Place,
+        place: &ObjectKey,
         source: &SourceContent,
         (size, body): (usize, impl FnOnce() -> Vec<u8>),
         over: Option<Version>,
-    ) -> Result<Written, Refusal> {
+    ) -> Result<Written, ApiError> {
         let body = self.body(&mut attempt, size, body).await;
         let text = match over {
             None => {
@@ -142,7 +142,12 @@ impl Writer {
     ///
     /// # Errors
     /// `Conflict` when it is another version, `NotFound` when it is gone.
-    pub async fn unmark_copy(&self, attempt: Attempt<'_>, place: &Place, body: Vec<u8>) -> Result<Seen, Refusal> {
+    pub async fn unmark_copy(
+        &self,
+        attempt: Attempt<'_>,
+        place: &ObjectKey,
+        body: Vec<u8>,
+    ) -> Result<ConfigMapMeta, ApiError> {
         let text = self.send(attempt, Method::PUT, CONFIGMAPS, &configmap_path(place), place, body.into()).await?;
         seen(parse(&text)?)
     }
@@ -151,7 +156,12 @@ impl Writer {
     ///
     /// # Errors
     /// `Conflict` when it is another version.
-    pub async fn remove_copy(&self, attempt: Attempt<'_>, place: &Place, version: Version) -> Result<Removed, Refusal> {
+    pub async fn remove_copy(
+        &self,
+        attempt: Attempt<'_>,
+        place: &ObjectKey,
+        version: Version,
+    ) -> Result<Removed, ApiError> {
         let body = json!({
             "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
             "preconditions": {"uid": version.uid.to_string(), "resourceVersion": version.rv.to_string()},
@@ -167,7 +177,7 @@ impl Writer {
                     None => Removed::Gone,
                 })
             }
-            Err(Refusal::NotFound(_) | Refusal::NoNamespace(_)) => Ok(Removed::Gone),
+            Err(ApiError::NotFound(_) | ApiError::NoNamespace(_)) => Ok(Removed::Gone),
             Err(refusal) => Err(refusal),
         }
     }
@@ -176,7 +186,7 @@ impl Writer {
     ///
     /// # Errors
     /// `Conflict` when the sync is another version by now.
-    pub async fn finalizer(&self, attempt: Attempt<'_>, sync: &Sync, present: bool) -> Result<Option<Sync>, Refusal> {
+    pub async fn finalizer(&self, attempt: Attempt<'_>, sync: &Sync, present: bool) -> Result<Option<Sync>, ApiError> {
         let others = sync.others.iter().flat_map(|others| &others.finalizers);
         let mut finalizers: Vec<&str> = others.map(String::as_str).collect();
         if present {
@@ -187,7 +197,7 @@ impl Writer {
         }});
         match self.send(attempt, Method::PATCH, SYNCS, &sync_path(&sync.key), &sync.key, bytes(&body)).await {
             Ok(text) => Ok(parse::<SyncObject>(&text)?.record),
-            Err(Refusal::NotFound(_)) if !present => Ok(None),
+            Err(ApiError::NotFound(_)) if !present => Ok(None),
             Err(refusal) => Err(refusal),
         }
     }
@@ -201,7 +211,7 @@ impl Writer {
         attempt: Attempt<'_>,
         sync: &Sync,
         status: &ConfigMapSyncStatus,
-    ) -> Result<Sync, Refusal> {
+    ) -> Result<Sync, ApiError> {
         let body = json!({
             "apiVersion": "apps.kapendra.com/v1", "kind": "ConfigMapSync",
             "metadata": {
@@ -256,11 +266,11 @@ fn verb(method: &Method) -> &'static str {
     }
 }
 
-fn configmap_path(place: &Place) -> String {
+fn configmap_path(place: &ObjectKey) -> String {
     format!("/api/v1/namespaces/{}/configmaps/{}", place.namespace, place.name)
 }
 
-fn sync_path(key: &Place) -> String {
+fn sync_path(key: &ObjectKey) -> String {
     format!("/apis/apps.kapendra.com/v1/namespaces/{}/configmapsyncs/{}", key.namespace, key.name)
 }
 
@@ -281,10 +291,10 @@ impl AsRef<[u8]> for Body {
     }
 }
 
-fn seen(object: ConfigMapObject) -> Result<Seen, Refusal> {
+fn seen(object: ConfigMapObject) -> Result<ConfigMapMeta, ApiError> {
     object.record.map(|(_, seen)| seen).ok_or_else(|| unreadable("no uid or resourceVersion"))
 }
 
-fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
+fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, ApiError> {
     serde_json::from_str(text).map_err(unreadable)
 }

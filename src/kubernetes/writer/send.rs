@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use crate::api::names::FIELD_MANAGER;
 use crate::kubernetes::bulkheads::{Door, Ended};
 use crate::kubernetes::client::METADATA_ONLY;
-use crate::kubernetes::error::Refusal;
+use crate::kubernetes::error::ApiError;
 use crate::kubernetes::exchange::{LONGEST, exchange};
 use crate::kubernetes::writer::{Attempt, CONFIGMAPS, Inner, Writer, verb};
-use crate::rules::record::Place;
+use crate::rules::record::ObjectKey;
 use crate::rules::shard::SHARDS;
 use crate::telemetry::instruments;
 
@@ -28,28 +28,28 @@ impl Writer {
         method: Method,
         resource: &'static str,
         path: &str,
-        place: &Place,
+        place: &ObjectKey,
         body: Bytes,
-    ) -> Result<String, Refusal> {
+    ) -> Result<String, ApiError> {
         let inner = &*self.inner;
         let Attempt { shard, turn, asked } = attempt;
         let verb = verb(&method);
         if inner.observe_only {
             let (namespace, name) = (&*place.namespace, &*place.name);
             tracing::info!(namespace, name, shard = shard.index(), verb, resource, "would write");
-            return Err(Refusal::ObserveOnly);
+            return Err(ApiError::ObserveOnly);
         }
         turn.take().await;
         inner.rate.turn(|| !inner.gate.may_write(shard)).await;
         let door = Door { namespace: place.namespace.clone(), resource, verb };
         let mut entry =
-            inner.bulkheads.enter(door, asked).map_err(|wait| Refusal::SetApart(place.namespace.to_string(), wait))?;
+            inner.bulkheads.enter(door, asked).map_err(|wait| ApiError::SetApart(place.namespace.to_string(), wait))?;
         let usual = inner.gate.request_timeout();
         let timeout = entry.timeout().map_or(usual, |timeout| timeout.max(usual));
         let request = request(method, path, resource, timeout, body)?;
         // The last thing before it goes out: whether it may.
         if !inner.gate.may_write(shard) {
-            return Err(Refusal::GateClosed);
+            return Err(ApiError::GateClosed);
         }
         let _in_flight = InFlight::one();
         let sent = Instant::now();
@@ -64,9 +64,9 @@ impl Writer {
         }
         let answer = match answer {
             Ok(answer) => answer,
-            Err(_) => Err(Refusal::Unavailable(format!("no answer within {timeout:?}"))),
+            Err(_) => Err(ApiError::Unavailable(format!("no answer within {timeout:?}"))),
         };
-        if let Err(Refusal::Unavailable(_)) = &answer {
+        if let Err(ApiError::Unavailable(_)) = &answer {
             inner.unsettled()[shard.index()] = Some(sent + inner.gate.surely_over());
         }
         let took = sent.elapsed();
@@ -76,7 +76,7 @@ impl Writer {
             _ => format!("the answer took {took:.1?}"),
         };
         entry.end(ended, &why);
-        let result = answer.as_ref().map_or_else(Refusal::category, |_| "ok");
+        let result = answer.as_ref().map_or_else(ApiError::category, |_| "ok");
         metrics::counter!(instruments::WRITES_TOTAL, "verb" => verb, "resource" => resource, "result" => result)
             .increment(1);
         answer
@@ -91,16 +91,16 @@ impl Inner {
         sent: Instant,
         took: Duration,
         patience: Duration,
-        answer: &Result<String, Refusal>,
+        answer: &Result<String, ApiError>,
     ) -> Ended {
         let late = took > patience.max(LATE_ANSWER);
         let confined = late && self.limiter.server_answers_since(sent);
         match answer {
-            Err(Refusal::Busy(_) | Refusal::Unavailable(_)) if !self.limiter.failed(namespace, sent) => {
+            Err(ApiError::Busy(_) | ApiError::Unavailable(_)) if !self.limiter.failed(namespace, sent) => {
                 return Ended::NotItsFault;
             }
-            Err(Refusal::Busy(wait)) => return Ended::Throttled(*wait),
-            Err(Refusal::Unavailable(_)) => return Ended::Unanswered,
+            Err(ApiError::Busy(wait)) => return Ended::Throttled(*wait),
+            Err(ApiError::Unavailable(_)) => return Ended::Unanswered,
             Ok(_) if !confined => self.limiter.answered(namespace, took),
             _ => {}
         }
@@ -139,7 +139,7 @@ fn request(
     resource: &'static str,
     timeout: Duration,
     body: Bytes,
-) -> Result<Request<Body>, Refusal> {
+) -> Result<Request<Body>, ApiError> {
     let is_delete = method == Method::DELETE;
     let manager = if is_delete { String::new() } else { format!("&fieldManager={FIELD_MANAGER}") };
     let uri = format!("{path}?timeout={}ms{manager}", timeout.as_millis());
@@ -149,5 +149,5 @@ fn request(
     if resource == CONFIGMAPS && is_delete {
         request = request.header(http::header::ACCEPT, METADATA_ONLY);
     }
-    request.body(body.into()).map_err(|error| Refusal::Unavailable(error.to_string()))
+    request.body(body.into()).map_err(|error| ApiError::Unavailable(error.to_string()))
 }

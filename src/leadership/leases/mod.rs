@@ -25,7 +25,7 @@ pub use parse::Parser;
 
 use crate::api::names::FIELD_MANAGER;
 use crate::kubernetes::backoff::WatchBackoff;
-use crate::kubernetes::diagnosis::{Trouble, Troubles};
+use crate::kubernetes::diagnosis::{Diagnoses, Diagnosis};
 use crate::leadership::protocol::{Answer, Request, SessionName, SessionRecord, Timing};
 use crate::rules::shard::Shard;
 use crate::rules::uid::Uid;
@@ -52,7 +52,7 @@ pub struct Leases {
     /// What the names of our sessions begin with, for the log.
     base: String,
     /// What fails: an outage is told once, not with every heartbeat.
-    troubles: Arc<Troubles>,
+    troubles: Arc<Diagnoses>,
 }
 
 impl Leases {
@@ -71,7 +71,7 @@ impl Leases {
             }
         };
         let answer = tokio::time::timeout(self.timing.lease_request, sent).await;
-        let answer = answer.unwrap_or_else(|_| self.fail(request, &Trouble::passing("no answer in time")));
+        let answer = answer.unwrap_or_else(|_| self.fail(request, &Diagnosis::passing("no answer in time")));
         if answer != Answer::Failed {
             self.answered(kind(request));
         }
@@ -110,17 +110,17 @@ impl Leases {
         {
             return Answer::Conflict;
         }
-        self.fail(request, &Trouble::of(error))
+        self.fail(request, &Diagnosis::of(error))
     }
 
-    fn fail(&self, request: &Request, trouble: &Trouble) -> Answer {
+    fn fail(&self, request: &Request, trouble: &Diagnosis) -> Answer {
         debug!(replica = %self.base, ?request, cause = %trouble, "a request to a Lease failed");
         self.fails(kind(request), trouble);
         Answer::Failed
     }
 
     /// Notes that requests of this kind fail, and says so once.
-    pub fn fails(&self, kind: &'static str, trouble: &Trouble) {
+    pub fn fails(&self, kind: &'static str, trouble: &Diagnosis) {
         if self.troubles.begin(kind, trouble) {
             warn!(replica = %self.base, request = kind, cause = %trouble, "requests to Leases fail; they are tried again until they are answered");
         }
@@ -134,7 +134,7 @@ impl Leases {
     }
 
     /// What is missing, if something is that does not come by itself.
-    pub fn lacks(&self) -> Option<Trouble> {
+    pub fn lacks(&self) -> Option<Diagnosis> {
         self.troubles.lasting()
     }
 
@@ -177,7 +177,7 @@ impl Leases {
             .inspect(move |event| match event {
                 Ok(watcher::Event::Init) => {}
                 Ok(_) => leases.answered(WATCH),
-                Err(error) => leases.fails(WATCH, &Trouble::of_stream(error)),
+                Err(error) => leases.fails(WATCH, &Diagnosis::of_stream(error)),
             })
             .boxed()
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::leadership::protocol::message::{Action, Answer, Given, Input, Loss, Request};
+use crate::leadership::protocol::message::{Action, Answer, Input, Loss, LossReason, Request};
 use crate::leadership::protocol::own_session::OwnSession;
 use crate::leadership::protocol::record::{Phase, Record, SessionName, SessionRecord};
 use crate::leadership::protocol::shard_state::ShardState;
@@ -88,9 +88,9 @@ impl Machine {
             Input::Drained(shard) => self.drained(shard),
             Input::Relisting => self.own.floor = self.own.lease,
             Input::Relisted(records) => self.relisted(now, records, &mut actions),
-            Input::Seen(Record::Shard(record)) => self.shard_seen(now, record, false, &mut actions),
-            Input::Seen(Record::Session(record)) => self.session_seen(now, record, false, &mut actions),
-            Input::Seen(Record::Predecessor { version, lease }) => self.view.predecessor_seen(now, version, lease),
+            Input::Observed(Record::Shard(record)) => self.shard_seen(now, record, false, &mut actions),
+            Input::Observed(Record::Session(record)) => self.session_seen(now, record, false, &mut actions),
+            Input::Observed(Record::Predecessor { version, lease }) => self.view.predecessor_seen(now, version, lease),
             Input::Gone(Record::Predecessor { .. }) => {}
             Input::Gone(Record::Shard(record)) => {
                 self.shard_gone(now, record.shard, Some(record.version), &mut actions)
@@ -105,7 +105,7 @@ impl Machine {
     /// Whether this is a mere renewal of someone else's session: most of what a watch shows, and nothing follows from
     /// it that the next tick would not do as well.
     fn is_routine(&self, input: &Input) -> bool {
-        let Input::Seen(Record::Session(record)) = input else { return false };
+        let Input::Observed(Record::Session(record)) = input else { return false };
         let seen = self.view.sessions.get(&record.name);
         record.name != self.own.name && seen.is_some_and(|seen| seen.record.phase == record.phase)
     }
@@ -184,7 +184,7 @@ impl Machine {
         for shard in Shard::all().take(self.shards.len()) {
             let state = std::mem::replace(&mut self.shards[shard.index()], ShardState::None);
             if matches!(state, ShardState::Held(..) | ShardState::Closing(..)) {
-                actions.push(Action::Lose(shard, Given::SessionLost));
+                actions.push(Action::Lose(shard, LossReason::SessionLost));
             }
         }
         if matches!(loss, Loss::Restored | Loss::Deleted) {

@@ -16,7 +16,7 @@ pub enum Input {
     /// All Leases, as that list found them.
     Relisted(Vec<Record>),
     /// The watch showed a Lease.
-    Seen(Record),
+    Observed(Record),
     /// The watch showed that a Lease was deleted. Its version is that of the deletion.
     Gone(Record),
     /// A request was answered, or never will be.
@@ -85,11 +85,11 @@ pub enum Action {
     /// Send this request; its answer comes back as [`Input::Answered`].
     Send(Request),
     /// The shard is ours.
-    Open(Shard, Taken),
+    Open(Shard, GainReason),
     /// Stop dequeuing, let what is in flight end, answer with [`Input::Drained`].
-    Close(Shard, Given),
+    Close(Shard, LossReason),
     /// The shard is no longer ours: stop at once.
-    Lose(Shard, Given),
+    Lose(Shard, LossReason),
     /// Our session is over; the next one has this name.
     Renamed(SessionName, Loss),
     /// etcd was restored from a backup: no version that was ever seen means anything. The watch has to list anew.
@@ -102,7 +102,7 @@ pub enum Action {
 
 /// How a shard came to us.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Taken {
+pub enum GainReason {
     /// Its holder released it.
     Released(SessionName),
     /// The session of its holder ended.
@@ -115,7 +115,7 @@ pub enum Taken {
 
 /// Why a shard is ours no more.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Given {
+pub enum LossReason {
     /// Another replica is below its quota.
     Balance,
     /// This replica ends.
@@ -139,7 +139,7 @@ pub enum Loss {
     Restored,
 }
 
-impl Taken {
+impl GainReason {
     /// One word, for logs and metrics.
     pub fn word(&self) -> &'static str {
         match self {
@@ -151,7 +151,7 @@ impl Taken {
     }
 }
 
-impl Given {
+impl LossReason {
     /// One word, for logs and metrics.
     pub fn word(self) -> &'static str {
         match self {

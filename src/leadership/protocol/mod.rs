@@ -22,7 +22,7 @@ mod timing;
 mod view;
 
 pub use machine::Machine;
-pub use message::{Action, Answer, Given, Input, Loss, Request, Taken};
+pub use message::{Action, Answer, GainReason, Input, Loss, LossReason, Request};
 pub use record::{Holder, Phase, Record, SessionName, SessionRecord, ShardRecord};
 pub use timing::{LONGEST, Timing};
 pub use view::Fleet;

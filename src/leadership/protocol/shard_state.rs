@@ -1,6 +1,6 @@
 //! What a shard is to this replica.
 
-use crate::leadership::protocol::message::Taken;
+use crate::leadership::protocol::message::GainReason;
 use crate::rules::uid::Uid;
 
 /// What a shard is to us.
@@ -11,7 +11,7 @@ pub(super) enum ShardState {
     /// The Lease is being created, for whoever may take it then.
     Creating,
     /// A swap is on its way. When a list came in between, what it did not show may be lost on us: not opened then.
-    Taking { listed: bool, how: Taken },
+    Taking { listed: bool, how: GainReason },
     /// Ours, by a swap that we made.
     Held(Uid, u64),
     /// Still ours, but only to end what is in flight.

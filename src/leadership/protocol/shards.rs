@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::leadership::protocol::assignment::assign;
 use crate::leadership::protocol::machine::Machine;
-use crate::leadership::protocol::message::{Action, Answer, Given, Request};
+use crate::leadership::protocol::message::{Action, Answer, LossReason, Request};
 use crate::leadership::protocol::record::{Holder, ShardRecord};
 use crate::leadership::protocol::shard_state::ShardState;
 use crate::rules::shard::Shard;
@@ -26,7 +26,7 @@ impl Machine {
             }
             ShardState::Held(..) | ShardState::Closing(..) => {
                 *state = ShardState::None;
-                actions.push(Action::Lose(shard, Given::Taken));
+                actions.push(Action::Lose(shard, LossReason::Taken));
             }
             ShardState::Releasing { uid: held, version: at, .. } if ours && *held == uid => *at = version,
             ShardState::Releasing { .. } => *state = ShardState::None,
@@ -42,7 +42,7 @@ impl Machine {
             ShardState::None | ShardState::Creating | ShardState::Taking { .. } => {}
             ShardState::Held(..) | ShardState::Closing(..) => {
                 *state = ShardState::None;
-                actions.push(Action::Lose(shard, Given::Taken));
+                actions.push(Action::Lose(shard, LossReason::Taken));
             }
             ShardState::Releasing { .. } => *state = ShardState::None,
         }
@@ -116,7 +116,7 @@ impl Machine {
             match &mut self.shards[shard.index()] {
                 ShardState::Held(uid, version) if self.leaving => {
                     self.shards[shard.index()] = ShardState::Closing(*uid, *version);
-                    actions.push(Action::Close(shard, Given::Leaving));
+                    actions.push(Action::Close(shard, LossReason::Leaving));
                 }
                 ShardState::Releasing { uid, version, in_flight }
                     if !*in_flight && now >= self.view.shards[shard.index()].retry =>
@@ -142,7 +142,7 @@ impl Machine {
             match self.shards[shard.index()] {
                 ShardState::Held(uid, version) if owner.is_some() && !mine => {
                     self.shards[shard.index()] = ShardState::Closing(uid, version);
-                    actions.push(Action::Close(shard, Given::Balance));
+                    actions.push(Action::Close(shard, LossReason::Balance));
                 }
                 ShardState::None if now >= self.view.preceded => {
                     let seen = &self.view.shards[shard.index()];

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::leadership::protocol::message::Taken;
+use crate::leadership::protocol::message::GainReason;
 use crate::leadership::protocol::record::{Holder, Phase, SessionName, SessionRecord, ShardRecord};
 use crate::leadership::protocol::timing::LONGEST;
 use crate::rules::shard::Shard;
@@ -200,20 +200,20 @@ impl View {
 
     /// Since when a shard that we do not hold may be taken, which may lie ahead, and how it would come to us. `None`
     /// while it names another session that has not ended.
-    pub(super) fn free_since(&self, shard: Shard, me: &SessionName) -> Option<(Duration, Taken)> {
+    pub(super) fn free_since(&self, shard: Shard, me: &SessionName) -> Option<(Duration, GainReason)> {
         let seen = self.shards.get(shard.index())?;
         let waited_out = seen.changed + seen.wait;
         // It can only be created, which gives it to nobody.
-        let Some(record) = &seen.record else { return Some((seen.changed, Taken::Unowned)) };
+        let Some(record) = &seen.record else { return Some((seen.changed, GainReason::Unowned)) };
         match &record.holder {
-            Holder::Released(by) => Some((seen.changed, Taken::Released(by.clone()))),
-            Holder::Cleared => Some((waited_out, Taken::Unowned)),
-            Holder::Named(name) if name == me => Some((waited_out, Taken::Renewed)),
+            Holder::Released(by) => Some((seen.changed, GainReason::Released(by.clone()))),
+            Holder::Cleared => Some((waited_out, GainReason::Unowned)),
+            Holder::Named(name) if name == me => Some((waited_out, GainReason::Renewed)),
             Holder::Named(name) => match self.sessions.get(name) {
-                None => Some((waited_out, Taken::Unowned)),
+                None => Some((waited_out, GainReason::Unowned)),
                 Some(session) if session.record.phase == Phase::Ended => {
                     // Whoever wrote that it ended had judged so, or was a hand: our own clock has to agree.
-                    Some((waited_out.max(session.changed + session.lease), Taken::Ended(name.clone())))
+                    Some((waited_out.max(session.changed + session.lease), GainReason::Ended(name.clone())))
                 }
                 Some(_) => None,
             },

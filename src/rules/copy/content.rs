@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use crate::api::names;
 use crate::rules::copy::facts::Hash;
-use crate::rules::record::{Place, Sync, Version};
+use crate::rules::record::{ObjectKey, Sync, Version};
 use crate::rules::uid::Uid;
 
 /// What a ConfigMap holds, as the server wrote it: `data` and `binaryData` are passed on to the byte. It borrows from the
@@ -94,7 +94,7 @@ pub fn hexadecimal(hash: &Hash) -> String {
 #[derive(Debug)]
 pub struct SourceContent {
     /// Where it stands.
-    pub place: Place,
+    pub place: ObjectKey,
     /// The version that the GET returned.
     pub version: Version,
     /// The hash of what it holds.
@@ -112,7 +112,7 @@ impl SourceContent {
     ///
     /// # Errors
     /// When `data` or `binaryData` is not what the API server sends.
-    pub fn new(place: Place, version: Version, content: Content<'_>) -> Result<Self, String> {
+    pub fn new(place: ObjectKey, version: Version, content: Content<'_>) -> Result<Self, String> {
         let hash = content.hash()?;
         let mut tail = String::with_capacity(content.len() + 64);
         let mut put = |name: &str, field: Option<&RawValue>| {
@@ -190,7 +190,7 @@ pub struct Target<'a> {
     /// The sync that it is for.
     pub sync: &'a Sync,
     /// The place.
-    pub place: &'a Place,
+    pub place: &'a ObjectKey,
     /// UID of the namespace of that place.
     pub namespace: Uid,
     /// What is written over; `None` to create.

@@ -1,6 +1,6 @@
 //! Rings of syncs: a ConfigMap that would, over some syncs, be copied onto itself.
 
-use crate::rules::record::{Place, Sync};
+use crate::rules::record::{ObjectKey, Sync};
 
 /// How many links of a chain are followed. A ring longer than this is not found, and settles anyway: in a ring all
 /// copies come to have one content, and then nothing is written.
@@ -8,7 +8,10 @@ const LONGEST: usize = 100;
 
 /// The ring that `sync` is part of, as the places from its source back to its source, if there is one. `writer_of`
 /// names the sync that owns a place as a destination.
-pub fn ring<W: std::borrow::Borrow<Sync>>(sync: &Sync, writer_of: impl Fn(&Place) -> Option<W>) -> Option<Vec<Place>> {
+pub fn ring<W: std::borrow::Borrow<Sync>>(
+    sync: &Sync,
+    writer_of: impl Fn(&ObjectKey) -> Option<W>,
+) -> Option<Vec<ObjectKey>> {
     let spec = sync.spec.as_ref().ok()?;
     let mut upstream = vec![spec.destination.clone(), spec.source.clone()];
     let mut at = spec.source.clone();
@@ -35,8 +38,8 @@ mod tests {
     use crate::rules::testing::*;
 
     fn ring_of(syncs: &[Sync], of: usize) -> Option<String> {
-        let writer = |place: &Place| syncs.iter().find(|s| s.destination() == Some(place));
-        ring(&syncs[of], writer).map(|ring| ring.iter().map(Place::to_string).collect::<Vec<_>>().join(" → "))
+        let writer = |place: &ObjectKey| syncs.iter().find(|s| s.destination() == Some(place));
+        ring(&syncs[of], writer).map(|ring| ring.iter().map(ObjectKey::to_string).collect::<Vec<_>>().join(" → "))
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! All that a decision about a sync rests on. What a replica knows, and how, is left behind here: [`crate::rules::copy::plan`] sees
 //! nothing else.
 
-use crate::rules::record::{Place, Seen, Sync, Version};
+use crate::rules::record::{ConfigMapMeta, ObjectKey, Sync, Version};
 use crate::rules::uid::Uid;
 
 /// SHA-256 of a ConfigMap's content.
@@ -19,13 +19,13 @@ pub struct Facts<'a> {
     /// Whether a missing source must be asked for again though the status tells of it already.
     pub recheck: bool,
     /// Where the copy is to stand. `None` while the spec makes no sense.
-    pub destination: Option<Spot<'a>>,
+    pub destination: Option<Destination<'a>>,
     /// Where else something stands that carries this sync's mark.
-    pub leftovers: Vec<Spot<'a>>,
+    pub orphaned_copies: Vec<Destination<'a>>,
     /// The sync that owns the destination, if it is another one.
-    pub owner: Option<Place>,
+    pub owner: Option<ObjectKey>,
     /// The ring that this sync is part of, if there is one.
-    pub ring: Option<Vec<Place>>,
+    pub ring: Option<Vec<ObjectKey>>,
     /// A copy that holds the content of the source with this resourceVersion, by our own write or check, though the
     /// status does not tell so yet.
     pub verified: Option<(Version, Version)>,
@@ -43,7 +43,7 @@ pub enum Source {
     /// A GET was answered 404.
     Missing,
     /// The stream told its version.
-    Seen(u64),
+    Observed(u64),
     /// Its content is in hand, and is not older than what the stream told.
     InHand {
         /// The version that the GET returned.
@@ -53,7 +53,7 @@ pub enum Source {
         /// Whether it is immutable: then its copy is to be.
         immutable: bool,
         /// Whether the GET was sent after the copy had been read: then it is what the source is now, whatever its version.
-        last_word: bool,
+        uncached: bool,
     },
 }
 
@@ -61,7 +61,7 @@ impl Source {
     /// Its resourceVersion, if it is there.
     pub fn rv(self) -> Option<u64> {
         match self {
-            Self::Seen(rv) => Some(rv),
+            Self::Observed(rv) => Some(rv),
             Self::InHand { version, .. } => Some(version.rv),
             Self::Unknown | Self::Missing => None,
         }
@@ -70,13 +70,13 @@ impl Source {
 
 /// A place and what stands there.
 #[derive(Clone, Debug)]
-pub struct Spot<'a> {
+pub struct Destination<'a> {
     /// The place.
-    pub place: &'a Place,
+    pub place: &'a ObjectKey,
     /// Its namespace.
-    pub namespace: Home,
+    pub namespace: NamespaceState,
     /// What stands there.
-    pub copy: Standing<'a>,
+    pub copy: CopyState<'a>,
     /// Another live sync wants this place.
     pub wanted_by_another: bool,
     /// The sync wanted this place, as far as this replica or the status knows. Anyone can write the sync's marks on a
@@ -86,7 +86,7 @@ pub struct Spot<'a> {
 
 /// What is known of a namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Home {
+pub enum NamespaceState {
     /// No word of it in the stream.
     Unknown,
     /// A GET was answered 404.
@@ -99,22 +99,22 @@ pub enum Home {
 
 /// What is known of what stands at a place.
 #[derive(Clone, Copy, Debug)]
-pub enum Standing<'a> {
+pub enum CopyState<'a> {
     /// No word of it in the stream.
     Unknown,
     /// A request was answered 404, or we removed it ourselves.
     Absent,
     /// Its metadata.
-    Seen(&'a Seen),
+    Cached(&'a ConfigMapMeta),
     /// All of it, by a GET.
     Read(&'a Read),
 }
 
-impl<'a> Standing<'a> {
+impl<'a> CopyState<'a> {
     /// Its metadata, if something stands there.
-    pub fn seen(self) -> Option<&'a Seen> {
+    pub fn seen(self) -> Option<&'a ConfigMapMeta> {
         match self {
-            Self::Seen(seen) => Some(seen),
+            Self::Cached(seen) => Some(seen),
             Self::Read(read) => Some(&read.seen),
             Self::Unknown | Self::Absent => None,
         }
@@ -125,7 +125,7 @@ impl<'a> Standing<'a> {
 #[derive(Clone, Debug)]
 pub struct Read {
     /// Its metadata.
-    pub seen: Seen,
+    pub seen: ConfigMapMeta,
     /// The hash of its content.
     pub hash: Hash,
     /// Whether it is immutable.

@@ -1,7 +1,7 @@
 //! Whose is the ConfigMap that stands at a place? Pure questions; every guard of "we never touch what is not ours"
 //! is here.
 
-use crate::rules::record::{Mark, Place, Seen, Sync};
+use crate::rules::record::{ConfigMapMeta, ObjectKey, OwnerMark, Sync};
 use crate::rules::uid::Uid;
 
 /// What a ConfigMap at some place is to a sync.
@@ -23,7 +23,7 @@ pub enum Claim {
 
 /// What the ConfigMap `seen`, which stands in a namespace with UID `namespace`, is to `sync`. `wants` tells whether
 /// the sync's spec names that very place.
-pub fn claim(seen: &Seen, sync: &Sync, namespace: Uid, wants: bool) -> Claim {
+pub fn claim(seen: &ConfigMapMeta, sync: &Sync, namespace: Uid, wants: bool) -> Claim {
     let Some(mark) = &seen.mark else { return Claim::Foreign };
     match mark.uid {
         // The seed's marks do not tell the place, so they count only where the sync wants its copy.
@@ -40,24 +40,24 @@ pub fn claim(seen: &Seen, sync: &Sync, namespace: Uid, wants: bool) -> Claim {
 }
 
 /// Whether `mark`, on a ConfigMap in a namespace with UID `namespace`, says that it stands where it was written.
-pub fn stands_where_written(mark: &Mark, namespace: Uid) -> bool {
+pub fn stands_where_written(mark: &OwnerMark, namespace: Uid) -> bool {
     mark.uid.is_some() && mark.at == Some(namespace)
 }
 
 /// Which of the syncs that want one place owns it: the one whose mark stands on the copy, else the oldest. The
 /// others wait until it lets go. (By the mark first: an older sync that comes to want the place later does not take
 /// it away; else by age, which two syncs that swap destinations both win, so that they do not wait for each other.)
-pub fn owner<'a>(wanting: impl Iterator<Item = &'a Sync>, mark: Option<&Mark>) -> Option<&'a Sync> {
+pub fn owner<'a>(wanting: impl Iterator<Item = &'a Sync>, mark: Option<&OwnerMark>) -> Option<&'a Sync> {
     let marked = |sync: &Sync| match mark {
-        Some(Mark { uid: Some(uid), .. }) => *uid == sync.uid(),
-        Some(Mark { uid: None, sync: key, .. }) => *key == sync.key,
+        Some(OwnerMark { uid: Some(uid), .. }) => *uid == sync.uid(),
+        Some(OwnerMark { uid: None, sync: key, .. }) => *key == sync.key,
         None => false,
     };
     wanting.min_by_key(|sync| (!marked(sync), sync.created, sync.uid()))
 }
 
 /// Whether nobody may ever write to this place.
-pub fn protected(place: &Place) -> bool {
+pub fn protected(place: &ObjectKey) -> bool {
     &*place.name == crate::api::names::KUBE_ROOT_CA
 }
 
@@ -79,8 +79,8 @@ mod tests {
     #[case::seed(Some(mark("a/s", None, None)), true, Claim::Inherited)]
     #[case::seed_copied_elsewhere(Some(mark("a/s", None, None)), false, Claim::Foreign)]
     #[case::seed_of_another(Some(mark("a/t", None, None)), true, Claim::Foreign)]
-    fn claims(#[case] mark: Option<Mark>, #[case] wants: bool, #[case] expected: Claim) {
-        let seen = Seen { mark, ..seen(7, 70) };
+    fn claims(#[case] mark: Option<OwnerMark>, #[case] wants: bool, #[case] expected: Claim) {
+        let seen = ConfigMapMeta { mark, ..seen(7, 70) };
         assert_eq!(claim(&seen, &sync("a/s", 1, "src/cm", "dst/cm"), uid(100), wants), expected);
     }
 
@@ -95,7 +95,7 @@ mod tests {
         #[case] wants: bool,
         #[case] expected: Claim,
     ) {
-        let seen = Seen { mark: Some(mark("a/s", uid_of, Some(at))), marks_name_place: true, ..seen(7, 70) };
+        let seen = ConfigMapMeta { mark: Some(mark("a/s", uid_of, Some(at))), marks_name_place: true, ..seen(7, 70) };
         assert_eq!(claim(&seen, &sync("a/s", 1, "src/cm", "dst/cm"), uid(100), wants), expected);
         let others = sync("a/t", 1, "src/cm", "dst/cm");
         assert!([Claim::Foreign, Claim::Ours].contains(&claim(&seen, &others, uid(100), wants)));
@@ -105,7 +105,7 @@ mod tests {
     fn the_mark_decides_then_age() {
         let old = Sync { created: 1, ..sync("a/old", 1, "src/cm", "dst/cm") };
         let new = Sync { created: 2, ..sync("a/new", 2, "src/cm", "dst/cm") };
-        let owner_with = |mark: Option<&Mark>| owner([&new, &old].into_iter(), mark).map(Sync::uid);
+        let owner_with = |mark: Option<&OwnerMark>| owner([&new, &old].into_iter(), mark).map(Sync::uid);
         assert_eq!(owner_with(None), Some(uid(1)));
         assert_eq!(owner_with(Some(&mark("a/new", Some(2), Some(100)))), Some(uid(2)));
         assert_eq!(owner_with(Some(&mark("a/new", None, None))), Some(uid(2)), "the seed's marks too");

@@ -1,22 +1,22 @@
 //! The one next step for a sync.
 
-use crate::rules::record::{Name, Place, Version};
-use crate::rules::status::{Text, Verdict};
+use crate::rules::record::{Name, ObjectKey, Version};
+use crate::rules::status::{StatusContent, Verdict};
 
 /// What to do next.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Step {
     /// Nothing, until that.
     Rest(Until),
-    /// GET the source. `last_word`: by a request sent from now on, not from a cache.
+    /// GET the source. `uncached`: by a request sent from now on, not from a cache.
     ReadSource {
         /// Whether a cached answer will not do.
-        last_word: bool,
+        uncached: bool,
     },
     /// GET a namespace.
     ReadNamespace(Name),
     /// GET what stands at a place.
-    ReadCopy(Place),
+    ReadCopy(ObjectKey),
     /// POST the copy.
     Create,
     /// PUT the copy over this version. `adopt`: what stands there is not ours, and is marked as adopted.
@@ -27,9 +27,9 @@ pub enum Step {
         adopt: bool,
     },
     /// DELETE this version.
-    Remove(Place, Version),
+    Remove(ObjectKey, Version),
     /// PUT what stands there without our marks; it was read before.
-    Unmark(Place),
+    Unmark(ObjectKey),
     /// Put our finalizer on the sync. `ahead`: the copy waits for it.
     AddFinalizer {
         /// Whether the copy waits for it.
@@ -38,7 +38,7 @@ pub enum Step {
     /// Take our finalizer off the sync.
     RemoveFinalizer,
     /// PUT the status.
-    Report(Verdict, Box<Text<'static>>),
+    Report(Verdict, Box<StatusContent<'static>>),
 }
 
 impl Step {
@@ -48,7 +48,7 @@ impl Step {
     }
 
     /// Whether it is about the sync itself, and so can wait for copies of other syncs.
-    pub fn is_paperwork(&self) -> bool {
+    pub fn is_status_work(&self) -> bool {
         matches!(self, Self::AddFinalizer { ahead: false } | Self::Report(..))
     }
 }

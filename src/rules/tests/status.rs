@@ -1,7 +1,7 @@
 //! Tests of `status.rs`.
 
 use super::*;
-use crate::rules::record::{ConditionTold, Others};
+use crate::rules::record::{ForeignFields, ObservedCondition};
 use crate::rules::testing::*;
 
 fn yaml(verdict: &Verdict) -> String {
@@ -46,7 +46,7 @@ fn conditions_of_others_are_passed_on() {
         last_transition_time: Time(Timestamp::UNIX_EPOCH),
         observed_generation: None,
     };
-    sync.others = Some(Box::new(Others { conditions: vec![theirs.clone()], ..Others::default() }));
+    sync.others = Some(Box::new(ForeignFields { conditions: vec![theirs.clone()], ..ForeignFields::default() }));
     let text = text(&Verdict::SourceMissing, &sync, false, false);
     assert_eq!(object(&text, &sync, 9).conditions.last(), Some(&theirs));
 }
@@ -54,8 +54,8 @@ fn conditions_of_others_are_passed_on() {
 #[test]
 fn a_condition_moves_only_when_its_status_does() {
     let mut sync = sync("a/s", 1, "a/x", "b/x");
-    sync.status.conditions[0] = Some(ConditionTold { is_true: true, since: 5 });
-    sync.status.conditions[2] = Some(ConditionTold { is_true: false, since: 5 });
+    sync.status.conditions[0] = Some(ObservedCondition { is_true: true, since: 5 });
+    sync.status.conditions[2] = Some(ObservedCondition { is_true: false, since: 5 });
     let text = text(&Verdict::InOrder { source: version(2, 20), copy: version(3, 30) }, &sync, true, true);
     let status = object(&text, &sync, 9);
     let since = |at: usize| status.conditions[at].last_transition_time.0.as_second();

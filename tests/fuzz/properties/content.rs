@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use configmapsync_operator::rules::copy::content::{Content, SourceContent};
-use configmapsync_operator::rules::record::{Place, Version};
+use configmapsync_operator::rules::record::{ObjectKey, Version};
 use configmapsync_operator::rules::uid::Uid;
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ pub fn content(bytes: &[u8]) {
     let hash = content.hash();
     assert_eq!(hash, content.hash());
     let version = Version { uid: Uid::parse(UID).unwrap(), rv: 1 };
-    let source = SourceContent::new(Place::new("a", "cm"), version, content);
+    let source = SourceContent::new(ObjectKey::new("a", "cm"), version, content);
     assert_eq!(source.as_ref().map(|source| source.hash).map_err(String::clone), hash);
     let held = serde_json::from_str(text).ok().and_then(|value| Held::of(&value));
     match (source, held) {

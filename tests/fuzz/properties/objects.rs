@@ -6,7 +6,9 @@ use configmapsync_operator::api::names::{
 };
 use configmapsync_operator::kubernetes::decode::{ConfigMapObject, NamespaceObject};
 use configmapsync_operator::rules::copy::content::{self, Content, SourceContent, Target};
-use configmapsync_operator::rules::record::{Mark, Namespace, Place, Seen, Spec, Sync, Told, Version};
+use configmapsync_operator::rules::record::{
+    ConfigMapMeta, Namespace, ObjectKey, ObservedStatus, OwnerMark, Spec, Sync, Version,
+};
 use configmapsync_operator::rules::uid::Uid;
 use serde_json::{Map, Value};
 
@@ -56,7 +58,7 @@ pub fn config_map(bytes: &[u8]) {
     a_copy_is_known_again(&object, &place, &seen);
 }
 
-fn decoded(text: &str) -> (Place, Seen) {
+fn decoded(text: &str) -> (ObjectKey, ConfigMapMeta) {
     let object: ConfigMapObject = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
     object.record.unwrap_or_else(|| panic!("no record of {text}"))
 }
@@ -70,8 +72,8 @@ fn has_others(metadata: &Value) -> bool {
 }
 
 /// What a mark names goes into the path of a request: it asks for one sync and for nothing else.
-fn a_mark_says_what_stands_there(mark: &Mark, metadata: &Value) {
-    let Place { namespace, name } = &mark.sync;
+fn a_mark_says_what_stands_there(mark: &OwnerMark, metadata: &Value) {
+    let ObjectKey { namespace, name } = &mark.sync;
     assert!(is_dns_label(namespace), "{namespace:?}");
     assert!(is_dns_name(name), "{name:?}");
     asks_for_one(namespace, "configmapsyncs", name);
@@ -92,22 +94,23 @@ fn a_mark_says_what_stands_there(mark: &Mark, metadata: &Value) {
     }
 }
 
-fn without_our_marks_it_is_nobodys(object: &Value, seen: &Seen) {
+fn without_our_marks_it_is_nobodys(object: &Value, seen: &ConfigMapMeta) {
     let (_, after) = decoded(&content::unmarked(object.clone()).to_string());
-    let nobodys = Seen { mark: None, adopted: false, marks_name_place: false, seed_adopted: false, ..seen.clone() };
+    let nobodys =
+        ConfigMapMeta { mark: None, adopted: false, marks_name_place: false, seed_adopted: false, ..seen.clone() };
     assert_eq!(after, nobodys);
 }
 
 /// A copy that is written over it is decoded as what was written, and what others put on it stays.
-fn a_copy_is_known_again(object: &Value, place: &Place, seen: &Seen) {
+fn a_copy_is_known_again(object: &Value, place: &ObjectKey, seen: &ConfigMapMeta) {
     let text = object.to_string();
     let Ok(content) = serde_json::from_str::<Content<'_>>(&text) else { return };
     let (key, uid, source_rv, at) = match &seen.mark {
         Some(mark) => (mark.sync.clone(), mark.uid, mark.source_rv, mark.at),
-        None => (Place::new("a", "s"), None, seen.version.rv, None),
+        None => (ObjectKey::new("a", "s"), None, seen.version.rv, None),
     };
     let (uid, at) = (uid.or(Uid::parse(UID)).unwrap(), at.unwrap_or(seen.version.uid));
-    let source = Place::new("a", &*place.name);
+    let source = ObjectKey::new("a", &*place.name);
     let Ok(source) = SourceContent::new(source, Version { uid, rv: source_rv }, content) else { return };
     let sync = sync(key, uid, place);
     let standing = object["metadata"].as_object();
@@ -120,12 +123,12 @@ fn a_copy_is_known_again(object: &Value, place: &Place, seen: &Seen) {
         written["metadata"]["uid"] = seen.version.uid.to_string().into();
         written["metadata"]["resourceVersion"] = seen.version.rv.to_string().into();
         let (at_place, after) = decoded(&written.to_string());
-        let mark = Mark { sync: sync.key.clone(), uid: Some(uid), source_rv, at: Some(at) };
+        let mark = OwnerMark { sync: sync.key.clone(), uid: Some(uid), source_rv, at: Some(at) };
         let foreign_metadata = standing.is_some() && seen.foreign_metadata;
         assert_eq!(at_place, *place);
         assert_eq!(
             after,
-            Seen {
+            ConfigMapMeta {
                 version: seen.version,
                 mark: Some(mark),
                 adopted,
@@ -154,7 +157,7 @@ fn theirs(entries: &Value) -> Map<String, Value> {
     entries.into_iter().filter(|(key, _)| !key.starts_with(PREFIX)).collect()
 }
 
-fn sync(key: Place, uid: Uid, destination: &Place) -> Sync {
+fn sync(key: ObjectKey, uid: Uid, destination: &ObjectKey) -> Sync {
     Sync {
         key,
         version: Version { uid, rv: 1 },
@@ -168,9 +171,9 @@ fn sync(key: Place, uid: Uid, destination: &Place) -> Sync {
             destination: destination.clone(),
             overwrite: true,
             orphan: false,
-            follow_source: false,
+            delete_with_source: false,
             suspend: false,
         }),
-        status: Told::default(),
+        status: ObservedStatus::default(),
     }
 }

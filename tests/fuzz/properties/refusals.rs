@@ -1,7 +1,7 @@
 //! What the server answers instead of doing what it was asked for. A webhook may have written most of it.
 
-use configmapsync_operator::kubernetes::diagnosis::Trouble;
-use configmapsync_operator::kubernetes::error::Refusal;
+use configmapsync_operator::kubernetes::diagnosis::Diagnosis;
+use configmapsync_operator::kubernetes::error::ApiError;
 use kube::core::Status;
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ pub fn refusal(bytes: &[u8]) {
     let Ok(status) = serde_json::from_slice::<Status>(bytes) else { return };
     let refusal = refused(&status);
     a_refusal_says_what_the_status_says(&refusal, &status, bytes.len());
-    let trouble = Trouble::of(&kube::Error::Api(status.clone().boxed()));
+    let trouble = Diagnosis::of(&kube::Error::Api(status.clone().boxed()));
     assert!((1..=bytes.len() * 3 + 400).contains(&trouble.to_string().len()), "{trouble}");
     if let Ok(value) = serde_json::from_slice::<Value>(bytes) {
         let respelt: Status = serde_json::from_str(&escaped(&value)).unwrap();
@@ -22,36 +22,36 @@ pub fn refusal(bytes: &[u8]) {
     assert_eq!(again.unwrap(), status);
 }
 
-fn refused(status: &Status) -> Refusal {
-    Refusal::from(kube::Error::Api(status.clone().boxed()))
+fn refused(status: &Status) -> ApiError {
+    ApiError::from(kube::Error::Api(status.clone().boxed()))
 }
 
-fn a_refusal_says_what_the_status_says(refusal: &Refusal, status: &Status, input: usize) {
+fn a_refusal_says_what_the_status_says(refusal: &ApiError, status: &Status, input: usize) {
     let (kind, name, seconds) = match &status.details {
         Some(details) => (&*details.kind, &*details.name, details.retry_after_seconds),
         None => ("", "", 0),
     };
     match refusal {
         // Of these two something is forgotten, or deleted: no other answer may be taken for them.
-        Refusal::NotFound(named) => assert_eq!((status.code, &**named, named.is_empty()), (404, name, false)),
-        Refusal::NoNamespace(named) => assert_eq!((status.code, kind, &**named), (404, "namespaces", name)),
-        Refusal::AlreadyExists => assert_eq!((status.code, &*status.reason), (409, "AlreadyExists")),
-        Refusal::Conflict => assert_eq!(status.code, 409),
-        Refusal::NamespaceTerminating => assert_eq!(status.code, 403),
-        Refusal::Busy(wait) => {
+        ApiError::NotFound(named) => assert_eq!((status.code, &**named, named.is_empty()), (404, name, false)),
+        ApiError::NoNamespace(named) => assert_eq!((status.code, kind, &**named), (404, "namespaces", name)),
+        ApiError::AlreadyExists => assert_eq!((status.code, &*status.reason), (409, "AlreadyExists")),
+        ApiError::Conflict => assert_eq!(status.code, 409),
+        ApiError::NamespaceTerminating => assert_eq!(status.code, 403),
+        ApiError::Busy(wait) => {
             assert!(status.code == 429 || (status.code == 503 && seconds > 0));
             assert!((1..=60).contains(&wait.as_secs()), "{wait:?}");
         }
-        Refusal::Invalid(_) => assert!([400, 413, 422].contains(&status.code)),
-        Refusal::Forbidden(_) => assert!([401, 403].contains(&status.code)),
-        Refusal::Unavailable(_) => {
+        ApiError::Invalid(_) => assert!([400, 413, 422].contains(&status.code)),
+        ApiError::Forbidden(_) => assert!([401, 403].contains(&status.code)),
+        ApiError::Unavailable(_) => {
             assert!(![400, 401, 403, 409, 413, 422, 429].contains(&status.code), "{refusal:?} of {}", status.code);
         }
-        Refusal::SetApart(..)
-        | Refusal::TooLong(_)
-        | Refusal::NoRoom(_)
-        | Refusal::GateClosed
-        | Refusal::ObserveOnly => {
+        ApiError::SetApart(..)
+        | ApiError::TooLong(_)
+        | ApiError::NoRoom(_)
+        | ApiError::GateClosed
+        | ApiError::ObserveOnly => {
             panic!("{refusal:?} is of our own making")
         }
     }

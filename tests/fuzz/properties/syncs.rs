@@ -4,9 +4,9 @@ use configmapsync_operator::api::names::{ANNOTATION_REQUESTED_AT, FINALIZER, KUB
 use configmapsync_operator::kubernetes::decode::SyncObject;
 use configmapsync_operator::rules::lenient::Shaped;
 use configmapsync_operator::rules::reason::Reason;
-use configmapsync_operator::rules::record::{Others, Place, Spec, Sync, Unusable, Version};
+use configmapsync_operator::rules::record::{ForeignFields, InvalidSpec, ObjectKey, Spec, Sync, Version};
 use configmapsync_operator::rules::spec::{RawSpec, read};
-use configmapsync_operator::rules::status::{self, Failed, Stall, Text, Verdict};
+use configmapsync_operator::rules::status::{self, Failed, Stall, StatusContent, Verdict};
 use serde_json::Value;
 
 use super::served::{UID, asks_for_one, escaped, is_dns_label, is_dns_name, object, served};
@@ -74,10 +74,10 @@ fn keep_times_that_the_server_takes(object: &mut Value) {
     }
 }
 
-fn a_spec_makes_sense(spec: &Result<Spec, Unusable>, input: usize) {
+fn a_spec_makes_sense(spec: &Result<Spec, InvalidSpec>, input: usize) {
     match spec {
         Ok(spec) => {
-            for Place { namespace, name } in [&spec.source, &spec.destination] {
+            for ObjectKey { namespace, name } in [&spec.source, &spec.destination] {
                 assert!(is_dns_label(namespace), "{namespace:?}");
                 assert!(is_dns_name(name), "{name:?}");
                 asks_for_one(namespace, "configmaps", name);
@@ -105,12 +105,13 @@ fn finalizers_are_told_apart(sync: &Sync, finalizers: &Value) {
 
 /// How many bytes of text a record keeps.
 fn size(sync: &Sync) -> usize {
-    let place = |place: &Place| place.namespace.len() + place.name.len();
+    let place = |place: &ObjectKey| place.namespace.len() + place.name.len();
     let spec = match &sync.spec {
         Ok(spec) => place(&spec.source) + place(&spec.destination),
         Err(unusable) => unusable.why.len(),
     };
-    let Others { finalizers, conditions, requested, handled } = sync.others.as_deref().cloned().unwrap_or_default();
+    let ForeignFields { finalizers, conditions, requested, handled } =
+        sync.others.as_deref().cloned().unwrap_or_default();
     let finalizers: usize = finalizers.iter().map(String::len).sum();
     let conditions: usize =
         conditions.iter().map(|it| it.type_.len() + it.status.len() + it.reason.len() + it.message.len()).sum();
@@ -164,7 +165,7 @@ fn a_status_is_written_once(object: &Value, before: &Sync, verdict: &Verdict, so
     assert_eq!(serde_json::to_string(&later).unwrap(), serde_json::to_string(&written).unwrap(), "a time moved");
 }
 
-fn reads_back(after: &Sync, text: &Text<'_>, before: &Sync) {
+fn reads_back(after: &Sync, text: &StatusContent<'_>, before: &Sync) {
     let told = &after.status;
     assert_eq!((told.source, told.copy), (text.source, text.copy));
     assert_eq!((told.source_exists, told.destination_exists), (text.source_exists, text.destination_exists));
@@ -185,6 +186,6 @@ fn reads_back(after: &Sync, text: &Text<'_>, before: &Sync) {
     assert_eq!((after.uid(), after.request()), (before.uid(), None), "{UID}");
 }
 
-fn others(sync: &Sync) -> Others {
+fn others(sync: &Sync) -> ForeignFields {
     sync.others.as_deref().cloned().unwrap_or_default()
 }

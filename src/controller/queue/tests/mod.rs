@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::controller::queue::lanes::{DATA_FLOWS, PAPERWORK_PACE, PAPERWORK_PATIENCE};
+use crate::controller::queue::lanes::{DATA_FLOWS, STATUS_PACE, STATUS_PATIENCE};
 use crate::controller::queue::*;
-use crate::rules::record::{Seen, Shared};
+use crate::rules::record::{ConfigMapMeta, SlimArc};
 use crate::rules::testing::{place, seen, uid, version};
 
 fn open_queue() -> Queue {
@@ -13,11 +13,11 @@ fn open_queue() -> Queue {
     queue
 }
 
-impl Memo {
-    fn of_copy(place: Place, seen: Shared<Seen>) -> Self {
-        let mut memo = Self::default();
-        memo.copy = Some((place, seen));
-        memo
+impl KeyState {
+    fn of_copy(place: ObjectKey, seen: SlimArc<ConfigMapMeta>) -> Self {
+        let mut key_state = Self::default();
+        key_state.copy = Some((place, seen));
+        key_state
     }
 }
 
@@ -39,15 +39,15 @@ async fn pop(queue: &Queue) -> Option<Job> {
 }
 
 fn done(queue: &Queue, job: Job, outcome: Outcome) {
-    queue.done(job.uid, job.memo, outcome, None, None);
+    queue.done(job.uid, job.key_state, outcome, None, None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_an_answer_told_is_no_news_when_a_stream_tells_it() {
     let queue = open_queue();
     let told = |rv| queue.push(uid(1), Some(place("a/x")), &Cause { told: Some(version(7, rv)), ..Cause::default() });
-    for (outcome, left) in [(Outcome::Paperwork, 1), (Outcome::Rest(None), 0)] {
-        let written = |rv| Memo::of_copy(place("b/x"), Shared::new(seen(7, rv)));
+    for (outcome, left) in [(Outcome::Status, 1), (Outcome::Rest(None), 0)] {
+        let written = |rv| KeyState::of_copy(place("b/x"), SlimArc::new(seen(7, rv)));
         push(&queue, 1, "a/x");
         let job = pop(&queue).await.unwrap();
         queue.done(job.uid, written(30), outcome, None, None);
@@ -55,7 +55,7 @@ async fn what_an_answer_told_is_no_news_when_a_stream_tells_it() {
         assert_eq!(queue.counts(), (0, left), "it is not looked at again");
         told(31);
         let job = pop(&queue).await.expect("somebody else has written");
-        assert!(job.memo.is_empty());
+        assert!(job.key_state.is_empty());
         [29, 30].into_iter().for_each(told);
         queue.done(job.uid, written(30), Outcome::Rest(None), None, None);
         assert_eq!(queue.counts(), (0, 0), "it came before the answer");
@@ -65,7 +65,7 @@ async fn what_an_answer_told_is_no_news_when_a_stream_tells_it() {
         queue.done(job.uid, written(30), Outcome::Rest(None), None, None);
         assert_eq!(queue.counts(), (1, 1), "somebody else has written");
         let job = pop(&queue).await.unwrap();
-        queue.done(job.uid, job.memo, Outcome::Rest(None), None, None);
+        queue.done(job.uid, job.key_state, Outcome::Rest(None), None, None);
     }
 }
 
@@ -100,7 +100,7 @@ async fn with_paperwork(keys: u64) -> Queue {
     for _ in 0..keys {
         jobs.push(queue.pop().await);
     }
-    jobs.into_iter().for_each(|job| done(&queue, job, Outcome::Paperwork));
+    jobs.into_iter().for_each(|job| done(&queue, job, Outcome::Status));
     queue
 }
 
@@ -111,21 +111,21 @@ async fn while_copies_wait_paperwork_is_paced_and_gets_more_when_it_has_waited_l
     let paperwork = async |turns: usize| {
         let mut count = 0;
         for _ in 0..turns {
-            count += usize::from(queue.pop().await.lane == Lane::Paperwork);
+            count += usize::from(queue.pop().await.lane == Lane::Status);
         }
         count
     };
     assert_eq!(paperwork(16).await, 1);
-    tokio::time::advance(PAPERWORK_PACE).await;
+    tokio::time::advance(STATUS_PACE).await;
     assert_eq!(paperwork(16).await, 1);
     queue.share_pace(3);
-    tokio::time::advance(PAPERWORK_PACE).await;
+    tokio::time::advance(STATUS_PACE).await;
     assert_eq!(paperwork(16).await, 1);
-    tokio::time::advance(PAPERWORK_PACE * 2).await;
+    tokio::time::advance(STATUS_PACE * 2).await;
     assert_eq!(paperwork(16).await, 0, "the others do some meanwhile");
-    tokio::time::advance(PAPERWORK_PACE).await;
+    tokio::time::advance(STATUS_PACE).await;
     assert_eq!(paperwork(16).await, 1);
-    tokio::time::advance(PAPERWORK_PATIENCE).await;
+    tokio::time::advance(STATUS_PATIENCE).await;
     let many = paperwork(64).await;
     assert!((8..=9).contains(&many), "one turn in eight: {many}");
     assert_eq!(paperwork(300 + 50 - 144).await, 46 - many, "alone, it gets every turn");
@@ -137,7 +137,7 @@ async fn right_after_a_copy_paperwork_is_paced_and_soon_all_of_it_is_at_work() {
     let start = Instant::now();
     for at in 0..12 {
         queue.pop().await;
-        assert_eq!(start.elapsed(), (PAPERWORK_PACE * at).min(DATA_FLOWS), "number {at}");
+        assert_eq!(start.elapsed(), (STATUS_PACE * at).min(DATA_FLOWS), "number {at}");
     }
 }
 
@@ -147,12 +147,12 @@ async fn paperwork_is_paced_while_another_replica_writes_copies() {
     let start = Instant::now();
     for at in 0..6 {
         queue.pop().await;
-        assert_eq!(start.elapsed(), PAPERWORK_PACE * at, "number {at}");
+        assert_eq!(start.elapsed(), STATUS_PACE * at, "number {at}");
         queue.copy_written();
     }
     for at in 6..12 {
         queue.pop().await;
-        assert_eq!(start.elapsed(), (PAPERWORK_PACE * at).min(PAPERWORK_PACE * 5 + DATA_FLOWS), "number {at}");
+        assert_eq!(start.elapsed(), (STATUS_PACE * at).min(STATUS_PACE * 5 + DATA_FLOWS), "number {at}");
     }
 }
 
@@ -183,7 +183,7 @@ async fn a_closed_shard_drops_what_waits_and_tells_when_its_work_has_ended() {
     let mut drained = queue.close(shard);
     assert!(drained.try_recv().is_err(), "one is at work");
     push(&queue, 1, "a/x");
-    done(&queue, job, Outcome::Paperwork);
+    done(&queue, job, Outcome::Status);
     assert!(drained.await.is_ok());
     assert_eq!(pop(&queue).await.map(|job| job.uid), Some(uid(other)));
     push(&queue, 1, "a/x");

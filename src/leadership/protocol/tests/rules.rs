@@ -63,7 +63,7 @@ impl Bench {
             let name = self.machine.session().to_string();
             let record = session(&name, self.version, *renewal, Phase::Live, 10);
             self.step(Input::Answered(request.clone(), Answer::Done(uid(1), self.version)));
-            self.step(Input::Seen(Record::Session(record)));
+            self.step(Input::Observed(Record::Session(record)));
         }
     }
 
@@ -122,7 +122,7 @@ fn a_missing_shard_is_created_for_nobody_and_waited_out() {
     assert!(matches!(said[..], [Action::Send(Request::CreateShard(..))]), "{said:?}");
     assert_eq!(bench.answer(&said, Answer::Done(uid(2), 500)), []);
     bench.version = 500;
-    bench.step(Input::Seen(Record::Shard(shard(500, Holder::Cleared))));
+    bench.step(Input::Observed(Record::Shard(shard(500, Holder::Cleared))));
     assert_eq!(bench.wait(99 * SECOND / 10), []);
     assert_eq!(bench.wait(SECOND / 5), [bench.take(500)]);
 }
@@ -143,7 +143,7 @@ fn a_duration_that_a_hand_made_shorter_is_not_believed() {
     let other = session("other", 60, 7, Phase::Live, 10);
     let mut bench = Bench::new(vec![Record::Session(other), Record::Shard(shard(50, named("other")))]);
     bench.wait(11 * SECOND / 10);
-    bench.step(Input::Seen(Record::Session(session("other", 61, 7, Phase::Live, 1))));
+    bench.step(Input::Observed(Record::Session(session("other", 61, 7, Phase::Live, 1))));
     assert_eq!(bench.wait(99 * SECOND / 10), []);
 }
 
@@ -152,7 +152,7 @@ fn a_shard_whose_answer_got_lost_is_swapped_again_after_a_whole_lease() {
     let mut bench = Bench::new(vec![Record::Shard(shard(50, Holder::Released(SessionName::new("x"))))]);
     let said = bench.wait(SECOND / 10);
     bench.answer(&said, Answer::Failed);
-    bench.step(Input::Seen(Record::Shard(shard(70, named("me")))));
+    bench.step(Input::Observed(Record::Shard(shard(70, named("me")))));
     assert_eq!(bench.wait(99 * SECOND / 10), []);
     let said = bench.wait(SECOND / 5);
     assert_eq!(said, [bench.take(70)]);
@@ -169,13 +169,13 @@ fn a_holder_never_fights() {
         bench
     };
     let mut bench = held();
-    bench.step(Input::Seen(Record::Shard(shard(900, named("other")))));
-    assert_eq!(bench.said, [Action::Lose(zero(), Given::Taken)]);
+    bench.step(Input::Observed(Record::Shard(shard(900, named("other")))));
+    assert_eq!(bench.said, [Action::Lose(zero(), LossReason::Taken)]);
     let mut bench = held();
     bench.step(Input::Gone(Record::Shard(shard(900, named("me")))));
-    assert_eq!(bench.said[0], Action::Lose(zero(), Given::Taken));
+    assert_eq!(bench.said[0], Action::Lose(zero(), LossReason::Taken));
     let mut bench = held();
-    bench.step(Input::Seen(Record::Session(session("me", 900, 1, Phase::Ended, 10))));
+    bench.step(Input::Observed(Record::Session(session("me", 900, 1, Phase::Ended, 10))));
     assert!(matches!(bench.said[..], [Action::Lose(..), Action::Renamed(_, Loss::Ended)]), "{:?}", bench.said);
 }
 
@@ -186,7 +186,7 @@ fn the_gate_counts_from_a_renewal_that_came_back() {
     let [Action::Send(request)] = &said[..] else { panic!("{said:?}") };
     machine.step(SECOND, Input::Answered(request.clone(), Answer::Done(uid(1), 5)));
     assert_eq!(machine.gate(), None);
-    machine.step(2 * SECOND, Input::Seen(Record::Session(session("me", 5, 1, Phase::Live, 10))));
+    machine.step(2 * SECOND, Input::Observed(Record::Session(session("me", 5, 1, Phase::Live, 10))));
     assert_eq!(machine.gate(), Some(5 * SECOND), "10 s from when it was sent, less 4 s and 1 s");
     assert!(machine.gate_is_open(4 * SECOND) && !machine.gate_is_open(5 * SECOND));
 }
@@ -206,7 +206,7 @@ fn leaving_drains_before_it_releases_and_ends_the_session_last() {
     let said = bench.wait(SECOND / 10);
     bench.hold(&said);
     bench.step(Input::Leave);
-    assert_eq!(bench.wait(SECOND), [Action::Close(zero(), Given::Leaving)]);
+    assert_eq!(bench.wait(SECOND), [Action::Close(zero(), LossReason::Leaving)]);
     bench.step(Input::Drained(zero()));
     let said = std::mem::take(&mut bench.said);
     assert!(matches!(said[..], [Action::Send(Request::ReleaseShard(..))]), "{said:?}");
@@ -219,8 +219,8 @@ fn leaving_drains_before_it_releases_and_ends_the_session_last() {
 fn nothing_is_taken_while_the_predecessor_is_at_work() {
     let predecessor = |version| Record::Predecessor { version, lease: Some(15 * SECOND) };
     let mut bench = Bench::new(vec![predecessor(1), Record::Shard(shard(49, Holder::Cleared))]);
-    bench.step(Input::Seen(predecessor(2)));
-    bench.step(Input::Seen(Record::Shard(shard(50, Holder::Released(SessionName::new("x"))))));
+    bench.step(Input::Observed(predecessor(2)));
+    bench.step(Input::Observed(Record::Shard(shard(50, Holder::Released(SessionName::new("x"))))));
     assert_eq!(bench.wait(149 * SECOND / 10), []);
     assert_eq!(bench.wait(SECOND / 5), [bench.take(50)]);
 }

@@ -281,7 +281,7 @@ impl World {
         } else if replica.watch_stalled <= self.now {
             let until = (replica.cursor + self.rng.random_range(0..6)).min(self.store.log.len());
             for (record, gone) in &self.store.log[replica.cursor..until] {
-                inputs.push(if *gone { Input::Gone(record.clone()) } else { Input::Seen(record.clone()) });
+                inputs.push(if *gone { Input::Gone(record.clone()) } else { Input::Observed(record.clone()) });
             }
             replica.cursor = until;
         }

@@ -2,14 +2,14 @@
 
 use rstest::rstest;
 
-use crate::rules::copy::facts::{Home, Read, Source, Spot, Standing};
+use crate::rules::copy::facts::{CopyState, Destination, NamespaceState, Read, Source};
 use crate::rules::copy::plan::sweep;
 use crate::rules::copy::tests::story::*;
-use crate::rules::record::{Seen, Spec, Unusable};
+use crate::rules::record::{ConfigMapMeta, InvalidSpec, Spec};
 use crate::rules::testing::*;
 
-fn unusable(orphan: bool) -> Result<Spec, Unusable> {
-    Err(Unusable { why: "empty".into(), orphan })
+fn unusable(orphan: bool) -> Result<Spec, InvalidSpec> {
+    Err(InvalidSpec { why: "empty".into(), orphan })
 }
 
 #[rstest]
@@ -23,15 +23,15 @@ fn unusable(orphan: bool) -> Result<Spec, Unusable> {
     "read source, create, replace, finalizer, report in order, rest"
 )]
 #[case::waits_for_its_namespace(
-    new().but(|g| { g.here().home = Home::Unknown; g.here().home_truth = Home::Absent; }),
+    new().but(|g| { g.here().home = NamespaceState::Unknown; g.here().home_truth = NamespaceState::Absent; }),
     "read b, report NamespaceMissing, rest"
 )]
 #[case::waits_for_its_namespace_to_go(
-    new().but(|g| g.here().home = Home::Terminating),
+    new().but(|g| g.here().home = NamespaceState::Terminating),
     "report NamespaceTerminating, rest"
 )]
 #[case::asks_for_a_namespace_that_the_stream_has_not_told_of(
-    new().but(|g| g.here().home = Home::Unknown),
+    new().but(|g| g.here().home = NamespaceState::Unknown),
     "read b, read source, create, finalizer, report in order, rest"
 )]
 #[case::has_no_source(new().but(Given::source_gone), "read source, report SourceMissing, rest 300 s")]
@@ -100,7 +100,7 @@ fn a_foreign_immutable_one_is_left_alone() {
 #[case::nothing(|_: &mut Given| (), "rest")]
 #[case::the_source(|g: &mut Given| g.source_is(50, 2), "read source, replace, report in order, rest")]
 #[case::the_source_and_foreign_labels_are_on_the_copy(
-    |g: &mut Given| { g.touched(1); g.truth().seen.foreign_metadata = true; g.run(); g.source_is(50, 2); g.here().copy = Copy::Seen; },
+    |g: &mut Given| { g.touched(1); g.truth().seen.foreign_metadata = true; g.run(); g.source_is(50, 2); g.here().copy = Copy::Cached; },
     "read b/x, read source, replace, report in order, rest")]
 #[case::the_sources_labels(|g: &mut Given| g.source_is(50, 1), "read source, replace, report in order, rest")]
 #[case::the_copys_labels(|g: &mut Given| g.touched(1), "read b/x, read source, report in order, rest")]
@@ -131,10 +131,10 @@ fn a_foreign_immutable_one_is_left_alone() {
     |g: &mut Given| { g.spec().source = place("a/y"); g.sync.generation += 1; g.source_is(5, 2); },
     "read b/x, read source, ask for source, replace, report in order, rest")]
 #[case::it_is_suspended(|g: &mut Given| { g.spec().suspend = true; g.source_is(50, 2); }, "rest")]
-#[case::the_namespace_is_going(|g: &mut Given| { g.here().home = Home::Terminating; g.here().copy = Copy::Unknown; g.here().truth = None; },
+#[case::the_namespace_is_going(|g: &mut Given| { g.here().home = NamespaceState::Terminating; g.here().copy = Copy::Unknown; g.here().truth = None; },
     "report NamespaceTerminating, rest")]
 #[case::the_namespace_is_gone(
-    |g: &mut Given| { g.here().home = Home::Unknown; g.here().home_truth = Home::Absent; g.here().copy = Copy::Unknown; g.here().truth = None; },
+    |g: &mut Given| { g.here().home = NamespaceState::Unknown; g.here().home_truth = NamespaceState::Absent; g.here().copy = Copy::Unknown; g.here().truth = None; },
     "read b, report NamespaceMissing, rest")]
 fn when_something_changed(#[case] edit: fn(&mut Given), #[case] steps: &str) {
     assert_eq!(settled().but(edit).run(), steps);
@@ -143,20 +143,20 @@ fn when_something_changed(#[case] edit: fn(&mut Given), #[case] steps: &str) {
 #[test]
 fn a_copy_went_with_its_namespace_and_the_status_says_so() {
     let mut given = settled().but(|g| {
-        (g.here().home, g.here().home_truth) = (Home::Unknown, Home::Absent);
+        (g.here().home, g.here().home_truth) = (NamespaceState::Unknown, NamespaceState::Absent);
         (g.here().copy, g.here().truth) = (Copy::Unknown, None);
     });
     given.run();
     assert!(!given.sync.status.destination_exists);
-    given.here().home = Home::Unknown;
+    given.here().home = NamespaceState::Unknown;
     assert_eq!(given.restarted().run(), "rest");
 }
 
 /// A copy never goes back: what a stream or cache tells that lags is asked for again.
 #[rstest]
-#[case::the_copy_was_written_from_a_newer_source(|g: &mut Given| g.source = Source::Seen(15), "read b/x, read source, rest")]
+#[case::the_copy_was_written_from_a_newer_source(|g: &mut Given| g.source = Source::Observed(15), "read b/x, read source, rest")]
 #[case::and_the_cache_lags_too(
-    |g: &mut Given| { g.source = Source::Seen(15); g.cached = Some((15, 7)); },
+    |g: &mut Given| { g.source = Source::Observed(15); g.cached = Some((15, 7)); },
     "read b/x, read source, ask for source, rest")]
 #[case::the_copy_was_compared_with_a_newer_source(
     // The content of version 60 was found on the copy that was written from 20; version 50 held something else.
@@ -165,7 +165,7 @@ fn a_copy_went_with_its_namespace_and_the_status_says_so() {
         g.touched(1);
         g.truth().seen.foreign_metadata = true;
         assert_eq!(g.run(), "read b/x, read source, report in order, rest");
-        (g.source, g.cached, g.verified, g.here().copy) = (Source::Seen(50), Some((50, 7)), None, Copy::Seen);
+        (g.source, g.cached, g.verified, g.here().copy) = (Source::Observed(50), Some((50, 7)), None, Copy::Cached);
     },
     "read b/x, read source, ask for source, rest")]
 #[case::the_status_tells_of_a_newer_source_and_the_copy_was_touched(
@@ -174,7 +174,7 @@ fn a_copy_went_with_its_namespace_and_the_status_says_so() {
         g.touched(1);
         g.run();
         g.touched(7);
-        (g.source, g.cached, g.verified) = (Source::Seen(50), Some((50, 8)), None);
+        (g.source, g.cached, g.verified) = (Source::Observed(50), Some((50, 8)), None);
     },
     "read b/x, read source, ask for source, replace, report in order, rest")]
 #[case::the_source_was_restored_to_an_older_version(
@@ -186,23 +186,23 @@ fn a_lagging_view(#[case] edit: fn(&mut Given), #[case] steps: &str) {
 
 #[rstest]
 #[case::keeps_the_copy(settled(), |_: &mut Given| (), "read source, report SourceMissing, rest 300 s")]
-#[case::asks_twice_before_the_copy_goes(settled(), |g: &mut Given| g.spec().follow_source = true, "read source, rest 10 s")]
+#[case::asks_twice_before_the_copy_goes(settled(), |g: &mut Given| g.spec().delete_with_source = true, "read source, rest 10 s")]
 #[case::then_the_copy_goes(
-    settled(), |g: &mut Given| { g.spec().follow_source = true; g.missing_twice = true; },
+    settled(), |g: &mut Given| { g.spec().delete_with_source = true; g.missing_twice = true; },
     "read source, remove b/x, report SourceMissing, rest 300 s")]
 #[case::the_copy_goes_whatever_becomes_of_it_with_the_sync(
-    settled(), |g: &mut Given| { g.spec().follow_source = true; g.spec().orphan = true; g.missing_twice = true; },
+    settled(), |g: &mut Given| { g.spec().delete_with_source = true; g.spec().orphan = true; g.missing_twice = true; },
     "read source, remove b/x, report SourceMissing, rest 300 s")]
 #[case::what_was_adopted_stays(
-    adopted(), |g: &mut Given| { g.spec().follow_source = true; g.missing_twice = true; },
+    adopted(), |g: &mut Given| { g.spec().delete_with_source = true; g.missing_twice = true; },
     "read source, read b/x, unmark b/x, report SourceMissing, rest 300 s")]
 #[case::a_copy_of_which_the_stream_does_not_tell_is_asked_for(
     settled(), |g: &mut Given| g.here().copy = Copy::Unknown, "read source, read b/x, report SourceMissing, rest 300 s")]
 #[case::a_copy_that_is_held_is_told(
-    settled(), |g: &mut Given| { g.spec().follow_source = true; g.missing_twice = true; g.here().held = true; },
+    settled(), |g: &mut Given| { g.spec().delete_with_source = true; g.missing_twice = true; g.here().held = true; },
     "read source, remove b/x, report b/x held, rest")]
 #[case::what_stands_at_a_former_place_goes_too(
-    settled(), |g: &mut Given| { g.moved(); g.spec().follow_source = true; g.missing_twice = true; },
+    settled(), |g: &mut Given| { g.moved(); g.spec().delete_with_source = true; g.missing_twice = true; },
     "read source, read c/x, remove b/x, report SourceMissing, rest 300 s")]
 #[case::what_stands_at_a_former_place_is_kept_too(settled(), |g: &mut Given| g.moved(), "read source, read c/x, report SourceMissing, rest 300 s")]
 fn when_the_source_is_gone(#[case] given: Given, #[case] edit: fn(&mut Given), #[case] steps: &str) {
@@ -222,21 +222,21 @@ fn when_the_source_is_gone(#[case] given: Given, #[case] edit: fn(&mut Given), #
     settled(), |g: &mut Given| g.spec().orphan = true, "read source, create, read b/x, unmark b/x, report in order, rest")]
 #[case::what_was_adopted_stays(adopted(), |_: &mut Given| (), "read source, create, read b/x, unmark b/x, report in order, rest")]
 #[case::the_old_one_is_wanted_by_another(
-    settled(), |g: &mut Given| g.leftovers[0].wanted_by_another = true, "read source, create, report in order, rest")]
+    settled(), |g: &mut Given| g.orphaned_copies[0].wanted_by_another = true, "read source, create, report in order, rest")]
 #[case::the_old_ones_namespace_is_going(
-    settled(), |g: &mut Given| g.leftovers[0].home = Home::Terminating, "read source, create, report in order, rest")]
+    settled(), |g: &mut Given| g.orphaned_copies[0].home = NamespaceState::Terminating, "read source, create, report in order, rest")]
 #[case::the_old_ones_namespace_is_not_known(
-    settled(), |g: &mut Given| g.leftovers[0].home = Home::Unknown, "read source, create, read b, remove b/x, report in order, rest")]
+    settled(), |g: &mut Given| g.orphaned_copies[0].home = NamespaceState::Unknown, "read source, create, read b, remove b/x, report in order, rest")]
 #[case::the_old_one_is_held(
-    settled(), |g: &mut Given| g.leftovers[0].held = true, "read source, create, remove b/x, report in order, rest")]
+    settled(), |g: &mut Given| g.orphaned_copies[0].held = true, "read source, create, remove b/x, report in order, rest")]
 #[case::the_old_one_stays_until_there_is_a_new_one(
-    settled(), |g: &mut Given| *g.here() = Found { copy: Copy::Seen, truth: Some(foreign()), ..found("c/x", None) },
+    settled(), |g: &mut Given| *g.here() = Found { copy: Copy::Cached, truth: Some(foreign()), ..found("c/x", None) },
     "read c/x, read source, adopt, remove b/x, report in order, rest")]
 #[case::the_old_one_stays_while_the_new_place_is_taken(
     settled(), |g: &mut Given| { *g.here() = found("c/x", Some(foreign())); g.spec().overwrite = false; },
     "report DestinationExists, rest")]
 #[case::a_duplicate_elsewhere_with_our_marks_is_left_alone(
-    settled(), |g: &mut Given| g.leftovers.push(found("d/x", Some(copy_of("a/s", 1, LIVE + 9)))),
+    settled(), |g: &mut Given| g.orphaned_copies.push(found("d/x", Some(copy_of("a/s", 1, LIVE + 9)))),
     "read source, create, remove b/x, report in order, rest")]
 fn when_it_moves(#[case] given: Given, #[case] edit: fn(&mut Given), #[case] steps: &str) {
     assert_eq!(given.but(Given::moved).but(edit).run(), steps);
@@ -255,11 +255,11 @@ fn when_it_moves(#[case] given: Given, #[case] edit: fn(&mut Given), #[case] ste
     "read b/x, remove b/x, release")]
 #[case::there_is_no_copy(settled(), |g: &mut Given| { g.here().truth = None; g.here().copy = Copy::Unknown; }, "read b/x, release")]
 #[case::its_copy_is_held(settled(), |g: &mut Given| g.here().held = true, "remove b/x, report b/x held, rest")]
-#[case::its_namespace_is_going(settled(), |g: &mut Given| g.here().home = Home::Terminating, "release")]
+#[case::its_namespace_is_going(settled(), |g: &mut Given| g.here().home = NamespaceState::Terminating, "release")]
 #[case::its_namespace_is_gone(
-    settled(), |g: &mut Given| { g.here().home = Home::Unknown; g.here().home_truth = Home::Absent; g.here().copy = Copy::Unknown; }, "read b, release")]
+    settled(), |g: &mut Given| { g.here().home = NamespaceState::Unknown; g.here().home_truth = NamespaceState::Absent; g.here().copy = Copy::Unknown; }, "read b, release")]
 #[case::its_namespace_is_another_now(
-    settled(), |g: &mut Given| g.here().home = Home::Live(uid(LIVE + 1)), "read b/x, release")]
+    settled(), |g: &mut Given| g.here().home = NamespaceState::Live(uid(LIVE + 1)), "read b/x, release")]
 #[case::what_stands_there_is_not_its(
     standing(foreign()), |g: &mut Given| g.sync.finalizer = true, "read b/x, release")]
 #[case::another_took_its_copy_over(
@@ -268,46 +268,46 @@ fn when_it_moves(#[case] given: Given, #[case] edit: fn(&mut Given), #[case] ste
 #[case::it_is_suspended(settled(), |g: &mut Given| g.spec().suspend = true, "remove b/x, release")]
 #[case::its_source_is_gone(settled(), Given::source_gone, "remove b/x, release")]
 #[case::its_spec_makes_no_sense_now(
-    settled(), |g: &mut Given| { g.sync.spec = unusable(false); let was = g.destination.take(); g.leftovers.extend(was); },
+    settled(), |g: &mut Given| { g.sync.spec = unusable(false); let was = g.destination.take(); g.orphaned_copies.extend(was); },
     "remove b/x, release")]
 #[case::its_spec_makes_no_sense_but_for_orphan(
-    settled(), |g: &mut Given| { g.sync.spec = unusable(true); let was = g.destination.take(); g.leftovers.extend(was); },
+    settled(), |g: &mut Given| { g.sync.spec = unusable(true); let was = g.destination.take(); g.orphaned_copies.extend(was); },
     "read b/x, unmark b/x, release")]
 #[case::it_had_just_moved(settled(), Given::moved, "read c/x, remove b/x, release")]
 #[case::its_former_copy_is_wanted_by_another(
-    settled(), |g: &mut Given| { g.moved(); g.leftovers[0].wanted_by_another = true; }, "read c/x, release")]
+    settled(), |g: &mut Given| { g.moved(); g.orphaned_copies[0].wanted_by_another = true; }, "read c/x, release")]
 #[case::its_former_copys_namespace_is_not_known(
-    settled(), |g: &mut Given| { g.moved(); g.leftovers[0].home = Home::Unknown; }, "read c/x, read b, remove b/x, release")]
+    settled(), |g: &mut Given| { g.moved(); g.orphaned_copies[0].home = NamespaceState::Unknown; }, "read c/x, read b, remove b/x, release")]
 #[case::it_never_had_our_finalizer(new(), |_: &mut Given| (), "rest")]
 fn when_it_is_deleted(#[case] given: Given, #[case] edit: fn(&mut Given), #[case] steps: &str) {
     assert_eq!(given.but(Given::deleted).but(edit).run(), steps);
 }
 
 #[rstest]
-#[case::goes(copy_of("a/gone", 9, LIVE), false, |_: &mut Seen, _: &mut Spot<'_>| (), "remove b/x")]
-#[case::is_read_before_our_marks_come_off(copy_of("a/gone", 9, LIVE), true, |_: &mut Seen, _: &mut Spot<'_>| (), "read b/x")]
-#[case::stays_when_it_was_adopted(copy_of("a/gone", 9, LIVE), false, |seen: &mut Seen, _: &mut Spot<'_>| seen.adopted = true, "read b/x")]
-#[case::stays_when_it_stands_elsewhere(copy_of("a/gone", 9, 99), false, |_: &mut Seen, _: &mut Spot<'_>| (), "rest")]
-#[case::stays_when_another_wants_the_place(copy_of("a/gone", 9, LIVE), false, |_: &mut Seen, spot: &mut Spot<'_>| spot.wanted_by_another = true, "rest")]
-#[case::is_left_when_it_is_going(copy_of("a/gone", 9, LIVE), false, |seen: &mut Seen, _: &mut Spot<'_>| seen.deleting = true, "rest")]
-#[case::is_left_when_its_namespace_is_going(copy_of("a/gone", 9, LIVE), false, |_: &mut Seen, spot: &mut Spot<'_>| spot.namespace = Home::Terminating, "rest")]
-#[case::is_never_one_of_the_seeds(seeds_copy(1), false, |_: &mut Seen, _: &mut Spot<'_>| (), "rest")]
-#[case::is_never_a_foreign_one(foreign(), false, |_: &mut Seen, _: &mut Spot<'_>| (), "rest")]
+#[case::goes(copy_of("a/gone", 9, LIVE), false, |_: &mut ConfigMapMeta, _: &mut Destination<'_>| (), "remove b/x")]
+#[case::is_read_before_our_marks_come_off(copy_of("a/gone", 9, LIVE), true, |_: &mut ConfigMapMeta, _: &mut Destination<'_>| (), "read b/x")]
+#[case::stays_when_it_was_adopted(copy_of("a/gone", 9, LIVE), false, |seen: &mut ConfigMapMeta, _: &mut Destination<'_>| seen.adopted = true, "read b/x")]
+#[case::stays_when_it_stands_elsewhere(copy_of("a/gone", 9, 99), false, |_: &mut ConfigMapMeta, _: &mut Destination<'_>| (), "rest")]
+#[case::stays_when_another_wants_the_place(copy_of("a/gone", 9, LIVE), false, |_: &mut ConfigMapMeta, spot: &mut Destination<'_>| spot.wanted_by_another = true, "rest")]
+#[case::is_left_when_it_is_going(copy_of("a/gone", 9, LIVE), false, |seen: &mut ConfigMapMeta, _: &mut Destination<'_>| seen.deleting = true, "rest")]
+#[case::is_left_when_its_namespace_is_going(copy_of("a/gone", 9, LIVE), false, |_: &mut ConfigMapMeta, spot: &mut Destination<'_>| spot.namespace = NamespaceState::Terminating, "rest")]
+#[case::is_never_one_of_the_seeds(seeds_copy(1), false, |_: &mut ConfigMapMeta, _: &mut Destination<'_>| (), "rest")]
+#[case::is_never_a_foreign_one(foreign(), false, |_: &mut ConfigMapMeta, _: &mut Destination<'_>| (), "rest")]
 fn a_copy_whose_sync_is_gone(
     #[case] mut read: Read,
     #[case] orphan: bool,
-    #[case] edit: fn(&mut Seen, &mut Spot<'_>),
+    #[case] edit: fn(&mut ConfigMapMeta, &mut Destination<'_>),
     #[case] step: &str,
 ) {
     let at = place("b/x");
-    let mut spot = Spot {
+    let mut spot = Destination {
         place: &at,
-        namespace: Home::Live(uid(LIVE)),
-        copy: Standing::Unknown,
+        namespace: NamespaceState::Live(uid(LIVE)),
+        copy: CopyState::Unknown,
         wanted_by_another: false,
         known: true,
     };
     edit(&mut read.seen, &mut spot);
-    spot.copy = Standing::Seen(&read.seen);
+    spot.copy = CopyState::Cached(&read.seen);
     assert_eq!(words(&sweep(&spot, orphan)), step);
 }

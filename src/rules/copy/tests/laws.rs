@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use crate::rules::copy::facts::{Hash, Home, Read, Spot, Standing};
+use crate::rules::copy::facts::{CopyState, Destination, Hash, NamespaceState, Read};
 use crate::rules::copy::plan::sweep;
 use crate::rules::copy::step::{Step, Until};
 use crate::rules::copy::tests::model::*;
 use crate::rules::copy::tests::world::*;
-use crate::rules::record::{Mark, Place, Seen, Sync, Version};
+use crate::rules::record::{ConfigMapMeta, ObjectKey, OwnerMark, Sync, Version};
 use crate::rules::status::{Stall, Verdict};
 use crate::rules::testing::*;
 
@@ -23,14 +23,14 @@ impl Model {
         match step {
             Step::Rest(Until::Change) => {}
             Step::Rest(_) => self.memos[slot].recheck = false,
-            Step::ReadSource { last_word } => self.read_source(slot, &spec.source, last_word),
+            Step::ReadSource { uncached } => self.read_source(slot, &spec.source, uncached),
             Step::ReadCopy(at) => self.read_copy(slot, &at),
             Step::ReadNamespace(name) => {
                 let now = self.change(|_, rv| rv as usize);
                 let home = match self.state().spaces.get(&name) {
-                    None => Home::Absent,
-                    Some((_, true)) => Home::Terminating,
-                    Some((uid, false)) => Home::Live(*uid),
+                    None => NamespaceState::Absent,
+                    Some((_, true)) => NamespaceState::Terminating,
+                    Some((uid, false)) => NamespaceState::Live(*uid),
                 };
                 self.memos[slot].spaces.insert(name, (home, now));
             }
@@ -79,7 +79,7 @@ impl Model {
                 self.change(|state, rv| {
                     if let Some(map) = state.maps.get_mut(&at).filter(|map| map.read.seen.version == read.seen.version)
                     {
-                        map.read.seen = Seen { mark: None, adopted: false, ..read.seen.clone() };
+                        map.read.seen = ConfigMapMeta { mark: None, adopted: false, ..read.seen.clone() };
                         map.read.seen.version.rv = rv;
                         (map.made_by_us, map.taken, map.high) = (false, false, None);
                     }
@@ -115,20 +115,20 @@ impl Model {
     }
 
     /// Why nothing can be created at a place.
-    fn closed(&self, place: &Place) -> Option<Home> {
+    fn closed(&self, place: &ObjectKey) -> Option<NamespaceState> {
         match self.state().spaces.get(&place.namespace) {
-            None => Some(Home::Absent),
-            Some((_, true)) => Some(Home::Terminating),
+            None => Some(NamespaceState::Absent),
+            Some((_, true)) => Some(NamespaceState::Terminating),
             Some((_, false)) => None,
         }
     }
 
-    fn read_source(&mut self, slot: usize, at: &Place, last_word: bool) {
+    fn read_source(&mut self, slot: usize, at: &ObjectKey, uncached: bool) {
         let now = self.change(|_, rv| rv as usize);
         let truth = self.state().maps.get(at).map(|map| (map.read.seen.version, map.read.hash));
         let replica = &mut self.replicas[self.held_by[slot]];
         let streamed = self.history[replica.maps].maps.get(at).map(|map| map.read.seen.version.rv);
-        let cached = replica.cache.get(at).filter(|(version, ..)| !last_word && streamed == Some(version.rv)).copied();
+        let cached = replica.cache.get(at).filter(|(version, ..)| !uncached && streamed == Some(version.rv)).copied();
         let memo = &mut self.memos[slot];
         memo.source = match (cached, truth) {
             (Some((version, hash, since)), _) => Some((at.clone(), Some((version, hash)), since)),
@@ -141,24 +141,32 @@ impl Model {
         }
     }
 
-    fn read_copy(&mut self, slot: usize, at: &Place) {
+    fn read_copy(&mut self, slot: usize, at: &ObjectKey) {
         let now = self.change(|_, rv| rv as usize);
         let truth = self.state().maps.get(at).map(|map| map.read.clone());
         self.memos[slot].copies.insert(at.clone(), (truth, true, now));
     }
 
-    fn write(&mut self, slot: usize, sync: &Sync, source: (Version, Hash), home: Home, over: Option<(Map, bool)>) {
+    fn write(
+        &mut self,
+        slot: usize,
+        sync: &Sync,
+        source: (Version, Hash),
+        home: NamespaceState,
+        over: Option<(Map, bool)>,
+    ) {
         let spec = sync.spec.as_ref().unwrap();
-        let Home::Live(at) = home else { panic!("no namespace to write to") };
+        let NamespaceState::Live(at) = home else { panic!("no namespace to write to") };
         let version = self.change(|state, rv| {
             let (mut map, adopt) = over.unwrap_or_else(|| {
                 let read = Read { seen: seen(rv, rv), hash: source.1, immutable: false, as_marked: true };
                 (Map { read, made_by_us: true, forged: false, taken: false, held: false, high: None }, false)
             });
-            let mark = Mark { sync: sync.key.clone(), uid: Some(sync.uid()), source_rv: source.0.rv, at: Some(at) };
+            let mark =
+                OwnerMark { sync: sync.key.clone(), uid: Some(sync.uid()), source_rv: source.0.rv, at: Some(at) };
             let was = map.read.seen;
             let version = Version { rv, ..was.version };
-            map.read.seen = Seen { version, mark: Some(mark), adopted: was.adopted || adopt, ..was };
+            map.read.seen = ConfigMapMeta { version, mark: Some(mark), adopted: was.adopted || adopt, ..was };
             (map.read.hash, map.taken) = (source.1, map.taken || adopt);
             map.high = newer(map.high, (spec.source.clone(), source.0.rv));
             state.maps.insert(spec.destination.clone(), map);
@@ -240,7 +248,7 @@ impl Model {
 
     /// Copies whose sync is gone. Gives whether there were any.
     fn sweep(&mut self) -> bool {
-        let places: Vec<Place> = self.state().maps.keys().cloned().collect();
+        let places: Vec<ObjectKey> = self.state().maps.keys().cloned().collect();
         let mut swept = false;
         for place in places {
             let state = self.state();
@@ -251,11 +259,11 @@ impl Model {
             }
             let wanted = |sync: &Rc<Sync>| !sync.deleting && sync.destination() == Some(&place);
             let namespace = match state.spaces.get(&place.namespace) {
-                Some((uid, false)) => Home::Live(*uid),
-                _ => Home::Terminating,
+                Some((uid, false)) => NamespaceState::Live(*uid),
+                _ => NamespaceState::Terminating,
             };
-            let copy = Standing::Read(read);
-            let spot = Spot {
+            let copy = CopyState::Read(read);
+            let spot = Destination {
                 place: &place,
                 namespace,
                 copy,
@@ -295,12 +303,12 @@ impl Model {
             }
             Verdict::SourceMissing => {
                 assert!(source.is_none());
-                let went = |seen: &Seen| seen.mark.as_ref().is_none_or(|mark| mark.uid != Some(sync.uid()));
+                let went = |seen: &ConfigMapMeta| seen.mark.as_ref().is_none_or(|mark| mark.uid != Some(sync.uid()));
                 let homeless =
                     seen.is_some_and(|seen| seen.mark.as_ref().is_some_and(|mark| mark.at != space.map(|s| s.0)));
                 let terminating = space.is_some_and(|(_, terminating)| *terminating);
                 assert!(
-                    !spec.follow_source || seen.is_none_or(went) || homeless || terminating,
+                    !spec.delete_with_source || seen.is_none_or(went) || homeless || terminating,
                     "the copy should have gone"
                 );
             }
@@ -375,7 +383,7 @@ fn suspended(sync: &Sync) -> bool {
     sync.spec.as_ref().is_ok_and(|spec| spec.suspend)
 }
 
-fn newer(was: Option<(Place, u64)>, now: (Place, u64)) -> Option<(Place, u64)> {
+fn newer(was: Option<(ObjectKey, u64)>, now: (ObjectKey, u64)) -> Option<(ObjectKey, u64)> {
     Some(match was {
         Some((of, rv)) if of == now.0 => (of, rv.max(now.1)),
         _ => now,

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::rules::copy::facts::Read;
 use crate::rules::copy::tests::world::*;
-use crate::rules::record::{Mark, Name, Place, Seen, Spec};
+use crate::rules::record::{ConfigMapMeta, Name, ObjectKey, OwnerMark, Spec};
 use crate::rules::testing::*;
 use crate::rules::uid::Uid;
 
@@ -191,7 +191,7 @@ impl Model {
             let version = version(1000 + rv, rv);
             let plain = |hash: u8| Map {
                 read: Read {
-                    seen: Seen { version, ..seen(0, 0) },
+                    seen: ConfigMapMeta { version, ..seen(0, 0) },
                     hash: [hash; 32],
                     immutable: false,
                     as_marked: false,
@@ -211,7 +211,7 @@ impl Model {
                         map.read.seen.version.rv = rv;
                         map.read.hash = [*hash; 32];
                         if matches!(event, Event::Strip(..)) {
-                            map.read.seen = Seen { mark: None, adopted: false, ..map.read.seen.clone() };
+                            map.read.seen = ConfigMapMeta { mark: None, adopted: false, ..map.read.seen.clone() };
                             map.high = None; // nothing tells any more that it was a copy
                         }
                     }
@@ -242,7 +242,7 @@ impl Model {
                 Event::Duplicate(from, to) => {
                     let Some(map) = maps.get(&there(from)).cloned() else { return };
                     if (from == to && !map.held) || (!maps.contains_key(&there(to)) && live(to)) {
-                        let seen = Seen { version, deleting: false, ..map.read.seen };
+                        let seen = ConfigMapMeta { version, deleting: false, ..map.read.seen };
                         let read = Read { seen, ..map.read };
                         maps.insert(
                             there(to),
@@ -252,7 +252,7 @@ impl Model {
                 }
                 Event::Seed(at, slot) if !maps.contains_key(&there(at)) && live(at) => {
                     let mut map = Map { forged: true, ..plain(0) };
-                    map.read.seen.mark = Some(Mark { sync: key(slot), uid: None, source_rv: 0, at: None });
+                    map.read.seen.mark = Some(OwnerMark { sync: key(slot), uid: None, source_rv: 0, at: None });
                     maps.insert(there(at), map);
                 }
                 _ => {}
@@ -267,7 +267,7 @@ impl Model {
             destination: place(to),
             overwrite: bit(0) || bit(1),
             orphan: bit(2) && bit(3),
-            follow_source: bit(4),
+            delete_with_source: bit(4),
             suspend: bit(5) && bit(6) && bit(7),
         };
         let known = self.uids[slot];
@@ -319,7 +319,7 @@ impl Model {
 }
 
 /// What a DELETE does.
-pub(super) fn remove(maps: &mut BTreeMap<Place, Map>, at: &Place, rv: u64) {
+pub(super) fn remove(maps: &mut BTreeMap<ObjectKey, Map>, at: &ObjectKey, rv: u64) {
     match maps.get_mut(at) {
         Some(map) if map.held => {
             map.read.seen.deleting = true;

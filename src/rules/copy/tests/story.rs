@@ -1,9 +1,9 @@
 //! A tiny cluster around one sync, for tables of cases: all the steps that the sync takes until it rests, in words.
 
-use crate::rules::copy::facts::{Facts, Home, Read, Source, Spot, Standing};
+use crate::rules::copy::facts::{CopyState, Destination, Facts, NamespaceState, Read, Source};
 use crate::rules::copy::plan::next;
 use crate::rules::copy::step::{Step, Until};
-use crate::rules::record::{Mark, Place, Seen, Spec, Sync, Version};
+use crate::rules::record::{ConfigMapMeta, ObjectKey, OwnerMark, Spec, Sync, Version};
 use crate::rules::status::Verdict;
 use crate::rules::testing::*;
 
@@ -18,9 +18,9 @@ pub(super) struct Given {
     pub(super) missing_twice: bool,
     pub(super) recheck: bool,
     pub(super) destination: Option<Found>,
-    pub(super) leftovers: Vec<Found>,
-    pub(super) owner: Option<Place>,
-    pub(super) ring: Option<Vec<Place>>,
+    pub(super) orphaned_copies: Vec<Found>,
+    pub(super) owner: Option<ObjectKey>,
+    pub(super) ring: Option<Vec<ObjectKey>>,
     pub(super) verified: Option<(Version, Version)>,
     pub(super) contested: Option<String>,
     pub(super) clock: u64,
@@ -28,9 +28,9 @@ pub(super) struct Given {
 
 /// A place: what is known of it, and what is true.
 pub(super) struct Found {
-    pub(super) place: Place,
-    pub(super) home: Home,
-    pub(super) home_truth: Home,
+    pub(super) place: ObjectKey,
+    pub(super) home: NamespaceState,
+    pub(super) home_truth: NamespaceState,
     pub(super) copy: Copy,
     pub(super) truth: Option<Read>,
     pub(super) wanted_by_another: bool,
@@ -40,15 +40,15 @@ pub(super) struct Found {
 pub(super) enum Copy {
     Unknown,
     Absent,
-    Seen,
+    Cached,
     Read,
 }
 
 pub(super) const LIVE: u64 = 100;
 
 pub(super) fn found(at: &str, truth: Option<Read>) -> Found {
-    let copy = if truth.is_some() { Copy::Seen } else { Copy::Unknown };
-    let home = Home::Live(uid(LIVE));
+    let copy = if truth.is_some() { Copy::Cached } else { Copy::Unknown };
+    let home = NamespaceState::Live(uid(LIVE));
     Found { place: place(at), home, home_truth: home, copy, truth, wanted_by_another: false, held: false }
 }
 
@@ -59,14 +59,14 @@ pub(super) fn foreign() -> Read {
 
 /// What a sync left at some place, written there from version 10 of its source.
 pub(super) fn copy_of(name: &str, number: u64, at: u64) -> Read {
-    let mark = Mark { source_rv: 10, ..mark(name, Some(number), Some(at)) };
-    Read { seen: Seen { mark: Some(mark), ..seen(3, 30) }, hash: [8; 32], immutable: false, as_marked: false }
+    let mark = OwnerMark { source_rv: 10, ..mark(name, Some(number), Some(at)) };
+    Read { seen: ConfigMapMeta { mark: Some(mark), ..seen(3, 30) }, hash: [8; 32], immutable: false, as_marked: false }
 }
 
 /// A copy by the seed's operator.
 pub(super) fn seeds_copy(hash: u8) -> Read {
     Read {
-        seen: Seen { mark: Some(mark("a/s", None, None)), ..seen(3, 30) },
+        seen: ConfigMapMeta { mark: Some(mark("a/s", None, None)), ..seen(3, 30) },
         hash: [hash; 32],
         immutable: false,
         as_marked: false,
@@ -77,13 +77,13 @@ pub(super) fn seeds_copy(hash: u8) -> Read {
 pub(super) fn new() -> Given {
     Given {
         sync: sync("a/s", 1, "a/x", "b/x"),
-        source: Source::Seen(20),
+        source: Source::Observed(20),
         source_truth: Some((20, 1)),
         cached: None,
         missing_twice: false,
         recheck: false,
         destination: Some(found("b/x", None)),
-        leftovers: Vec::new(),
+        orphaned_copies: Vec::new(),
         owner: None,
         ring: None,
         verified: None,
@@ -118,9 +118,9 @@ impl Given {
 
     pub(super) fn restarted(mut self) -> Self {
         self.verified = None;
-        self.source = self.source_truth.map_or(Source::Unknown, |(rv, _)| Source::Seen(rv));
-        for found in self.destination.iter_mut().chain(&mut self.leftovers) {
-            found.copy = if found.truth.is_some() { Copy::Seen } else { Copy::Unknown };
+        self.source = self.source_truth.map_or(Source::Unknown, |(rv, _)| Source::Observed(rv));
+        for found in self.destination.iter_mut().chain(&mut self.orphaned_copies) {
+            found.copy = if found.truth.is_some() { Copy::Cached } else { Copy::Unknown };
         }
         self
     }
@@ -143,13 +143,13 @@ impl Given {
         let rv = self.clock;
         self.truth().seen.version.rv = rv;
         self.truth().hash = [hash; 32];
-        self.here().copy = Copy::Seen;
+        self.here().copy = Copy::Cached;
     }
 
     /// The source has changed, and the stream told.
     pub(super) fn source_is(&mut self, rv: u64, hash: u8) {
         self.source_truth = Some((rv, hash));
-        self.source = Source::Seen(rv);
+        self.source = Source::Observed(rv);
     }
 
     /// The source was deleted, and the stream told.
@@ -162,7 +162,7 @@ impl Given {
     pub(super) fn moved(&mut self) {
         self.spec().destination = place("c/x");
         self.sync.generation += 1;
-        self.leftovers.extend(self.destination.replace(found("c/x", None)));
+        self.orphaned_copies.extend(self.destination.replace(found("c/x", None)));
     }
 
     /// The sync was deleted.
@@ -177,7 +177,7 @@ impl Given {
             missing_twice: self.missing_twice,
             recheck: self.recheck,
             destination: self.destination.as_ref().map(spot),
-            leftovers: self.leftovers.iter().filter(|left| marked(left)).map(spot).collect(),
+            orphaned_copies: self.orphaned_copies.iter().filter(|left| marked(left)).map(spot).collect(),
             owner: self.owner.clone(),
             ring: self.ring.clone(),
             verified: self.verified,
@@ -205,20 +205,20 @@ impl Given {
         let rv = self.clock;
         let mark = |g: &Self| {
             let Source::InHand { version, .. } = g.source else { panic!("nothing to write") };
-            Mark { source_rv: version.rv, ..mark("a/s", Some(1), Some(LIVE)) }
+            OwnerMark { source_rv: version.rv, ..mark("a/s", Some(1), Some(LIVE)) }
         };
         match step {
-            Step::ReadSource { last_word } => {
-                let answer = self.cached.filter(|_| !last_word).or(self.source_truth);
+            Step::ReadSource { uncached } => {
+                let answer = self.cached.filter(|_| !uncached).or(self.source_truth);
                 self.source = answer.map_or(Source::Missing, |(rv, hash)| Source::InHand {
                     immutable: false,
                     version: version(2, rv),
                     hash: [hash; 32],
-                    last_word,
+                    uncached,
                 });
             }
             Step::ReadNamespace(name) => {
-                for found in self.destination.iter_mut().chain(&mut self.leftovers) {
+                for found in self.destination.iter_mut().chain(&mut self.orphaned_copies) {
                     if found.place.namespace == name {
                         found.home = found.home_truth;
                     }
@@ -227,7 +227,7 @@ impl Given {
             Step::ReadCopy(at) => self.read(&at),
             Step::Create if self.here().truth.is_some() => self.read(&place("b/x")),
             Step::Create => {
-                let new = Seen { mark: Some(mark(self)), ..seen(3, rv) };
+                let new = ConfigMapMeta { mark: Some(mark(self)), ..seen(3, rv) };
                 self.written(Read { seen: new, hash: [0; 32], immutable: false, as_marked: false });
             }
             Step::Replace { over, adopt } => {
@@ -236,7 +236,8 @@ impl Given {
                     return self.read(&place("b/x")); // a conflict, or refused
                 }
                 let adopted = was.seen.adopted || adopt;
-                let seen = Seen { version: Version { rv, ..over }, mark: Some(mark(self)), adopted, ..was.seen };
+                let seen =
+                    ConfigMapMeta { version: Version { rv, ..over }, mark: Some(mark(self)), adopted, ..was.seen };
                 self.written(Read { seen, ..was });
             }
             Step::Remove(at, over) => {
@@ -252,7 +253,7 @@ impl Given {
             Step::Unmark(at) => {
                 let found = self.at(&at);
                 let truth = found.truth.as_mut().unwrap();
-                truth.seen = Seen {
+                truth.seen = ConfigMapMeta {
                     mark: None,
                     adopted: false,
                     version: Version { rv, ..truth.seen.version },
@@ -266,11 +267,11 @@ impl Given {
         }
     }
 
-    fn at(&mut self, at: &Place) -> &mut Found {
-        self.destination.iter_mut().chain(&mut self.leftovers).find(|found| found.place == *at).unwrap()
+    fn at(&mut self, at: &ObjectKey) -> &mut Found {
+        self.destination.iter_mut().chain(&mut self.orphaned_copies).find(|found| found.place == *at).unwrap()
     }
 
-    fn read(&mut self, at: &Place) {
+    fn read(&mut self, at: &ObjectKey) {
         let found = self.at(at);
         found.copy = if found.truth.is_some() { Copy::Read } else { Copy::Absent };
     }
@@ -279,20 +280,20 @@ impl Given {
         let Source::InHand { version, hash, .. } = self.source else { panic!("nothing to write") };
         self.verified = Some((version, read.seen.version));
         let here = self.here();
-        (here.truth, here.copy) = (Some(Read { hash, ..read }), Copy::Seen);
+        (here.truth, here.copy) = (Some(Read { hash, ..read }), Copy::Cached);
     }
 }
 
-fn spot(found: &Found) -> Spot<'_> {
+fn spot(found: &Found) -> Destination<'_> {
     let read = found.truth.as_ref();
-    Spot {
+    Destination {
         place: &found.place,
         namespace: found.home,
         copy: match found.copy {
-            Copy::Unknown => Standing::Unknown,
-            Copy::Absent => Standing::Absent,
-            Copy::Seen => Standing::Seen(&read.unwrap().seen),
-            Copy::Read => Standing::Read(read.unwrap()),
+            Copy::Unknown => CopyState::Unknown,
+            Copy::Absent => CopyState::Absent,
+            Copy::Cached => CopyState::Cached(&read.unwrap().seen),
+            Copy::Read => CopyState::Read(read.unwrap()),
         },
         wanted_by_another: found.wanted_by_another,
         known: true,
@@ -308,8 +309,8 @@ pub(super) fn words(step: &Step) -> String {
         Step::Rest(Until::Change) => "rest".to_owned(),
         Step::Rest(Until::SecondLook) => "rest 10 s".to_owned(),
         Step::Rest(Until::SourceRecheck) => "rest 300 s".to_owned(),
-        Step::ReadSource { last_word: false } => "read source".to_owned(),
-        Step::ReadSource { last_word: true } => "ask for source".to_owned(),
+        Step::ReadSource { uncached: false } => "read source".to_owned(),
+        Step::ReadSource { uncached: true } => "ask for source".to_owned(),
         Step::ReadNamespace(name) => format!("read {name}"),
         Step::ReadCopy(at) => format!("read {at}"),
         Step::Create => "create".to_owned(),

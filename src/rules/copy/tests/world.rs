@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::rules::copy::facts::{Facts, Hash, Home, Read, Source, Spot, Standing};
+use crate::rules::copy::facts::{CopyState, Destination, Facts, Hash, NamespaceState, Read, Source};
 use crate::rules::copy::plan::next;
 use crate::rules::copy::step::Step;
 use crate::rules::copy::{cycle, ownership};
-use crate::rules::record::{Mark, Name, Place, Seen, Sync, Version};
-use crate::rules::status::{Text, Verdict};
+use crate::rules::record::{ConfigMapMeta, Name, ObjectKey, OwnerMark, Sync, Version};
+use crate::rules::status::{StatusContent, Verdict};
 use crate::rules::uid::Uid;
 
 /// A ConfigMap, and what only the model knows of it.
@@ -27,17 +27,17 @@ pub(super) struct Map {
     /// Somebody's finalizer is on it.
     pub(super) held: bool,
     /// The newest version of which source it has held.
-    pub(super) high: Option<(Place, u64)>,
+    pub(super) high: Option<(ObjectKey, u64)>,
 }
 
 /// The cluster at one moment.
 #[derive(Clone, Default)]
 pub(super) struct State {
-    pub(super) maps: BTreeMap<Place, Map>,
+    pub(super) maps: BTreeMap<ObjectKey, Map>,
     pub(super) syncs: BTreeMap<Uid, Rc<Sync>>,
     /// UID, and whether it is terminating.
     pub(super) spaces: BTreeMap<Name, (Uid, bool)>,
-    pub(super) said: BTreeMap<Uid, (Verdict, Text<'static>)>,
+    pub(super) said: BTreeMap<Uid, (Verdict, StatusContent<'static>)>,
 }
 
 /// What a replica has seen: how far each of its streams is, and its cache of sources.
@@ -46,19 +46,19 @@ pub(super) struct Replica {
     pub(super) maps: usize,
     pub(super) syncs: usize,
     pub(super) spaces: usize,
-    pub(super) cache: BTreeMap<Place, (Version, Hash, usize)>,
+    pub(super) cache: BTreeMap<ObjectKey, (Version, Hash, usize)>,
 }
 
 /// A source that a GET told of, by its place; no version where it is missing. With the time of the answer.
-pub(super) type Told = (Place, Option<(Version, Hash)>, usize);
+pub(super) type Told = (ObjectKey, Option<(Version, Hash)>, usize);
 
 /// What is remembered of a sync between two looks at it, with the time of the answer.
 #[derive(Default)]
 pub(super) struct Memo {
     /// What stands at a place, and whether its content is known.
-    pub(super) copies: BTreeMap<Place, (Option<Read>, bool, usize)>,
+    pub(super) copies: BTreeMap<ObjectKey, (Option<Read>, bool, usize)>,
     pub(super) source: Option<Told>,
-    pub(super) spaces: BTreeMap<Name, (Home, usize)>,
+    pub(super) spaces: BTreeMap<Name, (NamespaceState, usize)>,
     pub(super) sync: Option<(Rc<Sync>, usize)>,
     pub(super) verified: Option<(Version, Version)>,
     /// The source was missing, and 10 s have passed.
@@ -72,7 +72,7 @@ pub(super) struct Decided {
     pub(super) step: Step,
     pub(super) sync: Rc<Sync>,
     pub(super) source: Option<(Version, Hash)>,
-    pub(super) home: Home,
+    pub(super) home: NamespaceState,
     /// The owner of the mark that stands on the copy, if as far as the replica knows that one wants the place.
     pub(super) owner_known: Option<Uid>,
 }
@@ -82,23 +82,23 @@ pub(super) struct Decided {
 pub(super) enum Known {
     Unknown,
     Absent,
-    Seen(Seen),
+    Cached(ConfigMapMeta),
     Read(Read),
 }
 
 impl Known {
-    fn standing(&self) -> Standing<'_> {
+    fn standing(&self) -> CopyState<'_> {
         match self {
-            Self::Unknown => Standing::Unknown,
-            Self::Absent => Standing::Absent,
-            Self::Seen(seen) => Standing::Seen(seen),
-            Self::Read(read) => Standing::Read(read),
+            Self::Unknown => CopyState::Unknown,
+            Self::Absent => CopyState::Absent,
+            Self::Cached(seen) => CopyState::Cached(seen),
+            Self::Read(read) => CopyState::Read(read),
         }
     }
 
-    fn mark(&self) -> Option<&Mark> {
+    fn mark(&self) -> Option<&OwnerMark> {
         match self {
-            Self::Seen(seen) | Self::Read(Read { seen, .. }) => seen.mark.as_ref(),
+            Self::Cached(seen) | Self::Read(Read { seen, .. }) => seen.mark.as_ref(),
             Self::Unknown | Self::Absent => None,
         }
     }
@@ -117,19 +117,19 @@ impl View<'_> {
         memo.map(|(sync, _)| sync).or_else(|| self.history[self.replica.syncs].syncs.get(&uid)).cloned()
     }
 
-    fn streamed(&self, place: &Place) -> Option<&Seen> {
+    fn streamed(&self, place: &ObjectKey) -> Option<&ConfigMapMeta> {
         self.history[self.replica.maps].maps.get(place).map(|map| &map.read.seen)
     }
 
-    fn known(&self, place: &Place) -> Known {
+    fn known(&self, place: &ObjectKey) -> Known {
         let streamed = self.streamed(place);
         let recall =
-            |read: &Read, full: bool| if full { Known::Read(read.clone()) } else { Known::Seen(read.seen.clone()) };
+            |read: &Read, full: bool| if full { Known::Read(read.clone()) } else { Known::Cached(read.seen.clone()) };
         match (self.memo.copies.get(place), streamed) {
             (Some((None, _, at)), _) if *at > self.replica.maps => Known::Absent,
             (Some((Some(read), full, at)), _) if *at > self.replica.maps => recall(read, *full),
             (Some((Some(read), full, _)), Some(seen)) if read.seen.version == seen.version => recall(read, *full),
-            (_, Some(seen)) => Known::Seen(seen.clone()),
+            (_, Some(seen)) => Known::Cached(seen.clone()),
             (Some((None, ..)), None) => Known::Absent,
             (_, None) => Known::Unknown,
         }
@@ -143,33 +143,33 @@ impl View<'_> {
             (Some((of, Some((version, hash)), at)), rv)
                 if *of == spec.source && rv.map_or(lagging(*at), |rv| version.rv >= rv) =>
             {
-                Source::InHand { version: *version, hash: *hash, immutable: false, last_word: *at > read_at }
+                Source::InHand { version: *version, hash: *hash, immutable: false, uncached: *at > read_at }
             }
             (Some((of, None, at)), rv) if *of == spec.source && (lagging(*at) || rv.is_none()) => Source::Missing,
-            (_, Some(rv)) => Source::Seen(rv),
+            (_, Some(rv)) => Source::Observed(rv),
             (_, None) => Source::Unknown,
         }
     }
 
-    fn home(&self, name: &Name) -> Home {
+    fn home(&self, name: &Name) -> NamespaceState {
         let memo = self.memo.spaces.get(name);
         match (memo, self.history[self.replica.spaces].spaces.get(name)) {
             (Some((home, at)), _) if *at > self.replica.spaces => *home,
-            (_, Some((_, true))) => Home::Terminating,
-            (_, Some((uid, false))) => Home::Live(*uid),
-            (Some((Home::Absent, _)), None) => Home::Absent,
-            (_, None) => Home::Unknown,
+            (_, Some((_, true))) => NamespaceState::Terminating,
+            (_, Some((uid, false))) => NamespaceState::Live(*uid),
+            (Some((NamespaceState::Absent, _)), None) => NamespaceState::Absent,
+            (_, None) => NamespaceState::Unknown,
         }
     }
 
     /// Who wants a place, as far as this replica knows.
-    fn wanting(&self, place: &Place) -> Vec<&Sync> {
+    fn wanting(&self, place: &ObjectKey) -> Vec<&Sync> {
         let syncs = self.history[self.replica.syncs].syncs.values();
         syncs.map(|sync| &**sync).filter(|sync| !sync.deleting && sync.destination() == Some(place)).collect()
     }
 
-    fn spot<'p>(&self, place: &'p Place, known: &'p Known, sync: &Sync) -> Spot<'p> {
-        Spot {
+    fn spot<'p>(&self, place: &'p ObjectKey, known: &'p Known, sync: &Sync) -> Destination<'p> {
+        Destination {
             place,
             namespace: self.home(&place.namespace),
             copy: known.standing(),
@@ -184,8 +184,8 @@ impl View<'_> {
         let spec = sync.spec.as_ref().ok()?;
         let known = self.known(&spec.destination);
         let streamed = self.history[self.replica.maps].maps.keys();
-        let places: BTreeSet<&Place> = streamed.chain(self.memo.copies.keys()).collect();
-        let carry: Vec<(Place, Known)> = places
+        let places: BTreeSet<&ObjectKey> = streamed.chain(self.memo.copies.keys()).collect();
+        let carry: Vec<(ObjectKey, Known)> = places
             .into_iter()
             .filter(|place| **place != spec.destination)
             .map(|place| (place.clone(), self.known(place)))
@@ -201,7 +201,7 @@ impl View<'_> {
             missing_twice: self.memo.missing_twice,
             recheck: self.memo.recheck,
             destination: Some(self.spot(&spec.destination, &known, &sync)),
-            leftovers: carry.iter().map(|(place, known)| self.spot(place, known, &sync)).collect(),
+            orphaned_copies: carry.iter().map(|(place, known)| self.spot(place, known, &sync)).collect(),
             owner: owner.filter(|owner| owner.uid() != uid).map(|owner| owner.key.clone()),
             ring: cycle::ring(&sync, |place| {
                 let mark = self.streamed(place).and_then(|seen| seen.mark.as_ref());

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use stateright::{Model, Property};
 
-use crate::leadership::protocol::Taken;
+use crate::leadership::protocol::GainReason;
 use crate::leadership::protocol::shard_state::ShardState;
 use crate::leadership::protocol::tests::model::scenario::Scenario;
 use crate::leadership::protocol::tests::model::steps::Step;
@@ -174,7 +174,7 @@ fn ended(protocol: &Protocol, world: &World) -> bool {
     })
 }
 
-fn takes(world: &World, how: impl Fn(&Taken) -> bool) -> bool {
+fn takes(world: &World, how: impl Fn(&GainReason) -> bool) -> bool {
     let shards = world.replicas.iter().flatten().flat_map(|replica| &replica.machine.shards);
     shards.into_iter().any(|state| matches!(state, ShardState::Taking { how: taken, .. } if how(taken)))
 }
@@ -207,10 +207,10 @@ impl Model for Protocol {
             Property::always(SETTLES, |protocol: &Self, world: &World| {
                 !world.is_new_tick() || matches!(protocol.peace(world), Peace::Settled(_))
             }),
-            Property::sometimes(TAKEN_RELEASED, |_, world| takes(world, |how| matches!(how, Taken::Released(_)))),
-            Property::sometimes(TAKEN_ENDED, |_, world| takes(world, |how| matches!(how, Taken::Ended(_)))),
-            Property::sometimes(TAKEN_UNOWNED, |_, world| takes(world, |how| *how == Taken::Unowned)),
-            Property::sometimes(TAKEN_ANEW, |_, world| takes(world, |how| *how == Taken::Renewed)),
+            Property::sometimes(TAKEN_RELEASED, |_, world| takes(world, |how| matches!(how, GainReason::Released(_)))),
+            Property::sometimes(TAKEN_ENDED, |_, world| takes(world, |how| matches!(how, GainReason::Ended(_)))),
+            Property::sometimes(TAKEN_UNOWNED, |_, world| takes(world, |how| *how == GainReason::Unowned)),
+            Property::sometimes(TAKEN_ANEW, |_, world| takes(world, |how| *how == GainReason::Renewed)),
         ]
     }
 }

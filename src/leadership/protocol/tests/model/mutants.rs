@@ -67,7 +67,7 @@ impl Mutant {
                 machine.view.shards.iter_mut().for_each(|seen| seen.wait = flag);
             }
             // The second replica's wall clock is ahead by three ticks.
-            (Self::WallClocks, Input::Seen(Record::Session(record)))
+            (Self::WallClocks, Input::Observed(Record::Session(record)))
                 if at == 1 && record.name != *machine.session() =>
             {
                 if let Some(seen) = machine.view.sessions.get_mut(&record.name) {

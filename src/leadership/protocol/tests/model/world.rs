@@ -177,7 +177,7 @@ impl World {
             if self.replicas[at].as_ref().is_some_and(|replica| replica.listing) {
                 return;
             }
-            self.steps(scenario, at, [if gone { Input::Gone(record) } else { Input::Seen(record) }]);
+            self.steps(scenario, at, [if gone { Input::Gone(record) } else { Input::Observed(record) }]);
         }
     }
 

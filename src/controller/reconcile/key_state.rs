@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use crate::controller::cache::World;
-use crate::rules::record::{Place, Seen, Shared, Sync, Version};
+use crate::controller::cache::Cache;
+use crate::rules::record::{ConfigMapMeta, ObjectKey, SlimArc, Sync, Version};
 use crate::rules::status::Failed;
 use crate::rules::uid::Uid;
 
@@ -20,24 +20,24 @@ const PEACE_AFTER: Duration = Duration::from_secs(600);
 
 /// What is remembered of a key.
 #[derive(Debug, Default)]
-pub struct Memo {
+pub struct KeyState {
     /// The sync, as an answer to a write of ours told it.
-    pub sync: Option<Shared<Sync>>,
+    pub sync: Option<SlimArc<Sync>>,
     /// The copy, as an answer to a write of ours told it, and where it stands.
-    pub copy: Option<(Place, Shared<Seen>)>,
+    pub copy: Option<(ObjectKey, SlimArc<ConfigMapMeta>)>,
     /// A copy that we removed, and where it stood, though the stream may still show it.
-    pub gone: Option<Box<(Place, Uid)>>,
+    pub gone: Option<Box<(ObjectKey, Uid)>>,
     /// What our own write or check of the copy told, until the status tells it.
     pub verified: Option<Verified>,
     /// A failure that is still to be told on the object, or was told; until it is tried again.
     pub failed: Option<Box<Failure>>,
     /// The metadata of an immutable copy that was removed to be made anew, and where it stood: what others put on it
     /// must come back.
-    pub carried: Option<Box<(Place, Map<String, Value>)>>,
+    pub carried: Option<Box<(ObjectKey, Map<String, Value>)>>,
     /// The request for an attempt now that was heard last.
     heard_request: Option<Box<str>>,
     /// What went wrong lately; mostly nothing.
-    trouble: Option<Box<Trouble>>,
+    trouble: Option<Box<Retries>>,
     /// How the copy was repaired lately; mostly not at all.
     repairs: Option<Box<Repairs>>,
 }
@@ -66,7 +66,7 @@ pub struct Verified {
 
 /// What went wrong with a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Trouble {
+pub struct Retries {
     /// How many requests failed in a row.
     pub failures: u32,
     /// How many requests in a row were not answered.
@@ -103,15 +103,15 @@ impl Repairs {
     }
 }
 
-impl Memo {
+impl KeyState {
     /// Drops what the streams have told by now, and what they have overtaken.
-    pub fn catch_up(&mut self, world: &World, uid: Uid) {
-        let told = world.sync(uid);
+    pub fn catch_up(&mut self, cache: &Cache, uid: Uid) {
+        let told = cache.sync(uid);
         self.sync.take_if(|sync| told.as_ref().is_none_or(|told| is_told(sync, told.version)));
-        let told = world.configmaps_rv();
+        let told = cache.configmaps_rv();
         self.copy.take_if(|(_, seen)| seen.version.rv <= told);
         // While nothing stands there, that we removed it is still worth knowing: it need not be looked for.
-        self.gone.take_if(|gone| world.configmap(&gone.0).is_some_and(|seen| seen.version.uid != gone.1));
+        self.gone.take_if(|gone| cache.configmap(&gone.0).is_some_and(|seen| seen.version.uid != gone.1));
         self.repairs.take_if(|repairs| repairs.is_over());
     }
 
@@ -126,21 +126,21 @@ impl Memo {
 
     /// The sync is gone: nothing that was known of it counts any more.
     pub fn let_go(&mut self) {
-        let Trouble { sweep_since, failures, .. } = self.trouble();
+        let Retries { sweep_since, failures, .. } = self.trouble();
         *self = Self::default();
-        self.change(|trouble| *trouble = Trouble { sweep_since, failures, ..Trouble::default() });
+        self.change(|trouble| *trouble = Retries { sweep_since, failures, ..Retries::default() });
     }
 
     /// What went wrong lately.
-    pub fn trouble(&self) -> Trouble {
+    pub fn trouble(&self) -> Retries {
         self.trouble.as_deref().copied().unwrap_or_default()
     }
 
     /// Changes what went wrong lately. Returns it.
-    pub fn change(&mut self, change: impl FnOnce(&mut Trouble)) -> Trouble {
+    pub fn change(&mut self, change: impl FnOnce(&mut Retries)) -> Retries {
         let mut trouble = self.trouble();
         change(&mut trouble);
-        self.trouble = (trouble != Trouble::default()).then(|| Box::new(trouble));
+        self.trouble = (trouble != Retries::default()).then(|| Box::new(trouble));
         trouble
     }
 
@@ -227,33 +227,34 @@ mod tests {
     use super::*;
     use crate::rules::testing::{place, seen, sync, version};
 
-    fn remembering(deleting: bool, finalizer: bool) -> Memo {
+    fn remembering(deleting: bool, finalizer: bool) -> KeyState {
         let answer = Sync { deleting, finalizer, version: version(1, 30), ..sync("a/x", 1, "a/s", "b/c") };
-        Memo { sync: Some(Shared::new(answer)), ..Memo::default() }
+        KeyState { sync: Some(SlimArc::new(answer)), ..KeyState::default() }
     }
 
     #[test]
     fn an_answer_is_forgotten_when_a_stream_tells_the_same_or_more() {
         for (told, news, left) in [(29, false, true), (30, false, false), (31, true, false)] {
-            let mut memo = remembering(false, true);
-            assert_eq!((memo.hear(version(1, told)), memo.sync.is_some()), (news, left), "{told}");
-            let mut memo = Memo { copy: Some((place("b/c"), Shared::new(seen(7, 30)))), ..Memo::default() };
-            assert_eq!((memo.hear(version(7, told)), memo.copy.is_some()), (news, left), "{told}");
-            let mut memo = remembering(false, true);
-            assert!(memo.hear(version(2, told)) && memo.sync.is_some(), "somebody else's version");
+            let mut key_state = remembering(false, true);
+            assert_eq!((key_state.hear(version(1, told)), key_state.sync.is_some()), (news, left), "{told}");
+            let mut key_state =
+                KeyState { copy: Some((place("b/c"), SlimArc::new(seen(7, 30)))), ..KeyState::default() };
+            assert_eq!((key_state.hear(version(7, told)), key_state.copy.is_some()), (news, left), "{told}");
+            let mut key_state = remembering(false, true);
+            assert!(key_state.hear(version(2, told)) && key_state.sync.is_some(), "somebody else's version");
         }
     }
 
     #[test]
     fn that_the_last_finalizer_went_is_told_by_the_end_of_the_sync_alone() {
-        let mut memo = remembering(true, false);
-        assert!(!memo.hear(version(1, 30)), "it is as it was before the answer");
-        assert!(memo.sync.is_some(), "the finalizer would come back");
-        assert!(memo.hear(version(1, 31)), "another finalizer went");
-        assert!(memo.sync.is_none());
-        let world = World::default();
-        let mut memo = remembering(true, false);
-        memo.catch_up(&world, memo.sync.as_ref().unwrap().uid());
-        assert!(memo.sync.is_none(), "the sync has gone");
+        let mut key_state = remembering(true, false);
+        assert!(!key_state.hear(version(1, 30)), "it is as it was before the answer");
+        assert!(key_state.sync.is_some(), "the finalizer would come back");
+        assert!(key_state.hear(version(1, 31)), "another finalizer went");
+        assert!(key_state.sync.is_none());
+        let cache = Cache::default();
+        let mut key_state = remembering(true, false);
+        key_state.catch_up(&cache, key_state.sync.as_ref().unwrap().uid());
+        assert!(key_state.sync.is_none(), "the sync has gone");
     }
 }
