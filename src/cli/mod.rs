@@ -156,7 +156,7 @@ where
     stop.cancel();
     tokio::select! {
         ended = &mut working => ended.map_err(Into::into),
-        () = tokio::time::sleep(grace) => Err(anyhow!("the way down took longer than {grace:?}")),
+        () = tokio::time::sleep(grace) => Err(anyhow!("the shutdown took longer than {grace:?}")),
         _ = terminate.recv() => Err(anyhow!("a second signal cut the way down short")),
         _ = interrupt.recv() => Err(anyhow!("a second signal cut the way down short")),
     }

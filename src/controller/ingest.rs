@@ -121,7 +121,7 @@ impl Follower {
             && self.cache.sync(uid).is_none_or(|before| before.generation != sync.generation)
         {
             let (namespace, name, shard) = (&*sync.key.namespace, &*sync.key.name, Shard::of(uid).index());
-            tracing::warn!(namespace, name, shard, cause = %unusable.why, "a ConfigMapSync makes no sense; it is skipped until it is mended");
+            tracing::warn!(namespace, name, shard, cause = %unusable.why, "the spec of a ConfigMapSync is invalid: it is skipped until somebody corrects it");
             metrics::counter!(instruments::UNPARSABLE_OBJECTS_TOTAL, "resource" => "configmapsyncs").increment(1);
         }
         let told = Some(sync.version);
@@ -269,7 +269,7 @@ async fn each<K>(
                 let done = matches!(event, Event::InitDone);
                 // The watcher says Init before each list, also before one that will be refused.
                 if !matches!(event, Event::Init) && progress.note(None) {
-                    tracing::info!(stream = name, "the stream is whole again");
+                    tracing::info!(stream = name, "the watch works again");
                 }
                 handle(event);
                 if done && !progress.listed.swap(true, Ordering::AcqRel) {
@@ -280,7 +280,7 @@ async fn each<K>(
                 let trouble = Diagnosis::of_stream(&error);
                 let cause = trouble.to_string();
                 if progress.note(Some(trouble)) {
-                    tracing::warn!(stream = name, cause, "the stream broke; it is resumed");
+                    tracing::warn!(stream = name, cause, "the watch broke; it is opened again");
                 }
             }
         }

@@ -100,7 +100,7 @@ pub async fn run_on(
             End::Stopped => return Ok(()),
             End::Broken(task) => return Err(Error::TaskEnded(task)),
             End::Restored => {
-                tracing::warn!("the API server's store was restored from a backup: all that was known is listed anew");
+                tracing::warn!("the API server's store was restored from a backup: everything is listed again");
             }
         }
     }
@@ -190,7 +190,7 @@ impl Run {
         if self.config.observe_only {
             return self.observe(&follower, events, stop).await;
         }
-        tracing::info!(syncs = self.cache.len(), "all streams are listed: taking part in leadership");
+        tracing::info!(syncs = self.cache.len(), "everything is listed: taking part in leadership");
         let settings = Settings {
             namespace: self.config.lease_namespace.clone(),
             identity: self.config.identity.clone(),
@@ -230,7 +230,7 @@ impl Run {
 
     /// Looks at all syncs, says what it would write and takes no part in leadership.
     async fn observe(&self, follower: &Follower, events: Events, stop: &CancellationToken) -> End {
-        tracing::info!(syncs = self.cache.len(), "all streams are listed: observing, without a part in leadership");
+        tracing::info!(syncs = self.cache.len(), "everything is listed: observing, without a part in leadership");
         self.dispatch(self.context(Arc::new(Observer), events));
         let all: AHashSet<Shard> = Shard::all().collect();
         open(follower, &all).await;

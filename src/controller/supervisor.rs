@@ -53,7 +53,7 @@ impl Supervisor {
             if this.end.is_cancelled() || (this.stop.is_cancelled() && !panicked) {
                 return;
             }
-            tracing::error!(task = name, panicked, "a task that must not end has ended: the process ends too");
+            tracing::error!(task = name, panicked, "a long-lived task ended: the process ends too");
             let _ = this.ended.set(name);
             this.broken.cancel();
         };

@@ -211,7 +211,7 @@ impl Entry {
                         namespace = &*namespace,
                         resource = self.door.resource,
                         verb = self.door.verb,
-                        "a namespace answers in time again: writes go to it as to any other"
+                        "a namespace answers in time again: it is no longer set apart"
                     );
                     Inner::count(&doors);
                 }

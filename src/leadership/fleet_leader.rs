@@ -133,7 +133,10 @@ impl Candidate {
         match self.seen {
             Some((seen, since)) if seen == (uid, version) => {
                 if now >= since + STALE {
-                    info!(lease = FLEET_LEADER, "the fleet leader's Lease has long not changed: deleting it");
+                    info!(
+                        lease = FLEET_LEADER,
+                        "the fleet leader's Lease has not changed for a long time: deleting it"
+                    );
                     match self.leadership.leases().delete(FLEET_LEADER, uid, version).await {
                         Ok(()) => self.leadership.leases().answered(DELETE),
                         Err(error) => self.leadership.leases().fails(DELETE, &Diagnosis::of(&error)),
@@ -153,7 +156,7 @@ impl Candidate {
         for session in dead {
             match self.leadership.leases().sweep(&session).await {
                 Ok(()) => {
-                    info!(session = %session.name, "swept the Lease of a session that is over");
+                    info!(session = %session.name, "deleted the Lease of a session that has ended");
                     self.leadership.leases().answered(DELETE);
                 }
                 Err(error) => return self.leadership.leases().fails(DELETE, &Diagnosis::of(&error)),

@@ -30,9 +30,9 @@ impl LeadershipLog {
         if self.open != open {
             self.open = open;
             if open {
-                info!(shards = held, "the gate is open: renewals of the session come back");
+                info!(shards = held, "the gate is open: the watch shows the renewals of the session");
             } else {
-                warn!(shards = held, "the gate is closed: no renewal of the session has come back in time");
+                warn!(shards = held, "the gate is closed: the watch has not shown a renewal of the session in time");
             }
         }
     }
@@ -47,7 +47,7 @@ impl LeadershipLog {
 
     pub(super) fn stopped(&mut self) {
         gauge!(SHARDS_HELD).set(0);
-        info!("leadership has stopped");
+        info!("leadership has ended");
     }
 
     pub(super) fn answered(&self, request: &Request, answer: &Answer, took: Duration) {
@@ -60,16 +60,16 @@ impl LeadershipLog {
                 }
             }
             Request::EndSession(ended) => {
-                info!(session = %ended.name, result = word(answer), "asked for the end of a session");
+                info!(session = %ended.name, result = word(answer), "wrote the end of a session into its Lease");
             }
             Request::ReleaseShard(shard, _, _, by) => {
-                info!(shard = shard.index(), holder = %by, result = word(answer), "asked for the release of a shard");
+                info!(shard = shard.index(), holder = %by, result = word(answer), "wrote the release of a shard into its Lease");
             }
             // A conflict is what all but one meet when several reach for one shard.
             Request::CreateShard(shard, by) | Request::TakeShard(shard, _, _, by)
                 if !matches!(answer, Answer::Done(..)) =>
             {
-                info!(shard = shard.index(), holder = %by, result = word(answer), "a shard was not to be had");
+                info!(shard = shard.index(), holder = %by, result = word(answer), "the shard was not taken: its Lease changed meanwhile, or the request failed");
             }
             _ => {}
         }
@@ -88,11 +88,7 @@ impl LeadershipLog {
             }
             Action::Close(shard, why) => {
                 counter!(SHARD_HANDOVERS_TOTAL, "reason" => why.word()).increment(1);
-                info!(
-                    shard = shard.index(),
-                    cause = why.word(),
-                    "giving a shard up: no new work, what is in flight ends"
-                );
+                info!(shard = shard.index(), cause = why.word(), "closing a shard: no new writes; those in flight end");
             }
             Action::Lose(shard, why) => {
                 counter!(SHARD_HANDOVERS_TOTAL, "reason" => why.word()).increment(1);
@@ -102,12 +98,14 @@ impl LeadershipLog {
                 warn!(session = %name, cause = %loss, "lost the session; beginning a new one")
             }
             Action::Restored => warn!(
-                "our session's Lease is gone or older than we wrote it, as after a restore of etcd: forgetting all versions"
+                "the Lease of this replica's session is gone, or older than this replica wrote it, as after a restore of etcd: everything is listed again"
             ),
-            Action::Rewatch => warn!("a renewal was done and the watch does not show it: watching anew"),
+            Action::Rewatch => {
+                warn!("the API server confirmed a renewal that the watch does not show: the watch is opened again")
+            }
             Action::Left => info!("all shards are given up and the session has ended"),
             Action::Send(Request::EndSession(ended)) if ended.phase == Phase::Ended => {
-                info!(session = %ended.name, "ending a session: not renewed within its lease, or our own");
+                info!(session = %ended.name, "ending a session: its lease has ended, or it is this replica's own");
             }
             Action::Send(Request::CreateSession { name, .. }) => info!(session = %name, "beginning a session"),
             Action::Send(_) => {}

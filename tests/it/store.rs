@@ -166,8 +166,8 @@ async fn watches_that_were_refused_for_a_while_are_whole_again_soon() {
     for stream in ["configmapsyncs", "configmaps", "namespaces"] {
         eventually(format!("the stream of {stream} is refused, and the log says so in words"), async || {
             let told =
-                replicas[0].said(&["the stream broke", &format!(r#""stream":"{stream}""#), "cannot watch resource"]);
-            if told.is_empty() { Err(format!("{:?}", replicas[0].said(&["the stream broke"]))) } else { Ok(()) }
+                replicas[0].said(&["the watch broke", &format!(r#""stream":"{stream}""#), "cannot watch resource"]);
+            if told.is_empty() { Err(format!("{:?}", replicas[0].said(&["the watch broke"]))) } else { Ok(()) }
         })
         .await;
     }

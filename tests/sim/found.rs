@@ -191,7 +191,7 @@ fn a_source_that_went_while_nobody_named_it_and_the_stream_was_broken_is_not_cop
     assert!(sim.server.object(&Key::map("dst", "late")).is_none());
 }
 
-/// The same, when the sync comes before the stream is whole again: once the list shows that the source is gone, who copied
+/// The same, when the sync comes before the watch works again: once the list shows that the source is gone, who copied
 /// it from memory looks again.
 #[test]
 fn a_source_that_turns_out_to_be_gone_wakes_who_copied_it_from_memory() {

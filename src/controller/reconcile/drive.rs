@@ -95,7 +95,7 @@ impl Reconciler<'_> {
         }
         if let Some(sync) = self.context.cache.sync(uid) {
             let (namespace, name, shard) = (&*sync.key.namespace, &*sync.key.name, self.shard.index());
-            tracing::warn!(namespace, name, shard, "the work on a sync took too many steps; it goes on in a moment");
+            tracing::warn!(namespace, name, shard, "the work on a sync took too many steps; it continues in a moment");
         }
         Outcome::Retry(self.after_conflict())
     }

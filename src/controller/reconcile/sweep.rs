@@ -41,7 +41,7 @@ impl Reconciler<'_> {
                 Err(refusal) => {
                     let attempt = self.key_state.change(|trouble| trouble.failures += 1).failures;
                     let shard = self.shard.index();
-                    tracing::warn!(copy = %next.place, shard, cause = %refusal, "a copy without a sync cannot be swept");
+                    tracing::warn!(copy = %next.place, shard, cause = %refusal, "an orphaned copy could not be removed; it is tried again");
                     return Outcome::Retry(backoff::after(Failure::Write, attempt));
                 }
             }
@@ -74,7 +74,7 @@ impl Reconciler<'_> {
         let spot = orphaned_copy(&self.context.cache, &self.fresh, next, uid);
         let step = spot.map_or(Step::Rest(Until::Change), |(_, spot)| plan::sweep(&spot.spot(), next.orphan));
         let (namespace, name, shard) = (&*sync.namespace, &*sync.name, self.shard.index());
-        tracing::info!(namespace, name, shard, copy = %next.place, "sweeping a copy whose sync is gone");
+        tracing::info!(namespace, name, shard, copy = %next.place, "removing an orphaned copy: its sync is gone");
         self.remove(step).await?;
         Ok(None)
     }

@@ -118,7 +118,7 @@ impl Parser {
             self.said.clear();
         }
         if self.said.insert((format!("{name}/{uid}"), what)) {
-            warn!(lease = name, cause = what, "a Lease is not as we write it");
+            warn!(lease = name, cause = what, "a Lease is not in the form that replicas write");
         }
     }
 }
