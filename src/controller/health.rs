@@ -3,8 +3,9 @@
 //! A check answers from memory at once: it must not wait, lock for long, or ask the API server. Whether the API server
 //! answers is no concern of liveness: an outage there must not restart the fleet.
 
+use parking_lot::RwLock;
 use std::fmt::Write as _;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 /// What a check answers: `Err` carries one sentence for the person who asks.
 pub type Answer = Result<(), String>;
@@ -54,13 +55,13 @@ impl Health {
 
     fn add(&self, question: Question, name: &'static str, probe: Probe) {
         // A poisoned lock only says that a check panicked: the list itself is whole.
-        self.checks.write().unwrap_or_else(PoisonError::into_inner).push(Check { question, name, probe });
+        self.checks.write().push(Check { question, name, probe });
     }
 
     /// Asks every check of one kind. A replica that has said nothing yet is alive and not ready.
     #[must_use]
     pub fn report(&self, question: Question) -> Report {
-        let checks = self.checks.read().unwrap_or_else(PoisonError::into_inner);
+        let checks = self.checks.read();
         let mut report = Report { ok: true, text: String::new() };
         let mut asked = 0;
         for check in checks.iter().filter(|check| check.question == question) {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ahash::AHashSet;
 use futures::{Stream, StreamExt as _};
 use kube::runtime::watcher::{self, Event};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::controller::cache::{Cache, Change};
@@ -61,7 +61,7 @@ impl Progress {
     }
 
     fn last_trouble(&self) -> MutexGuard<'_, Option<(Diagnosis, Instant)>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+        self.trouble.lock()
     }
 
     /// Notes an error, or that it is over. Whether that is news.

@@ -1,9 +1,10 @@
 //! What the probes ask: whether the streams are listed and fresh, and whether the dispatcher goes round.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::controller::health::Health;
@@ -39,7 +40,7 @@ impl Probes {
     }
 
     pub(super) fn watch(&self, streams: Streams, activity: WatchActivity) {
-        *self.streams.lock().unwrap_or_else(PoisonError::into_inner) = Some((streams, activity));
+        *self.streams.lock() = Some((streams, activity));
     }
 
     /// Nothing is dispatched before all is listed; that takes as long as it takes.
@@ -65,13 +66,13 @@ impl Probes {
         let probes = self.clone();
         health.ready("streams", move || probes.streams_are_fresh());
         health.ready("leases", move || {
-            let leadership = self.leadership.lock().unwrap_or_else(PoisonError::into_inner);
+            let leadership = self.leadership.lock();
             leadership.as_ref().and_then(Leadership::lacks).map_or(Ok(()), Err)
         });
     }
 
     pub(super) fn streams_are_fresh(&self) -> Result<(), String> {
-        let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let streams = self.streams.lock();
         let Some((streams, activity)) = &*streams else { return Err("not opened yet".to_owned()) };
         for (name, progress) in streams {
             let trouble = progress.trouble().map(|trouble| format!(": {trouble}")).unwrap_or_default();

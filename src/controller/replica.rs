@@ -1,7 +1,7 @@
 //! One replica, put together: streams into the cache, leadership over shards, the queue, the workers.
 
 use std::future::Future;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::AHashSet;
@@ -200,7 +200,7 @@ impl Run {
         let leases = self.clients.leases.clone();
         let (leadership, changes, run) = leadership::start(leases.clone(), settings.clone(), self.end.clone());
         self.supervisor.spawn("leadership", run);
-        *self.probes.leadership.lock().unwrap_or_else(PoisonError::into_inner) = Some(leadership.clone());
+        *self.probes.leadership.lock() = Some(leadership.clone());
         let fleet_leader = fleet_leader::start(leases, &settings, leadership.clone(), self.end.clone());
         self.supervisor.spawn("fleet-leader", fleet_leader);
         let context = self.context((self.environment.gate)(leadership.clone()), events);

@@ -4,10 +4,11 @@
 //!
 //! A door is a namespace with a kind of object and a verb: a webhook for deletions says nothing about updates.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::AHashMap;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -154,8 +155,7 @@ impl Bulkheads {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, AHashMap<Door, Apart>> {
-        // Nothing in here panics half-way through a change.
-        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+        self.doors.lock()
     }
 
     fn count(doors: &AHashMap<Door, Apart>) {

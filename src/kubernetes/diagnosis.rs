@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kube::core::Status;
 use kube::runtime::watcher;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Why requests of one kind fail.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,7 +76,7 @@ impl Diagnoses {
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<&'static str, Diagnosis>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -7,10 +7,11 @@
 //! and is no evidence here. Silence is the server's only while the heartbeat is silent too.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::RandomState;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -189,9 +190,9 @@ impl Limiter {
 }
 
 impl Inner {
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> parking_lot::MutexGuard<'_, State> {
         // Nothing can panic while it is held, so a poisoned lock holds a whole state.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -327,7 +328,7 @@ impl Rate {
         let Some(gap) = self.gap else { return };
         loop {
             let until = {
-                let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut next = self.next.lock();
                 let now = Instant::now();
                 if *next <= now {
                     *next = now + gap;

@@ -3,10 +3,10 @@
 //! with its interrupts; and no worker is woken beside it.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,7 +40,7 @@ pub fn start(server: &Server, tracker: &TaskTracker, end: CancellationToken) -> 
 fn rest(rest: Duration, busy: Duration) -> impl Fn() {
     let woken = Mutex::new(None::<Instant>);
     move || {
-        let mut woken = woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut woken = woken.lock();
         if woken.is_some_and(|last| last.elapsed() < busy) {
             thread::sleep(rest);
         }

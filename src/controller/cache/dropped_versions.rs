@@ -2,9 +2,8 @@
 //! sync may arrive a moment after the event of its source, and must not miss it. So what is dropped leaves one number
 //! behind, in a table of fixed size in which a newer entry replaces an older one.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use ahash::RandomState;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::rules::record::ObjectKey;
 
@@ -37,8 +36,7 @@ impl Default for DroppedVersions {
 
 impl DroppedVersions {
     fn lock(&self) -> MutexGuard<'_, Slots> {
-        // Nothing in here panics half-way through a change.
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.lock()
     }
 
     /// All ConfigMaps are about to be listed.

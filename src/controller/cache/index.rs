@@ -2,10 +2,10 @@
 //! everyone. Each change answers with the syncs that have reason to look again.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, PoisonError};
 
 use ahash::{AHashSet, RandomState};
 use dashmap::DashMap;
+use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::controller::cache::dropped_versions::{DroppedVersions, GONE};
@@ -192,7 +192,7 @@ impl Cache {
         let owner = self.owner(place).map(|owner| owner.uid());
         owner.into_iter().for_each(&mut visit);
         if owner != owner_before {
-            self.changed_hands.lock().unwrap_or_else(PoisonError::into_inner).insert(place.clone());
+            self.changed_hands.lock().insert(place.clone());
         }
     }
 

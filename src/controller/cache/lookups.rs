@@ -1,6 +1,5 @@
 //! What a replica's cache is asked.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use crate::controller::cache::dropped_versions::GONE;
@@ -100,7 +99,7 @@ impl Cache {
 
     /// Those who want a place that many want and that has another owner since they were asked for last.
     pub fn changed_hands(&self) -> Vec<Uid> {
-        let places = std::mem::take(&mut *self.changed_hands.lock().unwrap_or_else(PoisonError::into_inner));
+        let places = std::mem::take(&mut *self.changed_hands.lock());
         let wanting = places.iter().filter_map(|place| self.destinations.get(place).map(|uids| uids.to_vec()));
         let mut uids: Vec<Uid> = wanting.flatten().collect();
         uids.sort_unstable();

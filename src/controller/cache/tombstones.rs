@@ -2,9 +2,9 @@
 //! is gone. Who saw the sync go need not wait to sweep it, as for a copy that nobody knows anything about.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::rules::uid::Uid;
+use parking_lot::{Mutex, MutexGuard};
 
 /// So many are remembered, the last to go: 128 KiB.
 const REMEMBERED: usize = 1 << 12;
@@ -17,8 +17,7 @@ pub(super) struct Tombstones {
 
 impl Tombstones {
     fn lock(&self) -> MutexGuard<'_, VecDeque<(Uid, bool)>> {
-        // Nothing in here panics half-way through a change.
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+        self.newest.lock()
     }
 
     /// A sync went.

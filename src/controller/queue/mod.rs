@@ -15,8 +15,9 @@ mod state;
 mod tests;
 mod timers;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -38,8 +39,7 @@ pub struct Queue {
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Keys> {
-        // Nothing in here panics half-way through a change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Takes a key in, unless its shard is not held. `source`: whose turn it waits for.

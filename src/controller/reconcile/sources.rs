@@ -3,12 +3,13 @@
 //! largest ConfigMap is there before a GET is sent.
 
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::AHashMap;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::controller::cache::SourceVersion;
@@ -255,8 +256,7 @@ impl Sources {
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    // Nothing in here panics half-way through a change.
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+    state.lock()
 }
 
 /// Waits for room; contents that nobody holds make way, the least used first.

@@ -1,11 +1,11 @@
 //! One write on its way: its turn, the gate, its answer, and what that says of the server and of the namespace.
 
-use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request};
 use kube::client::Body;
+use parking_lot::MutexGuard;
 use tokio::time::Instant;
 
 use crate::api::names::FIELD_MANAGER;
@@ -112,8 +112,7 @@ impl Inner {
     }
 
     pub(super) fn unsettled(&self) -> MutexGuard<'_, [Option<Instant>; SHARDS]> {
-        // Nothing can panic while it is held.
-        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unsettled.lock()
     }
 }
 
