@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use configmapsync_operator::api::configmapsync::{ConfigMapSync, ConfigMapSyncSpec};
 use configmapsync_operator::api::names::{ANNOTATION_SOURCE, LABEL_MANAGED_BY, MANAGED_BY};
+use configmapsync_operator::api::policies::{ConflictPolicy, DeletionPolicy, SourceMissingPolicy};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::{Resource, ResourceExt as _};
 
@@ -38,9 +39,9 @@ pub fn sync(name: &str, source: (&str, &str), destination: (&str, &str)) -> Conf
         config_map_name: source.1.to_owned(),
         destination_namespace: destination.0.to_owned(),
         destination_name: (destination.1 != source.1).then(|| destination.1.to_owned()),
-        conflict_policy: "Overwrite".to_owned(),
-        deletion_policy: "Delete".to_owned(),
-        source_missing_policy: "Keep".to_owned(),
+        conflict_policy: ConflictPolicy::Overwrite,
+        deletion_policy: DeletionPolicy::Delete,
+        source_missing_policy: SourceMissingPolicy::Keep,
         suspend: false,
     };
     let mut sync = ConfigMapSync::new(name, spec);

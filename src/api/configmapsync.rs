@@ -5,8 +5,10 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, CustomResourceExt as _, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+
+use crate::api::policies::{self, ConflictPolicy, DeletionPolicy, SourceMissingPolicy};
 
 // `type_` stands in several columns, which clippy takes for one attribute said twice.
 #[allow(clippy::duplicated_attributes)]
@@ -66,18 +68,18 @@ pub struct ConfigMapSyncSpec {
 
     /// What to do when a ConfigMap that the operator did not write stands at the destination: Overwrite adopts it, Fail leaves it alone.
     #[schemars(schema_with = "conflict_policy")]
-    #[serde(default = "overwrite", skip_serializing_if = "is_overwrite")]
-    pub conflict_policy: String,
+    #[serde(default, skip_serializing_if = "policies::is_default")]
+    pub conflict_policy: ConflictPolicy,
 
     /// What becomes of the copy when this object is deleted or moved: Delete takes it along, Orphan leaves it without the operator's marks.
     #[schemars(schema_with = "deletion_policy")]
-    #[serde(default = "delete", skip_serializing_if = "is_delete")]
-    pub deletion_policy: String,
+    #[serde(default, skip_serializing_if = "policies::is_default")]
+    pub deletion_policy: DeletionPolicy,
 
     /// What becomes of the copy when the source is deleted: Keep leaves the last one, Delete removes it.
     #[schemars(schema_with = "source_missing_policy")]
-    #[serde(default = "keep", skip_serializing_if = "is_keep")]
-    pub source_missing_policy: String,
+    #[serde(default, skip_serializing_if = "policies::is_default")]
+    pub source_missing_policy: SourceMissingPolicy,
 
     /// While true everything is left as it is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -87,44 +89,26 @@ pub struct ConfigMapSyncSpec {
 const IS_NAMESPACE: &str = "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')";
 const IS_NAME: &str = "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')";
 
-/// The values that a policy field may have, the default first.
-macro_rules! policy {
-    ($schema:ident, $default:ident, $is_default:ident, $first:literal, $second:literal, $text:literal) => {
-        fn $default() -> String {
-            $first.to_owned()
-        }
-        fn $is_default(value: &str) -> bool {
-            value == $first
-        }
-        fn $schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-            schemars::json_schema!({ "type": "string", "enum": [$first, $second], "default": $first, "description": $text })
-        }
-    };
+fn conflict_policy(_: &mut SchemaGenerator) -> Schema {
+    policies::schema(
+        ["Overwrite", "Fail"],
+        "What to do when a ConfigMap that the operator did not write stands at the destination: Overwrite adopts it, Fail leaves it alone.",
+    )
 }
-policy!(
-    conflict_policy,
-    overwrite,
-    is_overwrite,
-    "Overwrite",
-    "Fail",
-    "What to do when a ConfigMap that the operator did not write stands at the destination: Overwrite adopts it, Fail leaves it alone."
-);
-policy!(
-    deletion_policy,
-    delete,
-    is_delete,
-    "Delete",
-    "Orphan",
-    "What becomes of the copy when this object is deleted or moved: Delete takes it along, Orphan leaves it without the operator's marks."
-);
-policy!(
-    source_missing_policy,
-    keep,
-    is_keep,
-    "Keep",
-    "Delete",
-    "What becomes of the copy when the source is deleted: Keep leaves the last one, Delete removes it."
-);
+
+fn deletion_policy(_: &mut SchemaGenerator) -> Schema {
+    policies::schema(
+        ["Delete", "Orphan"],
+        "What becomes of the copy when this object is deleted or moved: Delete takes it along, Orphan leaves it without the operator's marks.",
+    )
+}
+
+fn source_missing_policy(_: &mut SchemaGenerator) -> Schema {
+    policies::schema(
+        ["Keep", "Delete"],
+        "What becomes of the copy when the source is deleted: Keep leaves the last one, Delete removes it.",
+    )
+}
 
 /// What the operator says of a sync.
 // Atomic: it is written whole. The API server then keeps no record of who wrote which field of it (decision 0014).

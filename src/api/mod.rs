@@ -3,5 +3,6 @@
 pub mod configmapsync;
 pub mod dns;
 pub mod names;
+pub mod policies;
 
 pub use configmapsync::{ConfigMapSync, ConfigMapSyncSpec, ConfigMapSyncStatus};

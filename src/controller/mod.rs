@@ -9,6 +9,7 @@ mod gauges;
 mod handover;
 pub mod health;
 pub mod ingest;
+pub mod observe;
 mod probes;
 pub mod queue;
 pub mod reconcile;

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::controller::health::Health;
-use crate::controller::ingest::Progress;
+use crate::controller::observe::Progress;
 use crate::kubernetes::client::WatchActivity;
 use crate::leadership::Leadership;
 

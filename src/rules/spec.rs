@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use crate::api::dns;
 use crate::api::names::KUBE_ROOT_CA;
+use crate::api::policies::{ConflictPolicy, DeletionPolicy, SourceMissingPolicy};
 use crate::rules::lenient::{Field, Shaped};
 use crate::rules::record::{InvalidSpec, ObjectKey, Spec};
 
@@ -37,7 +38,7 @@ pub struct RawSpec<'a> {
 pub fn read(spec: Shaped<RawSpec<'_>>) -> Result<Spec, InvalidSpec> {
     let spec = spec.object().ok().flatten().unwrap_or_default();
     sensible(&spec).map_err(|why| {
-        let deletes = matches!(policy(&spec.deletion_policy, "deletionPolicy", "Delete", "Orphan"), Ok("Delete"));
+        let deletes = text(&spec.deletion_policy, "deletionPolicy").map(policy) == Ok(DeletionPolicy::Delete);
         InvalidSpec { why: why.into_boxed_str(), orphan: !deletes }
     })
 }
@@ -53,12 +54,27 @@ fn sensible(spec: &RawSpec<'_>) -> Result<Spec, String> {
     }
     let destination_name = name(&spec.destination_name, "destinationName", false)?.unwrap_or(source_name);
     let suspend = spec.suspend.bool().map_err(|_| "suspend must be true or false")?;
+    let overwrite = match policy(text(&spec.conflict_policy, "conflictPolicy")?) {
+        ConflictPolicy::Overwrite => true,
+        ConflictPolicy::Fail => false,
+        ConflictPolicy::Unknown(word) => return Err(unknown("conflictPolicy", &word, ["Overwrite", "Fail"])),
+    };
+    let orphan = match policy(text(&spec.deletion_policy, "deletionPolicy")?) {
+        DeletionPolicy::Delete => false,
+        DeletionPolicy::Orphan => true,
+        DeletionPolicy::Unknown(word) => return Err(unknown("deletionPolicy", &word, ["Delete", "Orphan"])),
+    };
+    let delete_with_source = match policy(text(&spec.source_missing_policy, "sourceMissingPolicy")?) {
+        SourceMissingPolicy::Keep => false,
+        SourceMissingPolicy::Delete => true,
+        SourceMissingPolicy::Unknown(word) => return Err(unknown("sourceMissingPolicy", &word, ["Keep", "Delete"])),
+    };
     Ok(Spec {
         source: ObjectKey::new(source_namespace, source_name),
         destination: ObjectKey::new(destination_namespace, destination_name),
-        overwrite: policy(&spec.conflict_policy, "conflictPolicy", "Overwrite", "Fail")? == "Overwrite",
-        orphan: policy(&spec.deletion_policy, "deletionPolicy", "Delete", "Orphan")? == "Orphan",
-        delete_with_source: policy(&spec.source_missing_policy, "sourceMissingPolicy", "Keep", "Delete")? == "Delete",
+        overwrite,
+        orphan,
+        delete_with_source,
         suspend,
     })
 }
@@ -80,12 +96,12 @@ fn name<'a>(value: &'a Field<'_>, field: &str, label: bool) -> Result<Option<&'a
     if valid { Ok(Some(value)) } else { Err(format!("{field} {value:?} is not a valid name")) }
 }
 
-fn policy<'a>(value: &'a Field<'_>, field: &str, default: &'a str, other: &str) -> Result<&'a str, String> {
-    match text(value, field)? {
-        None => Ok(default),
-        Some(value) if value == default || value == other => Ok(value),
-        Some(value) => Err(format!("{field} {value:?} is neither {default} nor {other}")),
-    }
+fn policy<'a, P: Default + From<&'a str>>(text: Option<&'a str>) -> P {
+    text.map(P::from).unwrap_or_default()
+}
+
+fn unknown(field: &str, word: &str, [default, other]: [&str; 2]) -> String {
+    format!("{field} {word:?} is neither {default} nor {other}")
 }
 
 #[cfg(test)]

@@ -174,6 +174,21 @@ async fn until_contested(case: &Case<'_>) {
 }
 
 #[tokio::test]
+#[ignore = "it measures, for ten minutes"]
+async fn measure_ten_minutes_with_a_rival() {
+    let Some(bed) = Bed::own("measure_ten_minutes_with_a_rival").await else { return };
+    let case = Case::on(&bed, "rival").await;
+    let _operator = bed.holder("rival").await;
+    case.until_a_sync_works().await;
+    let mark = case.mark().unwrap();
+    let _rival = Rival::of(&case);
+    for minute in 1..=10 {
+        tokio::time::sleep(seconds(60)).await;
+        println!("{} repairs after {minute} minutes", repairs(&case, mark));
+    }
+}
+
+#[tokio::test]
 async fn a_copy_that_another_controller_keeps_is_left_to_it_after_a_handful_of_repairs() {
     let Some(bed) = Bed::own("a_copy_that_another_controller_keeps").await else { return };
     let case = Case::on(&bed, "kept-by-another").await;

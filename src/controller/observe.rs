@@ -1,0 +1,227 @@
+//! What a watch tells, with the bookkeeping of its lists done: which objects a list had, and whether the first one is complete.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ahash::AHashSet;
+use futures::{Stream, StreamExt as _};
+use kube::runtime::watcher::{self, Event};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::kubernetes::decode::Object;
+use crate::kubernetes::diagnosis::Diagnosis;
+use crate::rules::record::{ConfigMapMeta, Namespace, ObjectKey, Sync};
+use crate::rules::uid::Uid;
+use crate::telemetry::instruments;
+
+/// A stream that is refused is opened again at least every 5 s.
+const REFUSED: Duration = Duration::from_secs(15);
+
+/// Whether a stream's first list is complete, and what is wrong with it, if something is.
+#[derive(Default)]
+pub struct Progress {
+    listed: AtomicBool,
+    trouble: Mutex<Option<(Diagnosis, Instant)>>,
+    done: Notify,
+}
+
+impl Progress {
+    /// Whether its first list is complete.
+    pub fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Acquire)
+    }
+
+    /// Waits for that.
+    pub async fn listed(&self) {
+        loop {
+            let done = self.done.notified();
+            if self.is_listed() {
+                return;
+            }
+            done.await;
+        }
+    }
+
+    /// The last error, until something is heard again.
+    pub fn trouble(&self) -> Option<Diagnosis> {
+        self.last_trouble().as_ref().map(|(trouble, _)| trouble.clone())
+    }
+
+    /// Whether somebody must mend something before anything is heard again. A watch that is no longer refused may stay
+    /// silent for long, so this is over when no refusal has come for a while.
+    pub fn is_refused(&self) -> bool {
+        self.last_trouble().as_ref().is_some_and(|(trouble, at)| trouble.lasting && at.elapsed() < REFUSED)
+    }
+
+    fn last_trouble(&self) -> MutexGuard<'_, Option<(Diagnosis, Instant)>> {
+        self.trouble.lock()
+    }
+
+    fn list_ends(&self) {
+        if !self.listed.swap(true, Ordering::AcqRel) {
+            self.done.notify_waiters();
+        }
+    }
+
+    /// Notes an error, or that it is over. Whether that is news.
+    fn note(&self, trouble: Option<Diagnosis>) -> bool {
+        let now = trouble.map(|trouble| (trouble, Instant::now()));
+        let mut last = self.last_trouble();
+        let news = last.as_ref().map(|(trouble, _)| trouble) != now.as_ref().map(|(trouble, _)| trouble);
+        *last = now;
+        news
+    }
+}
+
+/// A record of a watch.
+pub trait Observed {
+    /// The resource, as it stands in paths and metrics.
+    const RESOURCE: &'static str;
+    /// The object's UID.
+    fn uid(&self) -> Uid;
+}
+
+impl Observed for Sync {
+    const RESOURCE: &'static str = "configmapsyncs";
+    fn uid(&self) -> Uid {
+        self.version.uid
+    }
+}
+
+impl Observed for (ObjectKey, ConfigMapMeta) {
+    const RESOURCE: &'static str = "configmaps";
+    fn uid(&self) -> Uid {
+        self.1.version.uid
+    }
+}
+
+impl Observed for (Box<str>, Namespace) {
+    const RESOURCE: &'static str = "namespaces";
+    fn uid(&self) -> Uid {
+        self.1.uid
+    }
+}
+
+/// What a watch tells.
+#[derive(Debug, PartialEq)]
+pub enum Observation<R> {
+    /// A list begins.
+    ListBegins,
+    /// An object is there, or has changed. `listed`: a list says so.
+    Applied {
+        /// The object.
+        record: R,
+        /// Whether it is part of a list.
+        listed: bool,
+    },
+    /// An object went.
+    Deleted(R),
+    /// A list is complete: what is not in it is gone.
+    ListEnds(AHashSet<Uid>),
+}
+
+/// Hands on what a watch tells, until it ends. Objects that cannot be read are counted and left out.
+pub async fn observe<R: Observed>(
+    stream: impl Stream<Item = watcher::Result<Event<Object<R>>>>,
+    progress: &Progress,
+    mut handle: impl FnMut(Observation<R>),
+) {
+    let mut stream = std::pin::pin!(stream);
+    let mut listed = AHashSet::new();
+    while let Some(event) = stream.next().await {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                let trouble = Diagnosis::of_stream(&error);
+                let cause = trouble.to_string();
+                if progress.note(Some(trouble)) {
+                    tracing::warn!(stream = R::RESOURCE, cause, "the watch broke; it is opened again");
+                }
+                continue;
+            }
+        };
+        // The watcher says Init before each list, also before one that will be refused.
+        if !matches!(event, Event::Init) && progress.note(None) {
+            tracing::info!(stream = R::RESOURCE, "the watch works again");
+        }
+        let observation = match event {
+            Event::Init => {
+                listed = AHashSet::new();
+                Some(Observation::ListBegins)
+            }
+            Event::InitApply(object) => parsed(object).map(|record| {
+                listed.insert(record.uid());
+                Observation::Applied { record, listed: true }
+            }),
+            Event::InitDone => {
+                handle(Observation::ListEnds(std::mem::take(&mut listed)));
+                progress.list_ends();
+                None
+            }
+            Event::Apply(object) => parsed(object).map(|record| Observation::Applied { record, listed: false }),
+            Event::Delete(object) => parsed(object).map(Observation::Deleted),
+        };
+        if let Some(observation) = observation {
+            handle(observation);
+        }
+    }
+}
+
+fn parsed<R: Observed>(object: Object<R>) -> Option<R> {
+    if object.record.is_none() {
+        tracing::warn!(resource = R::RESOURCE, "an object without a uid or a numeric resourceVersion is skipped");
+        metrics::counter!(instruments::UNPARSABLE_OBJECTS_TOTAL, "resource" => R::RESOURCE).increment(1);
+    }
+    object.record
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use serde_json::json;
+
+    use super::*;
+
+    fn namespace(number: u64, uid: &str) -> Object<(Box<str>, Namespace)> {
+        let metadata = json!({ "name": format!("n{number}"), "uid": uid, "resourceVersion": number.to_string() });
+        serde_json::from_value(json!({ "metadata": metadata })).unwrap()
+    }
+
+    fn uid(number: u64) -> String {
+        format!("00000000-0000-4000-8000-{number:012}")
+    }
+
+    #[tokio::test]
+    async fn a_list_ends_with_what_was_in_it_and_then_the_stream_is_listed() {
+        let events = [
+            Event::Init,
+            Event::InitApply(namespace(1, &uid(1))),
+            // The list broke off, and begins again.
+            Event::Init,
+            Event::InitApply(namespace(2, &uid(2))),
+            Event::InitApply(namespace(3, "unreadable")),
+            Event::InitDone,
+            Event::Apply(namespace(4, &uid(4))),
+            Event::Delete(namespace(5, &uid(2))),
+        ];
+        let progress = Progress::default();
+        let (mut told, mut listed_by_then) = (Vec::new(), Vec::new());
+        observe(stream::iter(events.map(Ok)), &progress, |observation: Observation<(Box<str>, Namespace)>| {
+            listed_by_then.push(progress.is_listed());
+            told.push(match observation {
+                Observation::ListBegins => "begins".to_owned(),
+                Observation::Applied { record, listed } => format!("{} {listed}", record.0),
+                Observation::Deleted(record) => format!("{} gone", record.0),
+                Observation::ListEnds(uids) => {
+                    format!("ends {:?}", uids.iter().map(Uid::to_string).collect::<Vec<_>>())
+                }
+            });
+        })
+        .await;
+        let ends = format!("ends {:?}", [uid(2)]);
+        assert_eq!(told, ["begins", "n1 true", "begins", "n2 true", &ends, "n4 false", "n5 gone"]);
+        assert_eq!(listed_by_then, [false, false, false, false, false, true, true], "what is gone is known first");
+    }
+}
