@@ -26,7 +26,7 @@ SIGUSR1 switches debug lines of the operator's own on, and off again; SIGTERM
 ends it in order, with all shards given back.
 Exit codes: 0 stopped cleanly, 1 failed, 2 wrong usage.";
 
-/// The arguments, checked; [`Args::into_config`] makes the run layer's settings of them.
+/// The arguments, checked; [`Args::into_config`] makes the controller's settings of them.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "configmapsync-operator", version, about = ABOUT, after_help = AFTER, next_line_help = true)]
 #[command(args_override_self = true)]
@@ -139,7 +139,7 @@ impl Args {
         self.seed.given()
     }
 
-    /// The settings of the run layer.
+    /// The settings of the controller.
     #[must_use]
     pub fn into_config(self) -> Config {
         Config {

@@ -1,4 +1,4 @@
-//! The edge: arguments, logs, metrics, the HTTP server, signals. The only layer that talks to the world outside the
+//! The command line: arguments, the HTTP server, signals. The only room that talks to the world outside the
 //! cluster, and the only one where errors are `anyhow`'s.
 
 pub mod args;

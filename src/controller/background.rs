@@ -17,7 +17,7 @@ use crate::leadership::protocol::{Fleet, Timing};
 /// How often doors that nobody uses are forgotten.
 const TIDY: Duration = Duration::from_secs(30);
 
-/// The API server is the same for all replicas: the more they are, the less paperwork each does while copies flow.
+/// The API server is the same for all replicas: the more they are, the fewer statuses each writes while copies flow.
 pub(super) async fn share_the_pace(mut fleet: watch::Receiver<Fleet>, queue: Arc<Queue>) {
     while fleet.changed().await.is_ok() {
         queue.share_pace(fleet.borrow_and_update().sessions);

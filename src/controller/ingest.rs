@@ -169,14 +169,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_copy_that_another_replica_wrote_holds_paperwork_back() {
+    async fn a_copy_that_another_replica_wrote_holds_statuses_back() {
         let (events, _sender) = Events::new(silent_client(), "test".to_owned());
         let follower = Follower { cache: Arc::default(), queue: Arc::default(), events };
         let shard = Shard::of(uid(1));
         follower.queue.open(shard);
         let elsewhere = (1..).find(|number| Shard::of(uid(*number)) != shard).unwrap();
         follower.cache.sync_applied(sync("n/another", elsewhere, "source/x", "one/x"), &mut Vec::new());
-        // Two keys with nothing left but paperwork, and no copy for a while.
+        // Two keys with nothing left but a status, and no copy for a while.
         for key in (1..).map(uid).filter(|key| Shard::of(*key) == shard).take(2) {
             follower.queue.push(key, None, &Cause::default());
         }

@@ -38,7 +38,7 @@ pub enum Outcome {
     Rest(Option<Duration>),
     /// The copy has gone, and the finalizer is to follow.
     Ends,
-    /// What is left is paperwork.
+    /// What is left is a status, or the finalizer.
     Status,
     /// It failed, or was refused: again after this time, or sooner when something changes.
     Retry(Duration),

@@ -12,7 +12,7 @@ use crate::rules::uid::Uid;
 
 /// Copies flow while one waits, and for this long after one was written, here or by another replica.
 pub(super) const DATA_FLOWS: Duration = Duration::from_millis(250);
-/// While copies flow, paperwork starts that far apart: one replica's, or in turn that of several.
+/// While copies flow, statuses start that far apart: one replica's, or in turn that of several.
 pub(super) const STATUS_PACE: Duration = Duration::from_millis(100);
 /// Paperwork that has waited for this long gets one turn in so many.
 pub(super) const STATUS_PATIENCE: Duration = Duration::from_secs(30);
@@ -31,7 +31,7 @@ pub(super) struct Lanes {
     data: usize,
     ends: VecDeque<Uid>,
     statuses: VecDeque<(Instant, Uid)>,
-    /// When paperwork may start though copies flow, and how far apart.
+    /// When a status may start though copies flow, and how far apart.
     status_next: Instant,
     status_pace: Duration,
     /// When copies flow no more, if none waits.
@@ -87,7 +87,7 @@ impl Lanes {
         ]
     }
 
-    /// So many replicas share the pace of paperwork.
+    /// So many replicas share the pace of statuses.
     pub(super) fn share_pace(&mut self, replicas: usize) {
         let replicas = u32::try_from(replicas.max(1)).unwrap_or(u32::MAX);
         self.status_pace = STATUS_PACE.saturating_mul(replicas);
@@ -169,7 +169,7 @@ impl Lanes {
         !self.turns.is_empty() || !self.ends.is_empty() || (since.is_some() && (paced || patience_ends))
     }
 
-    /// When paperwork is to be looked at again though nobody says so.
+    /// When the lane of statuses is to be looked at again though nobody says so.
     pub(super) fn next_look(&self) -> Option<Instant> {
         self.statuses.front().map(|_| self.status_next.min(self.data_flows_until))
     }

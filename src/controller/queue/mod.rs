@@ -1,11 +1,10 @@
 //! The queue of a replica: keys of syncs in shards that it holds, each at most once, one task per key at a time.
 //!
-//! Three lanes. Data (copies) goes round-robin by source, so that a small source need not wait for a big one.
-//! Paperwork (finalizers and statuses) goes slowly, one every `STATUS_PACE` in the whole fleet, while copies wait and
-//! for a moment after the last one was written, by whichever replica: the API server is the same for all. Paperwork that has
-//! waited for `STATUS_PATIENCE` gets one turn in eight. Between the two is the end of a sync whose copy has gone: it is not
-//! paced, comes after copies, and has one turn in eight before them. One queue for all shards, since a turn is a turn of the
-//! replica's writers, whichever shard it is for.
+//! There are three lanes. The first is for copies. It goes round-robin by source, so that a small source need not wait for a big
+//! one. The second is for the end of a sync whose copy has gone. It comes after copies, and has one turn in eight before them. The
+//! third is for finalizers and statuses. While copies wait, and for a moment after the last one was written by any replica, it gets
+//! one turn every `STATUS_PACE` in the whole fleet, because the API server is the same for all. What has waited there for
+//! `STATUS_PATIENCE` gets one turn in eight. All shards share one queue, because they share the replica's writers.
 
 pub mod fanout;
 mod job;
@@ -138,7 +137,7 @@ impl Queue {
         self.lock().held[shard.index()] = true;
     }
 
-    /// So many replicas share the pace of paperwork.
+    /// So many replicas share the pace of statuses.
     pub fn share_pace(&self, replicas: usize) {
         self.lock().lanes.share_pace(replicas);
     }

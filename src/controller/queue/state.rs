@@ -116,7 +116,7 @@ impl Keys {
                 }
                 false
             }
-            // It is looked at anew: a copy may have to be written before the paperwork.
+            // It is looked at anew: a copy may have to be written before the status.
             Position::Waiting(Lane::Status | Lane::Ends) | Position::Until { .. } | Position::Idle => {
                 if let Position::Until { when, .. } = item.place {
                     self.timers.cancel(when, uid);

@@ -28,13 +28,14 @@ pub async fn work(context: &Context, job: Job, turn: Turn) -> (KeyState, Option<
     let mut work = Reconciler { context, shard: Shard::of(uid), turn, key_state, fresh: FreshReads::default(), fanout };
     work.key_state.catch_up(&context.cache, uid);
     let outcome = work.run(uid, lane).await;
-    let (name, result) = match outcome {
-        Outcome::Rest(None) => ("rest", "success"),
-        Outcome::Rest(Some(_)) => ("rest", "requeue_after"),
-        Outcome::Status | Outcome::Ends => ("paperwork", "requeue"),
-        Outcome::Retry(_) => ("retry", "error"),
+    let result = match outcome {
+        Outcome::Rest(None) => Some("success"),
+        Outcome::Rest(Some(_)) => Some("requeue_after"),
+        // It is one reconciliation with what follows in that lane.
+        Outcome::Status | Outcome::Ends => None,
+        Outcome::Retry(_) => Some("error"),
     };
-    if name != "paperwork" {
+    if let Some(result) = result {
         metrics::counter!(i::RECONCILE_TOTAL, "controller" => "configmapsync", "result" => result).increment(1);
         let seconds = start.elapsed().as_secs_f64();
         metrics::histogram!(i::RECONCILE_TIME_SECONDS, "controller" => "configmapsync").record(seconds);

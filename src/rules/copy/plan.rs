@@ -1,6 +1,6 @@
 //! What is to be done next for a sync: one pure function from what is known to one step.
 //!
-//! The run layer observes, asks [`next`], carries the step out, learns from the answer, and asks again until there
+//! The controller observes, asks [`next`], carries the step out, learns from the answer, and asks again until there
 //! is nothing left to do. So there is no order of events that the rules depend on: whatever is known now decides.
 
 use crate::rules::copy::facts::{CopyState, Destination, Facts, NamespaceState, Source};

@@ -93,7 +93,7 @@ async fn a_small_source_does_not_wait_for_a_big_one() {
 }
 
 /// So many keys of which the copy was just written.
-async fn with_paperwork(keys: u64) -> Queue {
+async fn with_statuses(keys: u64) -> Queue {
     let queue = open_queue();
     (0..keys).for_each(|number| push(&queue, number, "a/x"));
     let mut jobs = Vec::new();
@@ -105,35 +105,35 @@ async fn with_paperwork(keys: u64) -> Queue {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_copies_wait_paperwork_is_paced_and_gets_more_when_it_has_waited_long() {
-    let queue = with_paperwork(50).await;
+async fn while_copies_wait_statuses_are_paced_and_get_more_when_they_have_waited_long() {
+    let queue = with_statuses(50).await;
     (100..400).for_each(|number| push(&queue, number, "a/x"));
-    let paperwork = async |turns: usize| {
+    let statuses = async |turns: usize| {
         let mut count = 0;
         for _ in 0..turns {
             count += usize::from(queue.pop().await.lane == Lane::Status);
         }
         count
     };
-    assert_eq!(paperwork(16).await, 1);
+    assert_eq!(statuses(16).await, 1);
     tokio::time::advance(STATUS_PACE).await;
-    assert_eq!(paperwork(16).await, 1);
+    assert_eq!(statuses(16).await, 1);
     queue.share_pace(3);
     tokio::time::advance(STATUS_PACE).await;
-    assert_eq!(paperwork(16).await, 1);
+    assert_eq!(statuses(16).await, 1);
     tokio::time::advance(STATUS_PACE * 2).await;
-    assert_eq!(paperwork(16).await, 0, "the others do some meanwhile");
+    assert_eq!(statuses(16).await, 0, "the others do some meanwhile");
     tokio::time::advance(STATUS_PACE).await;
-    assert_eq!(paperwork(16).await, 1);
+    assert_eq!(statuses(16).await, 1);
     tokio::time::advance(STATUS_PATIENCE).await;
-    let many = paperwork(64).await;
+    let many = statuses(64).await;
     assert!((8..=9).contains(&many), "one turn in eight: {many}");
-    assert_eq!(paperwork(300 + 50 - 144).await, 46 - many, "alone, it gets every turn");
+    assert_eq!(statuses(300 + 50 - 144).await, 46 - many, "alone, it gets every turn");
 }
 
 #[tokio::test(start_paused = true)]
-async fn right_after_a_copy_paperwork_is_paced_and_soon_all_of_it_is_at_work() {
-    let queue = with_paperwork(12).await;
+async fn right_after_a_copy_statuses_are_paced_and_soon_all_of_them_are_at_work() {
+    let queue = with_statuses(12).await;
     let start = Instant::now();
     for at in 0..12 {
         queue.pop().await;
@@ -142,8 +142,8 @@ async fn right_after_a_copy_paperwork_is_paced_and_soon_all_of_it_is_at_work() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn paperwork_is_paced_while_another_replica_writes_copies() {
-    let queue = with_paperwork(12).await;
+async fn statuses_are_paced_while_another_replica_writes_copies() {
+    let queue = with_statuses(12).await;
     let start = Instant::now();
     for at in 0..6 {
         queue.pop().await;
