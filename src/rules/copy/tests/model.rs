@@ -26,6 +26,8 @@ pub(super) enum Event {
     Hear(usize, usize, u8),
     /// A sync moves to the other replica, which remembers nothing of it.
     HandOver(usize),
+    /// One of the late writes is carried out.
+    Late(u8),
     Forget(usize),
     /// A replica starts anew, and lists.
     Restart(usize),
@@ -55,6 +57,7 @@ pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
         25 => (slot.clone(), 1..12_u8).prop_map(|(slot, steps)| Event::Run(slot, steps)),
         20 => (0..2_usize, 0..3_usize, 0..4_u8).prop_map(|(replica, stream, part)| Event::Hear(replica, stream, part)),
         5 => slot.clone().prop_map(Event::HandOver),
+        5 => any::<u8>().prop_map(Event::Late),
         2 => slot.clone().prop_map(Event::Forget),
         1 => (0..2_usize).prop_map(Event::Restart),
         3 => slot.clone().prop_map(Event::TimePasses),
@@ -82,6 +85,8 @@ pub(super) struct Model {
     pub(super) replicas: [Replica; 2],
     pub(super) memos: [Memo; SLOTS],
     pub(super) decided: [Option<Decided>; SLOTS],
+    /// Where writes may outlive their holder's time: those that do, and what their holder knew.
+    pub(super) late: Option<Vec<(Decided, Memo)>>,
     /// The replica that holds a sync, and its UID.
     pub(super) held_by: [usize; SLOTS],
     pub(super) uids: [Option<Uid>; SLOTS],
@@ -98,6 +103,7 @@ impl Model {
             replicas: Default::default(),
             memos: Default::default(),
             decided: Default::default(),
+            late: None,
             held_by: [0, 1, 0],
             uids: [None; SLOTS],
         }
@@ -145,7 +151,16 @@ impl Model {
                 let at = [&mut replica.maps, &mut replica.syncs, &mut replica.spaces].into_iter().nth(stream).unwrap();
                 *at += (now - *at) * (usize::from(part) + 1) / 4;
             }
-            Event::HandOver(slot) if self.decided[slot].is_none() => {
+            Event::Late(which) => {
+                let late = self.late.as_mut().filter(|late| !late.is_empty());
+                if let Some(late) = late {
+                    let which = usize::from(which) % late.len();
+                    let late = late.swap_remove(which);
+                    self.carry_out_late(late);
+                }
+            }
+            Event::HandOver(slot) if self.late.is_some() || self.decided[slot].is_none() => {
+                self.outlives(slot);
                 self.held_by[slot] = 1 - self.held_by[slot];
                 self.memos[slot] = Memo::default();
             }
@@ -168,9 +183,18 @@ impl Model {
         self.replicas[replica] = Replica { maps: now, syncs: now, spaces: now, cache: BTreeMap::new() };
         for slot in 0..SLOTS {
             if self.held_by[slot] == replica {
+                self.outlives(slot);
                 self.memos[slot] = Memo::default();
                 self.decided[slot] = None;
             }
+        }
+    }
+
+    /// What was decided is on its way to the server, and its sender is no longer the holder.
+    fn outlives(&mut self, slot: usize) {
+        let decided = self.decided[slot].take();
+        if let (Some(late), Some(decided)) = (&mut self.late, decided) {
+            late.push((decided, self.memos[slot].clone()));
         }
     }
 
@@ -286,6 +310,7 @@ impl Model {
             Some(uid)
         });
         if new != known {
+            self.outlives(slot);
             (self.uids[slot], self.memos[slot], self.decided[slot]) = (new, Memo::default(), None);
         }
     }

@@ -41,7 +41,7 @@ pub(super) struct State {
 }
 
 /// What a replica has seen: how far each of its streams is, and its cache of sources.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Replica {
     pub(super) maps: usize,
     pub(super) syncs: usize,
@@ -53,7 +53,7 @@ pub(super) struct Replica {
 pub(super) type Told = (ObjectKey, Option<(Version, Hash)>, usize);
 
 /// What is remembered of a sync between two looks at it, with the time of the answer.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Memo {
     /// What stands at a place, and whether its content is known.
     pub(super) copies: BTreeMap<ObjectKey, (Option<Read>, bool, usize)>,
