@@ -1,4 +1,4 @@
-//! The ConfigMapSync operator, by layer. Each layer knows only those above it in this list.
+//! The ConfigMapSync operator, by room: each answers one question. `docs/architecture.md` says which, and what each may import.
 
 pub mod api;
 pub mod cli;

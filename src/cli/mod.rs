@@ -1,5 +1,4 @@
-//! The command line: arguments, the HTTP server, signals. The only room that talks to the world outside the
-//! cluster, and the only one where errors are `anyhow`'s.
+//! The command line: arguments, the HTTP server, signals.
 
 pub mod args;
 pub mod http;

@@ -1,6 +1,6 @@
 //! What a replica is told at its start: checked values only, so that nothing below has to doubt them.
 //!
-//! The edge builds this from flags and environment; tests and the demo build it by hand.
+//! `cli` builds this from flags and environment; tests build it by hand.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;

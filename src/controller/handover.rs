@@ -87,7 +87,7 @@ pub(super) async fn serve_leadership(
             LeadershipEvent::Lost(shard) => drop(follower.queue.close(shard)),
             LeadershipEvent::Restored => {
                 let _ = restored.send(());
-                // What is known is forgotten, and this life ends.
+                // What is known is forgotten, and this run ends.
                 return std::future::pending().await;
             }
         }

@@ -1,4 +1,4 @@
-//! What a replica says about its own health: a list of named checks that its loops fill in and the edge reads out.
+//! What a replica says about its own health: a list of named checks that its loops fill in and the HTTP server reads out.
 //!
 //! A check answers from memory at once: it must not wait, lock for long, or ask the API server. Whether the API server
 //! answers is no concern of liveness: an outage there must not restart the fleet.
@@ -54,7 +54,6 @@ impl Health {
     }
 
     fn add(&self, question: Question, name: &'static str, probe: Probe) {
-        // A poisoned lock only says that a check panicked: the list itself is whole.
         self.checks.write().push(Check { question, name, probe });
     }
 

@@ -10,7 +10,6 @@ use crate::controller::observe::{Observation, Progress, observe};
 use crate::controller::queue::fanout::Fanout;
 use crate::controller::queue::{Cause, Queue};
 use crate::kubernetes::decode::{ConfigMapObject, NamespaceObject, SyncObject};
-use crate::kubernetes::events::Events;
 use crate::rules::record::{ConfigMapMeta, ObjectKey, Sync};
 use crate::rules::shard::Shard;
 use crate::rules::uid::Uid;
@@ -23,8 +22,6 @@ pub struct Follower {
     pub cache: Arc<Cache>,
     /// Where affected keys go.
     pub queue: Arc<Queue>,
-    /// Events for people.
-    pub events: Events,
 }
 
 impl Follower {
@@ -161,17 +158,9 @@ mod tests {
     use crate::controller::queue::Outcome;
     use crate::rules::testing::{sync, uid};
 
-    fn silent_client() -> kube::Client {
-        let silent = |_: http::Request<kube::client::Body>| {
-            std::future::pending::<Result<http::Response<kube::client::Body>, std::io::Error>>()
-        };
-        kube::Client::new(tower::service_fn(silent), "default")
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_copy_that_another_replica_wrote_holds_statuses_back() {
-        let (events, _sender) = Events::new(silent_client(), "test".to_owned());
-        let follower = Follower { cache: Arc::default(), queue: Arc::default(), events };
+        let follower = Follower { cache: Arc::default(), queue: Arc::default() };
         let shard = Shard::of(uid(1));
         follower.queue.open(shard);
         let elsewhere = (1..).find(|number| Shard::of(uid(*number)) != shard).unwrap();

@@ -16,7 +16,7 @@ use crate::rules::record::{ConfigMapMeta, Namespace, ObjectKey, Sync};
 use crate::rules::uid::Uid;
 use crate::telemetry::instruments;
 
-/// A stream that is refused is opened again at least every 5 s.
+/// A watch counts as refused for this long after its last refusal. It is longer than the longest backoff, 5 s.
 const REFUSED: Duration = Duration::from_secs(15);
 
 /// Whether a stream's first list is complete, and what is wrong with it, if something is.

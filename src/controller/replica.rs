@@ -107,7 +107,7 @@ pub async fn run_on(
     }
 }
 
-/// How a life ends.
+/// How a run ends.
 #[derive(PartialEq, Eq)]
 enum End {
     /// It was told to stop.
@@ -181,7 +181,7 @@ impl Run {
         }
         let gauges = measure(self.cache.clone(), self.queue.clone(), self.clients.activity.clone());
         self.supervisor.spawn("gauges", gauges);
-        let follower = Follower { cache: self.cache.clone(), queue: self.queue.clone(), events: events.clone() };
+        let follower = Follower { cache: self.cache.clone(), queue: self.queue.clone() };
         tokio::select! {
             biased;
             () = stop.cancelled() => return End::Stopped,

@@ -11,7 +11,8 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// A task that panics takes its channels along, and those that listen to them end too: so long they leave it the word.
+/// A task that panics drops its channels, and the tasks that read them end too. A task that ends without a panic waits this
+/// long, so that the one that panicked is named.
 const PANICS_FIRST: Duration = Duration::from_millis(100);
 
 /// Starts long-lived tasks and notices when one ends early.

@@ -179,7 +179,7 @@ impl Entry {
     }
 
     /// The write is late: until it ends, no other is sent to this door.
-    pub fn is_late(&mut self) {
+    pub fn mark_late(&mut self) {
         if !std::mem::replace(&mut self.counted, true) {
             self.shared.lock().entry(self.door.clone()).or_default().in_flight += 1;
         }

@@ -115,7 +115,7 @@ fn client(config: Config, activity: &WatchActivity, metadata_only: bool) -> Resu
     Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
 }
 
-/// The streams that have a pulse.
+/// The watches whose activity is noted.
 pub const STREAMS: [&str; 4] = ["configmapsyncs", "configmaps", "namespaces", "leases"];
 
 /// When each watch last said anything, be it only a bookmark.
@@ -145,7 +145,7 @@ impl WatchActivity {
     }
 }
 
-/// Counts requests and their time, feels the pulse of watches, asks for metadata where that is enough, and reads no more of
+/// Counts requests and their time, notes the activity of watches, asks for metadata where that is enough, and reads no more of
 /// an answer than there is room for.
 #[derive(Clone)]
 struct MeasuredLayer {

@@ -1,7 +1,7 @@
 //! How many writes may be in flight, and how many a second. The number adapts to the server: an answer "too many
-//! requests" halves it, slow answers shrink it, answers in time let it grow again, one by one. What is in flight beyond
-//! what the server is at work on only makes others wait, and how many that is, no replica can know: it depends on the
-//! server, and on all the other replicas.
+//! requests" halves it, slow answers shrink it, answers in time let it grow again, one by one. Requests beyond
+//! the server's capacity only queue there. A replica cannot know that capacity: it depends on the server and on the other
+//! replicas.
 //!
 //! What most namespaces show is the server's doing. What few of them show is their own (an admission webhook, a quota),
 //! and is no evidence here. Silence is the server's only while the heartbeat is silent too.
@@ -19,7 +19,8 @@ use crate::telemetry::instruments;
 
 /// One halving covers all answers that were on their way when it happened.
 const COOL_DOWN: Duration = Duration::from_millis(500);
-/// An answer is slow that took longer than this, and longer than so many times the fastest one: a server may be far.
+/// An answer is slow if it took longer than this, and longer than so many times the fastest one. The second bound allows for a
+/// distant server.
 const SLOW: Duration = Duration::from_millis(100);
 const SLOWER_THAN_FASTEST: u32 = 4;
 /// What a slow answer takes off the limit, as a share of it.
@@ -191,7 +192,6 @@ impl Limiter {
 
 impl Inner {
     fn lock(&self) -> parking_lot::MutexGuard<'_, State> {
-        // Nothing can panic while it is held, so a poisoned lock holds a whole state.
         self.state.lock()
     }
 }
@@ -300,7 +300,7 @@ impl Turn {
     }
 
     /// The write in flight is late: see [`Permit::give_back_early`].
-    pub fn is_late(&mut self) {
+    pub fn mark_late(&mut self) {
         if let Some(permit) = &mut self.permit {
             permit.give_back_early();
         }

@@ -1,5 +1,4 @@
-//! Leadership of one replica over shards: it renews the session, takes and releases shards, and tells the rest of the
-//! replica what it may write.
+//! What the rest of a replica sees of leadership: which shards it holds, whether it may write now, and what has changed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +26,7 @@ pub enum LeadershipEvent {
     Restored,
 }
 
-/// A cheap handle to what this replica holds. Every question is answered from two atomics.
+/// A cheap handle to what this replica holds. Whether it may write is answered from two atomics.
 #[derive(Clone, Debug)]
 pub struct Leadership {
     pub(super) shared: Arc<Published>,

@@ -174,7 +174,7 @@ pub struct ObservedStatus {
     pub changed_by_admission: bool,
     /// For each of [`crate::rules::status::CONDITIONS`]: its status and lastTransitionTime, if it stood there.
     pub conditions: [Option<ObservedCondition>; 4],
-    /// [`crate::rules::status::Text::digest`] of the whole.
+    /// [`crate::rules::status::StatusContent::digest`] of the whole.
     pub digest: u64,
 }
 

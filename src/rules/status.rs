@@ -183,8 +183,8 @@ pub struct ConditionContent<'a> {
 }
 
 impl StatusContent<'_> {
-    /// A hash of what decides whether a status is written, the same in this process for the same text. The messages of a
-    /// sync that is in order do not count: else the first version that words them anew would write every status of a fleet.
+    /// A hash of the fields that decide whether the status is written. Equal content has an equal digest within a process.
+    /// Messages of a sync that is in order are left out, so that a new wording does not rewrite every status of a fleet.
     pub fn digest(&self) -> u64 {
         let in_order = self.conditions[READY].as_ref().is_some_and(|ready| ready.status == "True");
         let Self { sync_status, message, source_exists, destination_exists, retry_count, .. } = self;

@@ -1,5 +1,4 @@
-//! All that a replica knows of the cluster, and the indexes to find it by. Written by the streams alone, read by
-//! everyone. Each change answers with the syncs that have reason to look again.
+//! The cache and its indexes. Only the watches write it, and everyone reads it.
 
 use std::sync::atomic::AtomicU64;
 
@@ -83,7 +82,7 @@ pub enum SourceVersion {
 }
 
 impl Cache {
-    /// Puts a sync into the index, but for where it is found by what it wanted `before`.
+    /// Indexes a sync. The entries that its former version `before` has already are skipped.
     pub(super) fn index(&self, sync: &Sync, before: Option<&Sync>) {
         let Ok(spec) = &sync.spec else { return };
         let before = before.and_then(|before| before.spec.as_ref().ok());
@@ -109,7 +108,7 @@ impl Cache {
         self.forget_orphaned(uid, &spec.destination);
     }
 
-    /// Takes a sync out of the index, but for where it is found by what it wants `now`.
+    /// Takes a sync out of the index. The entries that its new version `now` needs stay.
     pub(super) fn unindex(&self, sync: &Sync, now: Option<&Sync>) {
         let Ok(spec) = &sync.spec else { return };
         let now = now.and_then(|now| now.spec.as_ref().ok());
@@ -142,8 +141,8 @@ impl Cache {
         }
     }
 
-    /// Those whose case depends on where this sync reads and writes: who wants the same place or left a copy there, and,
-    /// since a ring may have closed or opened, who is downstream. `owner`: who owned the place before.
+    /// Adds the syncs that this sync's source or destination affects: those with the same destination, the one whose mark stands
+    /// there, and all downstream, since a cycle may have appeared or gone. `owner`: the destination's former owner.
     pub(super) fn affected_by(&self, sync: &Sync, owner: Option<Uid>, affected: &mut Vec<Uid>) {
         let Ok(spec) = &sync.spec else { return };
         let mut downstream = vec![spec.destination.clone()];

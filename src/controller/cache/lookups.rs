@@ -1,4 +1,4 @@
-//! What a replica's cache is asked.
+//! Lookups in the cache.
 
 use std::sync::atomic::Ordering;
 
@@ -97,7 +97,7 @@ impl Cache {
         marked.filter(wants).or_else(oldest)
     }
 
-    /// Those who want a place that many want and that has another owner since they were asked for last.
+    /// The syncs of contested destinations whose owner changed since the last call.
     pub fn changed_hands(&self) -> Vec<Uid> {
         let places = std::mem::take(&mut *self.changed_hands.lock());
         let wanting = places.iter().filter_map(|place| self.destinations.get(place).map(|uids| uids.to_vec()));

@@ -1,5 +1,5 @@
-//! Every sync, by its UID and by its name. Each set holds the record alone, which knows by what it is found: that is a
-//! pointer for each, and there are as many as the cluster has syncs.
+//! All syncs, by UID and by name. Each set stores only a pointer to the record and reads the key from it. That saves memory for
+//! every sync.
 
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};

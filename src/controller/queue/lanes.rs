@@ -14,7 +14,7 @@ use crate::rules::uid::Uid;
 pub(super) const DATA_FLOWS: Duration = Duration::from_millis(250);
 /// While copies flow, statuses start that far apart: one replica's, or in turn that of several.
 pub(super) const STATUS_PACE: Duration = Duration::from_millis(100);
-/// Paperwork that has waited for this long gets one turn in so many.
+/// A status that has waited for this long gets one turn in so many.
 pub(super) const STATUS_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) const STATUS_TURNS: u8 = 8;
 
@@ -63,7 +63,7 @@ impl Lanes {
         let keys = self.sources.entry(source.clone()).or_default();
         let first = keys.is_empty();
         keys.push_back(uid);
-        if first && !self.sits_out(source.as_ref()) {
+        if first && !self.leave_out(source.as_ref()) {
             self.turns.push_back(source);
         }
         self.data += 1;
@@ -93,7 +93,7 @@ impl Lanes {
         self.status_pace = STATUS_PACE.saturating_mul(replicas);
     }
 
-    /// A copy was written, here or by another replica.
+    /// A copy was written, here or by another replica, or a key has no copy left to write.
     pub(super) fn copy_written(&mut self) {
         self.data_flows_until = Instant::now() + DATA_FLOWS;
     }
@@ -104,7 +104,7 @@ impl Lanes {
     }
 
     /// The answer is there for one of those who wait for it.
-    pub(super) fn is_read(&mut self, source: &ObjectKey) {
+    pub(super) fn read_ended(&mut self, source: &ObjectKey) {
         let Some(readers) = self.reading.get_mut(source) else { return };
         *readers -= 1;
         if *readers > 0 {
@@ -116,8 +116,8 @@ impl Lanes {
         }
     }
 
-    /// Whether this source has no turn now, which comes back with the answer that is waited for.
-    fn sits_out(&mut self, source: Option<&ObjectKey>) -> bool {
+    /// Leaves a source out that is being read; its turn comes back with the answer. Whether it was left out.
+    fn leave_out(&mut self, source: Option<&ObjectKey>) -> bool {
         let Some(source) = source.filter(|source| self.reading.contains_key(*source)) else { return false };
         self.out_of_turn.insert(source.clone());
         true
@@ -176,7 +176,7 @@ impl Lanes {
 
     fn pop_data(&mut self, is_there: impl Fn(Uid, Lane) -> bool) -> Option<(Uid, Lane)> {
         while let Some(source) = self.turns.pop_front() {
-            if self.sits_out(source.as_ref()) {
+            if self.leave_out(source.as_ref()) {
                 continue;
             }
             let Some(keys) = self.sources.get_mut(&source) else { continue };

@@ -183,7 +183,7 @@ pub struct Reading<'a> {
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        self.queue.lock().lanes.is_read(&self.source);
+        self.queue.lock().lanes.read_ended(&self.source);
         self.queue.more.notify_one();
     }
 }

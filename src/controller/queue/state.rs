@@ -1,4 +1,4 @@
-//! Position each key is, what is remembered of it, and which shards' keys are taken in.
+//! What stands behind the queue's lock: the position of each key, what is remembered of it, and which shards are held.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::rules::shard::{SHARDS, Shard};
 use crate::rules::uid::Uid;
 use crate::telemetry::instruments as i;
 
-/// What failed while something urgent happened to it is tried again after this time.
+/// A key that failed is tried again after this time if something urgent happened to it meanwhile.
 const HURRIED: Duration = Duration::from_secs(1);
 
 /// All of it, behind one lock.
@@ -49,14 +49,14 @@ impl Default for Keys {
 }
 
 pub(super) struct Item {
-    place: Position,
+    position: Position,
     /// `None`: nothing is remembered.
     key_state: Option<Box<KeyState>>,
     fanout: Option<Arc<Fanout>>,
     since: Instant,
 }
 
-/// Position a key is.
+/// The position of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Position {
     /// In a lane.
@@ -81,7 +81,7 @@ impl Keys {
     /// True when there is one more to pop.
     pub(super) fn push(&mut self, uid: Uid, source: Option<ObjectKey>, cause: &Cause) -> bool {
         let item = self.items.entry(uid).or_insert_with(|| Item {
-            place: Position::Idle,
+            position: Position::Idle,
             key_state: None,
             fanout: None,
             since: Instant::now(),
@@ -92,7 +92,7 @@ impl Keys {
         let echo = item.key_state.as_mut().zip(cause.told).is_some_and(|(key_state, told)| !key_state.hear(told));
         let forgettable = item.key_state.as_ref().is_some_and(|key_state| key_state.is_empty());
         let failed = item.key_state.as_ref().is_some_and(|key_state| key_state.failed.is_some());
-        match item.place {
+        match item.position {
             // It was looked at with the answer that told the same.
             Position::Waiting(Lane::Status | Lane::Ends) if echo => false,
             Position::Idle if echo && forgettable => {
@@ -104,7 +104,7 @@ impl Keys {
                 match cause.told {
                     // Whether it is news is seen when the task is done: its answer may be on the way.
                     Some(told) => self.heard.entry(uid).or_default().push((told, cause.urgent)),
-                    None => item.place = Position::AtWork { again: true, urgent: urgent || cause.urgent },
+                    None => item.position = Position::AtWork { again: true, urgent: urgent || cause.urgent },
                 }
                 false
             }
@@ -118,7 +118,7 @@ impl Keys {
             }
             // It is looked at anew: a copy may have to be written before the status.
             Position::Waiting(Lane::Status | Lane::Ends) | Position::Until { .. } | Position::Idle => {
-                if let Position::Until { when, .. } = item.place {
+                if let Position::Until { when, .. } = item.position {
                     self.timers.cancel(when, uid);
                 }
                 metrics::counter!(i::WORKQUEUE_ADDS_TOTAL, "name" => "configmapsync").increment(1);
@@ -130,7 +130,7 @@ impl Keys {
 
     fn enqueue(&mut self, uid: Uid, source: Option<ObjectKey>) {
         if let Some(item) = self.items.get_mut(&uid) {
-            item.place = Position::Waiting(Lane::Data);
+            item.position = Position::Waiting(Lane::Data);
             item.since = Instant::now();
         }
         self.lanes.push_data(uid, source);
@@ -139,7 +139,7 @@ impl Keys {
     /// The next key whose turn it is.
     pub(super) fn pop(&mut self) -> Option<Job> {
         let items = &self.items;
-        let waits = |uid, lane| items.get(&uid).is_some_and(|item| item.place == Position::Waiting(lane));
+        let waits = |uid, lane| items.get(&uid).is_some_and(|item| item.position == Position::Waiting(lane));
         let (uid, lane) = self.lanes.pop(Instant::now(), waits)?;
         self.start(uid, lane)
     }
@@ -162,7 +162,7 @@ impl Keys {
 
     fn start(&mut self, uid: Uid, lane: Lane) -> Option<Job> {
         let item = self.items.get_mut(&uid)?;
-        item.place = Position::AtWork { again: false, urgent: false };
+        item.position = Position::AtWork { again: false, urgent: false };
         metrics::histogram!(i::WORKQUEUE_QUEUE_DURATION_SECONDS, "name" => "configmapsync")
             .record(item.since.elapsed().as_secs_f64());
         self.at_work[Shard::of(uid).index()] += 1;
@@ -185,7 +185,7 @@ impl Keys {
         let shard = Shard::of(uid);
         self.at_work[shard.index()] -= 1;
         let Some(item) = self.items.get_mut(&uid) else { return };
-        let (mut again, mut urgent) = match item.place {
+        let (mut again, mut urgent) = match item.position {
             Position::AtWork { again, urgent } => (again, urgent),
             _ => (false, false),
         };
@@ -215,15 +215,15 @@ impl Keys {
             Outcome::Rest(None) if forgettable => {
                 self.items.remove(&uid);
             }
-            Outcome::Rest(None) => item.place = Position::Idle,
+            Outcome::Rest(None) => item.position = Position::Idle,
             Outcome::Rest(Some(wait)) => self.wait(uid, wait, source, false),
             Outcome::Ends => {
-                item.place = Position::Waiting(Lane::Ends);
+                item.position = Position::Waiting(Lane::Ends);
                 item.since = Instant::now();
                 self.lanes.push_end(uid);
             }
             Outcome::Status => {
-                item.place = Position::Waiting(Lane::Status);
+                item.position = Position::Waiting(Lane::Status);
                 item.since = Instant::now();
                 self.lanes.push_status(uid);
             }
@@ -237,7 +237,7 @@ impl Keys {
     fn wait(&mut self, uid: Uid, wait: Duration, source: Option<ObjectKey>, failed: bool) {
         let when = Instant::now() + wait;
         if let Some(item) = self.items.get_mut(&uid) {
-            item.place = Position::Until { when, failed };
+            item.position = Position::Until { when, failed };
             self.timers.set(when, uid, source);
         }
     }
@@ -245,7 +245,7 @@ impl Keys {
     /// Takes in those whose wait is over.
     pub(super) fn end_waits(&mut self, now: Instant) {
         while let Some((uid, source)) = self.timers.pop(now) {
-            let waits = |item: &Item| matches!(item.place, Position::Until { when, .. } if when <= now);
+            let waits = |item: &Item| matches!(item.position, Position::Until { when, .. } if when <= now);
             if self.items.get(&uid).is_some_and(waits) {
                 self.enqueue(uid, source);
             }
@@ -254,7 +254,7 @@ impl Keys {
 
     /// What this key waits for after a failure may have come. Whether it waited.
     pub(super) fn end_wait(&mut self, uid: Uid, source: Option<ObjectKey>) -> bool {
-        let Some(Position::Until { when, failed: true }) = self.items.get(&uid).map(|item| item.place) else {
+        let Some(Position::Until { when, failed: true }) = self.items.get(&uid).map(|item| item.position) else {
             return false;
         };
         self.timers.cancel(when, uid);
@@ -267,11 +267,11 @@ impl Keys {
         self.held[shard.index()] = false;
         let Self { items, timers, .. } = self;
         items.retain(|uid, item| {
-            if Shard::of(*uid) != shard || matches!(item.place, Position::AtWork { .. }) {
+            if Shard::of(*uid) != shard || matches!(item.position, Position::AtWork { .. }) {
                 return true;
             }
             item.fanout.iter().for_each(|fanout| fanout.give_up());
-            if let Position::Until { when, .. } = item.place {
+            if let Position::Until { when, .. } = item.position {
                 timers.cancel(when, *uid);
             }
             false

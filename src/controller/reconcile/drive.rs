@@ -1,4 +1,4 @@
-//! The work on one key: look, decide, carry out, learn, and again until nothing is left to do.
+//! The work on one key: look, plan, execute, and again until nothing is left to do.
 
 use std::sync::Arc;
 use tokio::time::Instant;

@@ -18,7 +18,7 @@ use crate::rules::status::{self, StatusContent, Verdict};
 impl Reconciler<'_> {
     /// Sends the request that a step asks for.
     pub(super) async fn carry_out(&mut self, snapshot: &Snapshot, step: Step) -> Result<(), Refused> {
-        if let Some(refusal) = self.is_set_apart(snapshot, &step) {
+        if let Some(refusal) = self.set_apart_error(snapshot, &step) {
             return Err(Refused { refusal, during: step });
         }
         if matches!(step, Step::ReadNamespace(_) | Step::ReadCopy(_)) {
@@ -57,7 +57,7 @@ impl Reconciler<'_> {
     }
 
     /// Whether a step would write to a namespace that is set apart: then nothing need be made ready for it.
-    fn is_set_apart(&self, snapshot: &Snapshot, step: &Step) -> Option<ApiError> {
+    fn set_apart_error(&self, snapshot: &Snapshot, step: &Step) -> Option<ApiError> {
         let (place, _) = written_to(snapshot, step)?;
         let wait = self.apart(snapshot, step).filter(|_| !self.fresh.asked)?;
         Some(ApiError::SetApart(place.namespace.to_string(), wait))
@@ -105,7 +105,7 @@ impl Reconciler<'_> {
         let source = source.clone();
         let facts = snapshot.facts(&self.key_state, &self.fresh);
         let Some((NamespaceState::Live(namespace), standing)) =
-            facts.destination.map(|spot| (spot.namespace, spot.copy))
+            facts.destination.map(|destination| (destination.namespace, destination.copy))
         else {
             return Err(ApiError::NoNamespace(place.namespace.to_string()));
         };

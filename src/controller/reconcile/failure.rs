@@ -121,7 +121,7 @@ impl Reconciler<'_> {
         if about_sync || strange {
             return Outcome::Retry(wait);
         }
-        // ObservedStatus in its own lane: a thousand failures must not stand before the copies.
+        // Told in its own lane: a thousand failures must not stand before the copies.
         let failed = Failed { reason, message, attempt };
         self.key_state.failed = Some(Box::new(Failing { failed, until: Instant::now() + wait }));
         Outcome::Status

@@ -18,7 +18,7 @@ use crate::rules::uid::Uid;
 /// A recheck of a missing source asks anew only if nobody has asked for nearly as long as it waited.
 const RECHECK_SHARED: Duration = Duration::from_secs(240);
 
-/// What was read for one look at a key. Forgotten afterwards.
+/// What was read while a key was at work. Forgotten when its work ends.
 #[derive(Default)]
 pub struct FreshReads {
     /// The source, and when the GET was sent.
@@ -109,7 +109,7 @@ impl DestinationSnapshot {
         Self { place: place.clone(), known, home, seen, gone, wanted_by_another: cache.wanted_by_another(place, uid) }
     }
 
-    fn spot<'a>(&'a self, fresh: &'a FreshReads) -> Destination<'a> {
+    fn with<'a>(&'a self, fresh: &'a FreshReads) -> Destination<'a> {
         let read = fresh.namespaces.iter().find(|(name, _)| *name == self.place.namespace).map(|(_, home)| *home);
         let copy = match (fresh.copy(&self.place), &self.seen) {
             (Some(Some(copy)), _) => CopyState::Read(&copy.read),
@@ -144,7 +144,7 @@ impl Snapshot {
         let spec = sync.spec.as_ref().ok();
         let destination = spec.map(|spec| DestinationSnapshot::new(cache, key_state, &spec.destination, uid, true));
         let standing =
-            destination.as_ref().map(|destination| (&destination.place, destination.spot(fresh).copy.seen()));
+            destination.as_ref().map(|destination| (&destination.place, destination.with(fresh).copy.seen()));
         let owner = standing.and_then(|(place, seen)| cache.owner_of(place, seen)).filter(|owner| owner.uid() != uid);
         let told_of = sync.status.copy.map(|copy| copy.uid);
         let orphaned_copy = |orphaned_copy: &OrphanedCopy| {
@@ -174,8 +174,8 @@ impl Snapshot {
                 .missing_since
                 .is_some_and(|since| since.elapsed() >= backoff::SOURCE_MISSING_TWICE),
             recheck: fresh.recheck,
-            destination: self.destination.as_ref().map(|destination| destination.spot(fresh)),
-            orphaned_copies: self.orphaned_copies.iter().map(|destination| destination.spot(fresh)).collect(),
+            destination: self.destination.as_ref().map(|destination| destination.with(fresh)),
+            orphaned_copies: self.orphaned_copies.iter().map(|destination| destination.with(fresh)).collect(),
             owner: self.owner.clone(),
             ring: self.ring.clone(),
             verified: key_state.verified.as_ref().map(|verified| (verified.source, verified.copy)),
@@ -246,12 +246,12 @@ pub fn orphaned_copy<'a>(
     fresh: &'a FreshReads,
     orphaned_copy: &'a OrphanedCopy,
     uid: Uid,
-) -> Option<(ObjectKey, OwnedSpot<'a>)> {
+) -> Option<(ObjectKey, OwnedDestination<'a>)> {
     let seen = cache.configmap(&orphaned_copy.place)?;
     let sync = seen.mark.as_ref()?.sync.clone();
     Some((
         sync,
-        OwnedSpot {
+        OwnedDestination {
             destination: DestinationSnapshot::new(
                 cache,
                 &KeyState::default(),
@@ -264,15 +264,15 @@ pub fn orphaned_copy<'a>(
     ))
 }
 
-/// A spot with what it borrows from.
-pub struct OwnedSpot<'a> {
+/// A destination with what it borrows from.
+pub struct OwnedDestination<'a> {
     destination: DestinationSnapshot,
     fresh: &'a FreshReads,
 }
 
-impl OwnedSpot<'_> {
-    /// The spot.
-    pub fn spot(&self) -> Destination<'_> {
-        self.destination.spot(self.fresh)
+impl OwnedDestination<'_> {
+    /// The destination.
+    pub fn destination(&self) -> Destination<'_> {
+        self.destination.with(self.fresh)
     }
 }

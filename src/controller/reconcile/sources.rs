@@ -73,7 +73,7 @@ impl Wanted {
             (Some(since), SourceVersion::Version(rv)) => sent >= since && content.version.rv >= rv,
             (Some(since), _) => sent >= since,
             (None, SourceVersion::Version(rv)) => content.version.rv >= rv,
-            // It may have changed while nobody named it, and the table of what has passed may have forgotten that.
+            // It may have changed while nobody named it, and the dropped versions may have forgotten that.
             (None, SourceVersion::Gone | SourceVersion::Unknown) => false,
         }
     }

@@ -50,8 +50,10 @@ impl Reconciler<'_> {
     }
 
     fn is_to_be_swept(&self, next: &OrphanedCopy, uid: Uid) -> bool {
-        let spot = orphaned_copy(&self.context.cache, &self.fresh, next, uid);
-        spot.is_some_and(|(_, spot)| !matches!(plan::sweep(&spot.spot(), next.orphan), Step::Rest(_)))
+        let destination = orphaned_copy(&self.context.cache, &self.fresh, next, uid);
+        destination.is_some_and(|(_, destination)| {
+            !matches!(plan::sweep(&destination.destination(), next.orphan), Step::Rest(_))
+        })
     }
 
     /// One request towards an orphaned copy's end; or how long to wait before the next.
@@ -71,8 +73,9 @@ impl Reconciler<'_> {
         if self.context.reader.crd_age().await?.is_none_or(|age| age < youngest) {
             return Ok(Some(backoff::SWEEP));
         }
-        let spot = orphaned_copy(&self.context.cache, &self.fresh, next, uid);
-        let step = spot.map_or(Step::Rest(Until::Change), |(_, spot)| plan::sweep(&spot.spot(), next.orphan));
+        let destination = orphaned_copy(&self.context.cache, &self.fresh, next, uid);
+        let step = destination
+            .map_or(Step::Rest(Until::Change), |(_, destination)| plan::sweep(&destination.destination(), next.orphan));
         let (namespace, name, shard) = (&*sync.namespace, &*sync.name, self.shard.index());
         tracing::info!(namespace, name, shard, copy = %next.place, "removing an orphaned copy: its sync is gone");
         self.remove(step).await?;

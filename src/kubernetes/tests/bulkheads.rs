@@ -15,7 +15,7 @@ fn bulkheads() -> (Bulkheads, mpsc::UnboundedReceiver<Wake>) {
 async fn one_write_at_a_time_goes_to_a_namespace_that_does_not_answer() {
     let (bulkheads, mut woken) = bulkheads();
     let (mut first, second) = (bulkheads.enter(door("a"), false).unwrap(), bulkheads.enter(door("a"), false).unwrap());
-    first.is_late();
+    first.mark_late();
     assert_eq!(bulkheads.enter(door("a"), true).err(), Some(BEHIND_ANOTHER), "not even when a person asks");
     assert!(bulkheads.enter(door("b"), false).is_ok());
     drop(second);
@@ -39,7 +39,7 @@ async fn one_write_at_a_time_goes_to_a_namespace_that_does_not_answer() {
 async fn slow_answers_let_one_after_the_other_in() {
     let (bulkheads, mut woken) = bulkheads();
     let mut entry = bulkheads.enter(door("a"), false).unwrap();
-    entry.is_late();
+    entry.mark_late();
     entry.end(Ended::Late, "the answer took 3s");
     assert_eq!(woken.try_recv(), Ok(Wake::One("a".into())));
     let entry = bulkheads.enter(door("a"), false).unwrap();
@@ -52,7 +52,7 @@ async fn slow_answers_let_one_after_the_other_in() {
 async fn what_is_the_servers_fault_sets_nobody_apart() {
     let (bulkheads, mut woken) = bulkheads();
     let mut entry = bulkheads.enter(door("a"), false).unwrap();
-    entry.is_late();
+    entry.mark_late();
     entry.end(Ended::NotItsFault, "");
     assert_eq!(woken.try_recv(), Ok(Wake::All("a".into())));
     assert!(bulkheads.wait(&door("a")).is_none());

@@ -1,5 +1,5 @@
-//! Every write of copies and syncs. Each carries the UID and version that it was decided for, asks the gate right
-//! before it is sent, and has ended, one way or the other, before the lease could have.
+//! Every write of copies and syncs. Each carries the UID and version that it was decided for, and asks the gate right before it is
+//! sent. A write to a namespace that is set apart may outlive its gate: `docs/leadership.md`, "Late writes", says why that is safe.
 
 mod send;
 
@@ -28,12 +28,12 @@ use crate::rules::shard::{SHARDS, Shard};
 
 /// Says whether a write may be sent now.
 pub trait Gate: Send + std::marker::Sync {
-    /// Whether a write for this shard that is sent now ends before another replica could have taken it over.
+    /// Whether a write for this shard may be sent now: within the usual timeout no other replica can take the shard over.
     fn may_write(&self, shard: Shard) -> bool;
-    /// The time within which each write has to end.
+    /// The usual timeout of a write.
     fn request_timeout(&self) -> Duration;
-    /// How long after it was sent a write that was not answered has surely ended: the server counts its time from
-    /// when it came, not from when it was sent.
+    /// The time after sending at which an unanswered write with the usual timeout has ended. It includes a margin, because the
+    /// server starts the timeout when the request arrives.
     fn surely_over(&self) -> Duration;
     /// Tells when it opens and closes, give or take a tick; `None` where it never closes.
     fn opens(&self) -> Option<watch::Receiver<bool>> {
@@ -226,8 +226,8 @@ impl Writer {
         parse::<SyncObject>(&text)?.record.ok_or_else(|| unreadable("no uid or resourceVersion"))
     }
 
-    /// Waits until no write for this shard can take effect any more that was sent before now and not answered. Only then
-    /// may the shard be given away.
+    /// Waits until the unanswered writes of this shard have timed out on the server, late ones left out. The shard is released only
+    /// after that.
     pub async fn settled(&self, shard: Shard) {
         let until = self.inner.unsettled()[shard.index()];
         if let Some(until) = until {

@@ -1,5 +1,5 @@
-//! Reading Leases. A Lease with nonsense in it is still a Lease: what it does not say sensibly is told once to the log
-//! and left to the core, which waits it out.
+//! Reading Leases. A Lease with a malformed field is still a Lease: the field is logged once and left out, and the protocol waits
+//! for as long as the lease could last.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What is to be done next for a sync: one pure function from what is known to one step.
 //!
-//! The controller observes, asks [`next`], carries the step out, learns from the answer, and asks again until there
-//! is nothing left to do. So there is no order of events that the rules depend on: whatever is known now decides.
+//! The controller looks, asks [`next`], executes the step, learns from the answer, and asks again until nothing is left to do. So
+//! the rules depend on no order of events: what is known now decides.
 
 use crate::rules::copy::facts::{CopyState, Destination, Facts, NamespaceState, Source};
 use crate::rules::copy::ownership::{Claim, claim, protected, stands_where_written};
@@ -16,8 +16,8 @@ pub fn next(facts: &Facts<'_>) -> Step {
     if sync.deleting {
         return finalize(facts);
     }
-    let (spec, spot) = match (&sync.spec, &facts.destination) {
-        (Ok(spec), Some(spot)) => (spec, spot),
+    let (spec, destination) = match (&sync.spec, &facts.destination) {
+        (Ok(spec), Some(destination)) => (spec, destination),
         (Err(unusable), _) => return stall(facts, Stall::InvalidSpec(unusable.why.to_string())),
         (Ok(_), None) => return Step::Rest(Until::Change),
     };
@@ -38,31 +38,31 @@ pub fn next(facts: &Facts<'_>) -> Step {
     }
     match facts.source {
         // The status tells of it, and of a last copy: one that is not seen any more has to be looked for.
-        Source::Unknown if misses_copy(facts, spot) => Step::ReadSource { uncached: facts.recheck },
+        Source::Unknown if misses_copy(facts, destination) => Step::ReadSource { uncached: facts.recheck },
         Source::Unknown if facts.recheck || !tells(facts, &Verdict::SourceMissing) => {
             Step::ReadSource { uncached: facts.recheck }
         }
         Source::Unknown => Step::Rest(Until::SourceRecheck),
-        Source::Missing => without_source(facts, spec, spot),
-        Source::Observed(_) | Source::InHand { .. } => match spot.namespace {
+        Source::Missing => without_source(facts, spec, destination),
+        Source::Observed(_) | Source::InHand { .. } => match destination.namespace {
             NamespaceState::Unknown if tells(facts, &Verdict::NamespaceMissing) => Step::Rest(Until::Change),
-            NamespaceState::Unknown => Step::ReadNamespace(spot.place.namespace.clone()),
+            NamespaceState::Unknown => Step::ReadNamespace(destination.place.namespace.clone()),
             NamespaceState::Absent => report(facts, Verdict::NamespaceMissing),
             NamespaceState::Terminating => report(facts, Verdict::NamespaceTerminating),
-            NamespaceState::Live(namespace) => with_source(facts, spec, spot, namespace),
+            NamespaceState::Live(namespace) => with_source(facts, spec, destination, namespace),
         },
     }
 }
 
 /// Whether the status tells of a copy that the stream does not show.
-fn misses_copy(facts: &Facts<'_>, spot: &Destination<'_>) -> bool {
+fn misses_copy(facts: &Facts<'_>, destination: &Destination<'_>) -> bool {
     facts.sync.status.destination_exists
-        && matches!((spot.copy, spot.namespace), (CopyState::Unknown, NamespaceState::Live(_)))
+        && matches!((destination.copy, destination.namespace), (CopyState::Unknown, NamespaceState::Live(_)))
 }
 
 /// The source is there, and so is the destination's namespace.
-fn with_source(facts: &Facts<'_>, spec: &Spec, spot: &Destination<'_>, namespace: Uid) -> Step {
-    let Some(seen) = spot.copy.seen() else {
+fn with_source(facts: &Facts<'_>, spec: &Spec, destination: &Destination<'_>, namespace: Uid) -> Step {
+    let Some(seen) = destination.copy.seen() else {
         return match facts.source {
             Source::InHand { .. } => repair(facts, spec, Step::Create),
             _ => Step::ReadSource { uncached: false },
@@ -75,36 +75,38 @@ fn with_source(facts: &Facts<'_>, spec: &Spec, spot: &Destination<'_>, namespace
         Known::ToldChanged | Known::Nothing => {}
     }
     if seen.deleting {
-        return report(facts, Verdict::CopyHeld(spot.place.clone())); // its end is seen, and then a new one is made
+        return report(facts, Verdict::CopyHeld(destination.place.clone())); // its end is seen, and then a new one is made
     }
     match claim_of(facts, seen, namespace, true) {
-        Claim::Ours => update(facts, spec, spot, seen),
+        Claim::Ours => update(facts, spec, destination, seen),
         // To be taken over; but what a controller has made its own meanwhile never is.
-        Claim::Inherited | Claim::AnotherSyncs if !seen.controlled => update(facts, spec, spot, seen),
-        Claim::Restored if !seen.controlled && !is_read(spot) => Step::ReadCopy(spot.place.clone()),
-        Claim::Restored if !seen.controlled && is_as_marked(spot) => update(facts, spec, spot, seen),
-        Claim::Restored | Claim::Inherited | Claim::AnotherSyncs | Claim::Foreign => adopt(facts, spec, spot, seen),
+        Claim::Inherited | Claim::AnotherSyncs if !seen.controlled => update(facts, spec, destination, seen),
+        Claim::Restored if !seen.controlled && !is_read(destination) => Step::ReadCopy(destination.place.clone()),
+        Claim::Restored if !seen.controlled && is_as_marked(destination) => update(facts, spec, destination, seen),
+        Claim::Restored | Claim::Inherited | Claim::AnotherSyncs | Claim::Foreign => {
+            adopt(facts, spec, destination, seen)
+        }
     }
 }
 
-fn is_read(spot: &Destination<'_>) -> bool {
-    matches!(spot.copy, CopyState::Read(_))
+fn is_read(destination: &Destination<'_>) -> bool {
+    matches!(destination.copy, CopyState::Read(_))
 }
 
 /// Whether the content was read and is that of which the mark has the hash.
-fn is_as_marked(spot: &Destination<'_>) -> bool {
-    matches!(spot.copy, CopyState::Read(read) if read.as_marked)
+fn is_as_marked(destination: &Destination<'_>) -> bool {
+    matches!(destination.copy, CopyState::Read(read) if read.as_marked)
 }
 
 /// What stands at the destination is a copy, of this sync or left there by one that no longer wants the place.
-fn update(facts: &Facts<'_>, spec: &Spec, spot: &Destination<'_>, seen: &ConfigMapMeta) -> Step {
+fn update(facts: &Facts<'_>, spec: &Spec, destination: &Destination<'_>, seen: &ConfigMapMeta) -> Step {
     let written_from = seen.mark.as_ref().map_or(0, |mark| mark.source_rv);
     let newer = facts.source.rv().is_some_and(|rv| rv > written_from.max(known_to_be_reached(facts)));
-    let CopyState::Read(read) = spot.copy else {
+    let CopyState::Read(read) = destination.copy else {
         // With somebody else's labels on it, it is read so that theirs stay; with content of a version that is not
         // older than ours, or unknown, it is read to be compared.
         if seen.foreign_metadata || !newer || written_from == 0 {
-            return Step::ReadCopy(spot.place.clone());
+            return Step::ReadCopy(destination.place.clone());
         }
         return match facts.source {
             Source::InHand { .. } => write(facts, spec, Step::Replace { over: seen.version, adopt: false }),
@@ -114,7 +116,7 @@ fn update(facts: &Facts<'_>, spec: &Spec, spot: &Destination<'_>, seen: &ConfigM
     let Source::InHand { version, hash, immutable, uncached } = facts.source else {
         return Step::ReadSource { uncached: false };
     };
-    if hash == read.hash && (read.immutable || !immutable) && !marks_are_anothers(facts, spot, seen) {
+    if hash == read.hash && (read.immutable || !immutable) && !marks_are_anothers(facts, destination, seen) {
         return finish(facts, Verdict::InOrder { source: version, copy: seen.version });
     }
     // A copy never goes back: what is not newer than what stands there is written only if it is the last word.
@@ -123,7 +125,7 @@ fn update(facts: &Facts<'_>, spec: &Spec, spot: &Destination<'_>, seen: &ConfigM
     }
     match read.immutable {
         true if seen.adopted => stall(facts, Stall::DestinationImmutable),
-        true => repair(facts, spec, Step::Remove(spot.place.clone(), seen.version)),
+        true => repair(facts, spec, Step::Remove(destination.place.clone(), seen.version)),
         false => repair(facts, spec, Step::Replace { over: seen.version, adopt: false }),
     }
 }
@@ -135,29 +137,29 @@ fn known_to_be_reached(facts: &Facts<'_>) -> u64 {
     verified.into_iter().chain(facts.sync.status.source).map(|source| source.rv).max().unwrap_or(0)
 }
 
-/// Whether the copy must be marked anew though its content is right: it carries another sync's marks, or those of a
-/// namespace that is no more. (The seed's
-/// marks may stay until the source changes.)
-fn marks_are_anothers(facts: &Facts<'_>, spot: &Destination<'_>, seen: &ConfigMapMeta) -> bool {
+/// Whether the copy must be marked anew though its content is right: it carries another sync's marks, or those of a namespace that
+/// is no more. The marks of the former operator may stay until the source changes.
+fn marks_are_anothers(facts: &Facts<'_>, destination: &Destination<'_>, seen: &ConfigMapMeta) -> bool {
     let Some(mark) = &seen.mark else { return true };
     match mark.uid {
         // One of ours that lost a mark; the seed's have no place.
         None => mark.at.is_some(),
         Some(uid) => {
-            uid != facts.sync.uid() || matches!(spot.namespace, NamespaceState::Live(home) if mark.at != Some(home))
+            uid != facts.sync.uid()
+                || matches!(destination.namespace, NamespaceState::Live(home) if mark.at != Some(home))
         }
     }
 }
 
 /// What stands at the destination is nobody's copy.
-fn adopt(facts: &Facts<'_>, spec: &Spec, spot: &Destination<'_>, seen: &ConfigMapMeta) -> Step {
+fn adopt(facts: &Facts<'_>, spec: &Spec, destination: &Destination<'_>, seen: &ConfigMapMeta) -> Step {
     if seen.controlled {
         return stall(facts, Stall::DestinationControlled);
     }
     if !spec.overwrite {
         return stall(facts, Stall::DestinationExists);
     }
-    let CopyState::Read(read) = spot.copy else { return Step::ReadCopy(spot.place.clone()) };
+    let CopyState::Read(read) = destination.copy else { return Step::ReadCopy(destination.place.clone()) };
     let Source::InHand { version, hash, uncached, .. } = facts.source else {
         return Step::ReadSource { uncached: false };
     };
@@ -241,23 +243,25 @@ fn finish(facts: &Facts<'_>, verdict: Verdict) -> Step {
 /// left for it to take over. `known`: whether the sync is known to have wanted the place.
 fn clean_up_orphaned(facts: &Facts<'_>, known: bool) -> impl Iterator<Item = Step> {
     let orphan = facts.sync.orphan();
-    let orphaned_copies =
-        facts.orphaned_copies.iter().filter(move |spot| !spot.wanted_by_another && spot.known == known);
-    orphaned_copies.filter_map(move |spot| clean_up(facts, spot, orphan, false))
+    let orphaned_copies = facts
+        .orphaned_copies
+        .iter()
+        .filter(move |destination| !destination.wanted_by_another && destination.known == known);
+    orphaned_copies.filter_map(move |destination| clean_up(facts, destination, orphan, false))
 }
 
 /// There is no source.
-fn without_source(facts: &Facts<'_>, spec: &Spec, spot: &Destination<'_>) -> Step {
+fn without_source(facts: &Facts<'_>, spec: &Spec, destination: &Destination<'_>) -> Step {
     if spec.delete_with_source
-        && let Some(step) =
-            clean_up(facts, spot, false, true).or_else(|| clean_up_orphaned(facts, true).find(Step::is_about_copies))
+        && let Some(step) = clean_up(facts, destination, false, true)
+            .or_else(|| clean_up_orphaned(facts, true).find(Step::is_about_copies))
     {
         return if facts.missing_twice { step } else { Step::Rest(Until::SecondLook) };
     }
-    if matches!(spot.copy, CopyState::Unknown) && facts.sync.status.destination_exists {
-        match spot.namespace {
-            NamespaceState::Live(_) => return Step::ReadCopy(spot.place.clone()),
-            NamespaceState::Unknown => return Step::ReadNamespace(spot.place.namespace.clone()),
+    if matches!(destination.copy, CopyState::Unknown) && facts.sync.status.destination_exists {
+        match destination.namespace {
+            NamespaceState::Live(_) => return Step::ReadCopy(destination.place.clone()),
+            NamespaceState::Unknown => return Step::ReadNamespace(destination.place.namespace.clone()),
             NamespaceState::Absent | NamespaceState::Terminating => {}
         }
     }
@@ -271,72 +275,72 @@ fn finalize(facts: &Facts<'_>) -> Step {
         return Step::Rest(Until::Change);
     }
     let orphan = facts.sync.orphan();
-    let destination = facts.destination.iter().filter_map(|spot| clean_up(facts, spot, orphan, true));
-    let mut steps: Vec<Step> = destination.chain(clean_up_orphaned(facts, true)).collect();
+    let here = facts.destination.iter().filter_map(|destination| clean_up(facts, destination, orphan, true));
+    let mut steps: Vec<Step> = here.chain(clean_up_orphaned(facts, true)).collect();
     // One that is held does not keep the others waiting.
     let at = steps.iter().position(Step::is_about_copies).unwrap_or(0);
     if steps.is_empty() { Step::RemoveFinalizer } else { steps.swap_remove(at) }
 }
 
-/// What is still to be done so that nothing of this sync's stands at `spot`. `wants`: it is the spec's destination.
-fn clean_up(facts: &Facts<'_>, spot: &Destination<'_>, orphan: bool, wants: bool) -> Option<Step> {
-    let seen = match spot.copy {
+/// What is still to be done so that nothing of this sync's stands at `destination`. `wants`: it is the spec's destination.
+fn clean_up(facts: &Facts<'_>, destination: &Destination<'_>, orphan: bool, wants: bool) -> Option<Step> {
+    let seen = match destination.copy {
         CopyState::Absent => return None,
         // Nothing is called missing on the word of a stream alone, if there is reason to think that it was there: the
         // status says so, or, since a status may lag behind, our finalizer is on a sync that goes.
         CopyState::Unknown if wants && (facts.sync.deleting || facts.sync.status.destination_exists) => {
-            return match spot.namespace {
-                NamespaceState::Unknown => Some(Step::ReadNamespace(spot.place.namespace.clone())),
+            return match destination.namespace {
+                NamespaceState::Unknown => Some(Step::ReadNamespace(destination.place.namespace.clone())),
                 NamespaceState::Absent | NamespaceState::Terminating => None,
-                NamespaceState::Live(_) => Some(Step::ReadCopy(spot.place.clone())),
+                NamespaceState::Live(_) => Some(Step::ReadCopy(destination.place.clone())),
             };
         }
         CopyState::Unknown => return None,
         CopyState::Cached(seen) => seen,
         CopyState::Read(read) => &read.seen,
     };
-    let namespace = match spot.namespace {
-        NamespaceState::Unknown => return Some(Step::ReadNamespace(spot.place.namespace.clone())),
+    let namespace = match destination.namespace {
+        NamespaceState::Unknown => return Some(Step::ReadNamespace(destination.place.namespace.clone())),
         NamespaceState::Absent | NamespaceState::Terminating => return None, // all in it goes by itself
         NamespaceState::Live(namespace) => namespace,
     };
     match claim_of(facts, seen, namespace, wants) {
         Claim::Ours | Claim::Inherited => {}
-        Claim::Restored if !is_read(spot) => return Some(Step::ReadCopy(spot.place.clone())),
-        Claim::Restored if is_as_marked(spot) => {}
+        Claim::Restored if !is_read(destination) => return Some(Step::ReadCopy(destination.place.clone())),
+        Claim::Restored if is_as_marked(destination) => {}
         // Its annotations are ours to take off, its content is not.
-        Claim::Foreign if wants && seen.seed_adopted => return Some(remove(spot, seen, true)),
+        Claim::Foreign if wants && seen.seed_adopted => return Some(remove(destination, seen, true)),
         Claim::Restored | Claim::AnotherSyncs | Claim::Foreign => {
             // A stream that lags may show what stood there before the copy was made.
-            let unread = matches!(spot.copy, CopyState::Cached(_));
-            return (wants && facts.sync.deleting && unread).then(|| Step::ReadCopy(spot.place.clone()));
+            let unread = matches!(destination.copy, CopyState::Cached(_));
+            return (wants && facts.sync.deleting && unread).then(|| Step::ReadCopy(destination.place.clone()));
         }
     }
     if seen.deleting && !(orphan || seen.adopted) {
-        return Some(report(facts, Verdict::CopyHeld(spot.place.clone())));
+        return Some(report(facts, Verdict::CopyHeld(destination.place.clone())));
     }
-    Some(remove(spot, seen, orphan))
+    Some(remove(destination, seen, orphan))
 }
 
 /// What was there before us stays, without our marks; what we made goes.
-fn remove(spot: &Destination<'_>, seen: &ConfigMapMeta, orphan: bool) -> Step {
-    match spot.copy {
-        _ if !(orphan || seen.adopted) => Step::Remove(spot.place.clone(), seen.version),
-        CopyState::Read(_) => Step::Unmark(spot.place.clone()),
-        _ => Step::ReadCopy(spot.place.clone()),
+fn remove(destination: &Destination<'_>, seen: &ConfigMapMeta, orphan: bool) -> Step {
+    match destination.copy {
+        _ if !(orphan || seen.adopted) => Step::Remove(destination.place.clone(), seen.version),
+        CopyState::Read(_) => Step::Unmark(destination.place.clone()),
+        _ => Step::ReadCopy(destination.place.clone()),
     }
 }
 
 /// The next step for a copy whose sync is gone, or no longer wants this place and cannot say so: by a GET of the
 /// sync, which the caller made.
-pub fn sweep(spot: &Destination<'_>, orphan: bool) -> Step {
-    match (spot.copy.seen(), spot.namespace) {
+pub fn sweep(destination: &Destination<'_>, orphan: bool) -> Step {
+    match (destination.copy.seen(), destination.namespace) {
         (Some(seen), NamespaceState::Live(namespace))
-            if !spot.wanted_by_another
+            if !destination.wanted_by_another
                 && !seen.deleting
                 && seen.mark.as_ref().is_some_and(|mark| stands_where_written(mark, namespace)) =>
         {
-            remove(spot, seen, orphan)
+            remove(destination, seen, orphan)
         }
         _ => Step::Rest(Until::Change),
     }
@@ -374,10 +378,11 @@ pub fn text(facts: &Facts<'_>, verdict: &Verdict) -> StatusContent<'static> {
         Source::Missing => false,
         Source::Observed(_) | Source::InHand { .. } => true,
     };
-    let destination_exists = match facts.destination.as_ref().map(|spot| (spot.copy, spot.namespace)) {
-        Some((_, NamespaceState::Absent) | (CopyState::Absent, _)) => false,
-        Some((CopyState::Cached(_) | CopyState::Read(_), _)) => true,
-        Some((CopyState::Unknown, _)) | None => told.destination_exists,
-    };
+    let destination_exists =
+        match facts.destination.as_ref().map(|destination| (destination.copy, destination.namespace)) {
+            Some((_, NamespaceState::Absent) | (CopyState::Absent, _)) => false,
+            Some((CopyState::Cached(_) | CopyState::Read(_), _)) => true,
+            Some((CopyState::Unknown, _)) | None => told.destination_exists,
+        };
     status::text(verdict, facts.sync, source_exists, destination_exists)
 }
