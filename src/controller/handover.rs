@@ -1,49 +1,17 @@
-//! Opens and closes shards as leadership says, and gives writers its word.
-
-use std::time::Duration;
+//! Opens and closes shards as leadership says.
 
 use ahash::AHashSet;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use crate::controller::ingest::Follower;
 use crate::controller::queue::Cause;
 use crate::controller::reconcile::snapshot::is_at_rest;
-use crate::kubernetes::writer::{Gate, Writer};
+use crate::kubernetes::writer::Writer;
 use crate::leadership::{Leadership, LeadershipEvent};
 use crate::rules::shard::Shard;
 use crate::rules::uid::Uid;
-
-impl Gate for Leadership {
-    fn may_write(&self, shard: Shard) -> bool {
-        Leadership::may_write(self, shard)
-    }
-    fn request_timeout(&self) -> Duration {
-        Leadership::request_timeout(self)
-    }
-    fn surely_over(&self) -> Duration {
-        self.timing().request + self.timing().margin
-    }
-    fn opens(&self) -> Option<watch::Receiver<bool>> {
-        Some(self.gate_opens())
-    }
-}
-
-/// The gate of a replica that only observes: nothing is ever sent.
-pub(super) struct Observer;
-
-impl Gate for Observer {
-    fn may_write(&self, _: Shard) -> bool {
-        false
-    }
-    fn request_timeout(&self) -> Duration {
-        Duration::ZERO
-    }
-    fn surely_over(&self) -> Duration {
-        Duration::ZERO
-    }
-}
 
 /// Opens shards: whatever is not at rest in them is put into the queue.
 pub(super) async fn open(follower: &Follower, shards: &AHashSet<Shard>) {

@@ -5,6 +5,7 @@ mod background;
 pub mod cache;
 pub mod config;
 mod dispatcher;
+mod gate;
 mod gauges;
 mod handover;
 pub mod health;

@@ -14,8 +14,9 @@ use crate::controller::background::{share_the_pace, spare_the_heartbeat, wake_wh
 use crate::controller::cache::Cache;
 use crate::controller::config::{ClusterError, Config};
 use crate::controller::dispatcher::dispatch;
+use crate::controller::gate::Observer;
 use crate::controller::gauges::measure;
-use crate::controller::handover::{Observer, open, serve_leadership};
+use crate::controller::handover::{open, serve_leadership};
 use crate::controller::health::Health;
 use crate::controller::ingest::Follower;
 use crate::controller::observe::Progress;
