@@ -149,7 +149,7 @@ async fn told_of(
         return Err(format!("not Stalled/InvalidSpec: {status}"));
     }
     let named = format!(r#""name":"{name}""#);
-    if ["makes no sense", "InvalidSpec"].iter().all(|word| operator.said(&[word, &named]).is_empty()) {
+    if ["is invalid: it is skipped", "InvalidSpec"].iter().all(|word| operator.said(&[word, &named]).is_empty()) {
         return Err("no word in the log".to_owned());
     }
     let events = case.events(name).await;
