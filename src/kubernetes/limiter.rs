@@ -307,10 +307,11 @@ impl Turn {
     }
 }
 
-/// Spaces writes so that no more than so many a second are sent.
+/// Spaces writes so that no more than so many a second are sent, in the order in which they come.
 pub struct Rate {
     gap: Option<Duration>,
-    next: Mutex<Instant>,
+    /// When the next write may be sent. Whoever waits for that holds the lock, which is given in order.
+    next: tokio::sync::Mutex<Instant>,
 }
 
 /// Who waits for a turn looks this often whether there is still something to wait for.
@@ -320,27 +321,20 @@ impl Rate {
     /// `per_second`: `None` for no cap.
     pub fn new(per_second: Option<std::num::NonZeroU32>) -> Self {
         let gap = per_second.map(|n| Duration::from_secs(1) / n.get());
-        Self { gap, next: Mutex::new(Instant::now()) }
+        Self { gap, next: tokio::sync::Mutex::new(Instant::now()) }
     }
 
     /// Waits for this write's turn, or until it `is_off`: then no other write waits for it.
     pub async fn turn(&self, is_off: impl Fn() -> bool) {
         let Some(gap) = self.gap else { return };
-        loop {
-            let until = {
-                let mut next = self.next.lock();
-                let now = Instant::now();
-                if *next <= now {
-                    *next = now + gap;
-                    return;
-                }
-                *next
-            };
+        let mut next = self.next.lock().await;
+        while Instant::now() < *next {
             if is_off() {
                 return;
             }
-            tokio::time::sleep_until(until.min(Instant::now() + LOOK)).await;
+            tokio::time::sleep_until((*next).min(Instant::now() + LOOK)).await;
         }
+        *next = Instant::now() + gap;
     }
 }
 
