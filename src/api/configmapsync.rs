@@ -91,21 +91,21 @@ const IS_NAME: &str = "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9](
 
 fn conflict_policy(_: &mut SchemaGenerator) -> Schema {
     policies::schema(
-        ["Overwrite", "Fail"],
+        ConflictPolicy::WORDS,
         "What to do when a ConfigMap that the operator did not write stands at the destination: Overwrite adopts it, Fail leaves it alone.",
     )
 }
 
 fn deletion_policy(_: &mut SchemaGenerator) -> Schema {
     policies::schema(
-        ["Delete", "Orphan"],
+        DeletionPolicy::WORDS,
         "What becomes of the copy when this object is deleted or moved: Delete takes it along, Orphan leaves it without the operator's marks.",
     )
 }
 
 fn source_missing_policy(_: &mut SchemaGenerator) -> Schema {
     policies::schema(
-        ["Keep", "Delete"],
+        SourceMissingPolicy::WORDS,
         "What becomes of the copy when the source is deleted: Keep leaves the last one, Delete removes it.",
     )
 }

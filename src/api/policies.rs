@@ -42,6 +42,11 @@ pub enum SourceMissingPolicy {
     Unknown(String),
 }
 
+impl ConflictPolicy {
+    /// The words that are known, the default first.
+    pub const WORDS: [&str; 2] = ["Overwrite", "Fail"];
+}
+
 impl From<&str> for ConflictPolicy {
     fn from(text: &str) -> Self {
         match text {
@@ -52,6 +57,11 @@ impl From<&str> for ConflictPolicy {
     }
 }
 
+impl DeletionPolicy {
+    /// The words that are known, the default first.
+    pub const WORDS: [&str; 2] = ["Delete", "Orphan"];
+}
+
 impl From<&str> for DeletionPolicy {
     fn from(text: &str) -> Self {
         match text {
@@ -60,6 +70,11 @@ impl From<&str> for DeletionPolicy {
             other => Self::Unknown(other.to_owned()),
         }
     }
+}
+
+impl SourceMissingPolicy {
+    /// The words that are known, the default first.
+    pub const WORDS: [&str; 2] = ["Keep", "Delete"];
 }
 
 impl From<&str> for SourceMissingPolicy {

@@ -57,17 +57,19 @@ fn sensible(spec: &RawSpec<'_>) -> Result<Spec, String> {
     let overwrite = match policy(text(&spec.conflict_policy, "conflictPolicy")?) {
         ConflictPolicy::Overwrite => true,
         ConflictPolicy::Fail => false,
-        ConflictPolicy::Unknown(word) => return Err(unknown("conflictPolicy", &word, ["Overwrite", "Fail"])),
+        ConflictPolicy::Unknown(word) => return Err(unknown("conflictPolicy", &word, ConflictPolicy::WORDS)),
     };
     let orphan = match policy(text(&spec.deletion_policy, "deletionPolicy")?) {
         DeletionPolicy::Delete => false,
         DeletionPolicy::Orphan => true,
-        DeletionPolicy::Unknown(word) => return Err(unknown("deletionPolicy", &word, ["Delete", "Orphan"])),
+        DeletionPolicy::Unknown(word) => return Err(unknown("deletionPolicy", &word, DeletionPolicy::WORDS)),
     };
     let delete_with_source = match policy(text(&spec.source_missing_policy, "sourceMissingPolicy")?) {
         SourceMissingPolicy::Keep => false,
         SourceMissingPolicy::Delete => true,
-        SourceMissingPolicy::Unknown(word) => return Err(unknown("sourceMissingPolicy", &word, ["Keep", "Delete"])),
+        SourceMissingPolicy::Unknown(word) => {
+            return Err(unknown("sourceMissingPolicy", &word, SourceMissingPolicy::WORDS));
+        }
     };
     Ok(Spec {
         source: ObjectKey::new(source_namespace, source_name),

@@ -16,7 +16,7 @@ mod timers;
 
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -37,13 +37,9 @@ pub struct Queue {
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, Keys> {
-        self.state.lock()
-    }
-
     /// Takes a key in, unless its shard is not held. `source`: whose turn it waits for.
     pub fn push(&self, uid: Uid, source: Option<ObjectKey>, cause: &Cause) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if !state.held[Shard::of(uid).index()] {
             return;
         }
@@ -65,14 +61,14 @@ impl Queue {
 
     /// The next key, if one has its turn now.
     pub fn try_pop(&self) -> Option<Job> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.end_waits(Instant::now());
         state.pop()
     }
 
     /// Whether a key has its turn.
     pub fn has_turn(&self) -> bool {
-        self.lock().is_ready(Instant::now())
+        self.state.lock().is_ready(Instant::now())
     }
 
     /// Waits until a key has its turn.
@@ -80,7 +76,7 @@ impl Queue {
         loop {
             let more = self.more.notified();
             let next_look = {
-                let mut state = self.lock();
+                let mut state = self.state.lock();
                 let now = Instant::now();
                 state.end_waits(now);
                 if state.is_ready(now) {
@@ -106,7 +102,7 @@ impl Queue {
         source: Option<ObjectKey>,
         fanout: Option<Arc<Fanout>>,
     ) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.done(uid, key_state, outcome, source, fanout);
         drop(state);
         self.more.notify_one();
@@ -114,13 +110,13 @@ impl Queue {
 
     /// A key reads this source: until the answer is dropped, no other key of it is begun.
     pub fn reading(&self, source: &ObjectKey) -> Reading<'_> {
-        self.lock().lanes.reads(source);
+        self.state.lock().lanes.reads(source);
         Reading { queue: self, source: source.clone() }
     }
 
     /// What this key waits for after a failure may have come. Whether it waited.
     pub fn end_wait(&self, uid: Uid, source: Option<ObjectKey>) -> bool {
-        let waited = self.lock().end_wait(uid, source);
+        let waited = self.state.lock().end_wait(uid, source);
         if waited {
             self.more.notify_one();
         }
@@ -129,34 +125,34 @@ impl Queue {
 
     /// Which shards' keys are taken in.
     pub fn held(&self) -> [bool; SHARDS] {
-        self.lock().held
+        self.state.lock().held
     }
 
     /// A shard is ours: its keys are taken in from now on.
     pub fn open(&self, shard: Shard) {
-        self.lock().held[shard.index()] = true;
+        self.state.lock().held[shard.index()] = true;
     }
 
     /// So many replicas share the pace of statuses.
     pub fn share_pace(&self, replicas: usize) {
-        self.lock().lanes.share_pace(replicas);
+        self.state.lock().lanes.share_pace(replicas);
     }
 
     /// A stream told of a copy that was written, by whichever replica.
     pub fn copy_written(&self) {
-        self.lock().lanes.copy_written();
+        self.state.lock().lanes.copy_written();
     }
 
     /// A shard is ours no more: what waits is dropped, and the answer comes when nothing of it is at work.
     pub fn close(&self, shard: Shard) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
-        self.lock().close(shard, sender);
+        self.state.lock().close(shard, sender);
         receiver
     }
 
     /// Sets the gauges, and gives back the room that a burst took. To be called now and then.
     pub fn measure(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.shrink();
         let depths = state.depths();
         drop(state);
@@ -183,7 +179,7 @@ pub struct Reading<'a> {
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        self.queue.lock().lanes.read_ended(&self.source);
+        self.queue.state.lock().lanes.read_ended(&self.source);
         self.queue.more.notify_one();
     }
 }

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use crate::controller::queue::fanout::Fanout;
 use crate::controller::queue::{Job, Lane, Outcome};
-use crate::controller::reconcile::key::{Context, Reconciler, restores};
+use crate::controller::reconcile::key::{Context, MOST_STEPS, Reconciler, restores};
 use crate::controller::reconcile::key_state::{KeyState, Retries};
 use crate::controller::reconcile::snapshot::{FreshReads, Snapshot};
 use crate::environment::random;
@@ -16,9 +16,6 @@ use crate::rules::copy::step::{Step, Until};
 use crate::rules::shard::Shard;
 use crate::rules::uid::Uid;
 use crate::telemetry::instruments as i;
-
-/// More steps than any case needs: a key that takes more is put back, so that it cannot spin.
-const MOST_STEPS: usize = 24;
 
 /// Works on a key as far as its lane allows. `turn`: the place that its writes take. Returns what is remembered of it, and
 /// what is left.

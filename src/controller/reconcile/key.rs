@@ -22,6 +22,9 @@ use crate::rules::record::{ObjectKey, Seconds, Sync};
 use crate::rules::shard::Shard;
 use crate::rules::status::Verdict;
 
+/// More steps than any case needs: a key that takes more is put back, so that it cannot spin.
+pub(super) const MOST_STEPS: usize = 24;
+
 /// What the work on a key needs.
 pub struct Context {
     /// What the streams told.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::controller::cache::SourceVersion;
@@ -131,13 +131,9 @@ impl Sources {
         Self { reader, state: Arc::default(), room: ByteBudget::new(ROOM) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
-    }
-
     /// What is in the cache, if it will do.
     pub fn cached(&self, place: &ObjectKey, wanted: Wanted) -> Option<(Found, Instant)> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.clock += 1;
         let clock = state.clock;
         let entry = state.entries.get_mut(place)?;
@@ -149,7 +145,7 @@ impl Sources {
     /// Whether the version `rv` of the source at `place` is known to have held the same as `content`, and to have been as
     /// immutable: then a change of its labels need not rewrite its copies.
     pub fn held_the_same(&self, place: &ObjectKey, rv: u64, content: &SourceContent) -> bool {
-        let state = self.lock();
+        let state = self.state.lock();
         let entry = state.entries.get(place);
         entry.is_some_and(|entry| {
             matches!(&entry.found, Some(Found::Content(kept)) if kept.holds_the_same_as(content))
@@ -181,7 +177,7 @@ impl Sources {
 
     /// The GET under way, or a new one.
     fn join(&self, place: &ObjectKey) -> (Instant, Flight) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.clock += 1;
         let clock = state.clock;
         let entry = state.entries.entry(place.clone()).or_insert_with(|| Entry {
@@ -237,7 +233,7 @@ impl Sources {
 
     /// Keeps the answer; the first of those who shared it does so.
     fn land(&self, place: &ObjectKey, sent: Instant, answer: &Answer) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let Some(entry) = state.entries.get_mut(place) else { return };
         if entry.flight.as_ref().is_none_or(|(of, _)| *of != sent) {
             return;
@@ -255,14 +251,10 @@ impl Sources {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock()
-}
-
 /// Waits for room; contents that nobody holds make way, the least used first.
 async fn room_for(room: &ByteBudget, state: &Mutex<State>, bytes: usize) -> Reservation {
     loop {
-        while !room.has_free(bytes) && lock(state).evict() {}
+        while !room.has_free(bytes) && state.lock().evict() {}
         if let Ok(reserved) = tokio::time::timeout(LOOK, room.reserve(bytes)).await {
             return reserved;
         }

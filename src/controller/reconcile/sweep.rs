@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::controller::cache::OrphanedCopy;
 use crate::controller::queue::Outcome;
-use crate::controller::reconcile::key::Reconciler;
+use crate::controller::reconcile::key::{MOST_STEPS, Reconciler};
 use crate::controller::reconcile::key_state::{KeyState, Retries};
 use crate::controller::reconcile::snapshot::orphaned_copy;
 use crate::kubernetes::error::ApiError;
@@ -14,9 +14,6 @@ use crate::rules::backoff::{self, Failure};
 use crate::rules::copy::plan;
 use crate::rules::copy::step::{Step, Until};
 use crate::rules::uid::Uid;
-
-/// More requests than any case needs before the key is put back.
-const MOST_STEPS: usize = 24;
 
 impl Reconciler<'_> {
     /// The sync is gone: what stands somewhere with its mark goes too, once a GET has said that it is.

@@ -24,7 +24,7 @@ impl KeyState {
 impl Queue {
     /// Keys in the lane for data, and keys in all.
     fn counts(&self) -> (usize, usize) {
-        let state = self.lock();
+        let state = self.state.lock();
         (state.depths()[0].1, state.items.len())
     }
 }
