@@ -16,6 +16,7 @@ use std::hint::black_box;
 use configmapsync_operator::controller::cache::Cache;
 use configmapsync_operator::controller::queue::{Cause, Lane, Outcome, Queue};
 use configmapsync_operator::rules::copy::content::Content;
+use configmapsync_operator::rules::key::Key;
 use configmapsync_operator::rules::record::{ConfigMapMeta, ObjectKey, Version};
 use configmapsync_operator::rules::shard::{Shard, fnv1a};
 use configmapsync_operator::rules::uid::Uid;
@@ -111,12 +112,12 @@ fn queue(c: &mut Criterion) {
         b.iter(|| {
             runtime.block_on(async {
                 for number in 0..KEYS {
-                    queue.push(server::uid(number), source.clone(), &Cause::default());
+                    queue.push(Key::Object(server::uid(number)), source.clone(), &Cause::default());
                 }
                 for _ in 0..KEYS {
                     let job = queue.pop().await;
                     assert_eq!(job.lane, Lane::Data);
-                    queue.done(job.uid, job.key_state, Outcome::Rest(None), None, None);
+                    queue.done(job.key, job.key_state, Outcome::Rest(None), None, None);
                 }
             });
         });

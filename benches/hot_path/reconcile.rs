@@ -7,13 +7,14 @@ use configmapsync_operator::controller::cache::Cache;
 use configmapsync_operator::controller::ingest::source_of;
 use configmapsync_operator::controller::queue::{Cause, Outcome};
 use configmapsync_operator::controller::reconcile::drive::work;
-use configmapsync_operator::controller::reconcile::key::Context;
+use configmapsync_operator::controller::reconcile::reconciler::Context;
 use configmapsync_operator::controller::reconcile::sources::Sources;
 use configmapsync_operator::kubernetes::bulkheads::Bulkheads;
 use configmapsync_operator::kubernetes::events::Events;
 use configmapsync_operator::kubernetes::limiter::{Limiter, Rate, Turn};
 use configmapsync_operator::kubernetes::reader::Reader;
 use configmapsync_operator::kubernetes::writer::{Gate, Writer};
+use configmapsync_operator::rules::key::Key;
 use configmapsync_operator::rules::record::{Namespace, Version};
 use configmapsync_operator::rules::shard::Shard;
 use criterion::{BenchmarkId, Criterion, Throughput};
@@ -82,7 +83,7 @@ async fn once(copies: u64) -> Duration {
     Shard::all().for_each(|shard| queue.open(shard));
     let start = Instant::now();
     for number in 0..copies {
-        queue.push(server::uid(number), Some(server::source()), &Cause::default());
+        queue.push(Key::Object(server::uid(number)), Some(server::source()), &Cause::default());
     }
     let mut tasks = JoinSet::new();
     let mut resting = 0;
@@ -95,9 +96,9 @@ async fn once(copies: u64) -> Duration {
         let (tools, queue) = (tools.clone(), queue.clone());
         let turn = Turn::new(tools.limiter.clone(), permit);
         tasks.spawn(async move {
-            let uid = job.uid;
+            let key = job.key;
             let (key_state, fanout, outcome) = work(&tools, job, turn).await;
-            queue.done(uid, key_state, outcome, source_of(&tools.cache, uid), fanout);
+            queue.done(key, key_state, outcome, source_of(&tools.cache, key), fanout);
             outcome
         });
     }

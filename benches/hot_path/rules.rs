@@ -4,12 +4,16 @@ use std::hint::black_box;
 
 use configmapsync_operator::kubernetes::decode::SyncObject;
 use configmapsync_operator::leadership::protocol::assignment::assign;
-use configmapsync_operator::rules::copy::facts::{CopyState, Destination, Facts, NamespaceState, Source};
-use configmapsync_operator::rules::copy::plan;
-use configmapsync_operator::rules::copy::step::{Step, Until};
+use configmapsync_operator::rules::copy::facts::{
+    CopyFacts, CopyState, Destination, NamespaceState, Owner, Reported, Source,
+};
+use configmapsync_operator::rules::copy::step::{CopyStep, Until};
+use configmapsync_operator::rules::object::facts::ObjectFacts;
+use configmapsync_operator::rules::object::plan;
+use configmapsync_operator::rules::object::status;
+use configmapsync_operator::rules::object::step::Step;
 use configmapsync_operator::rules::record::{ConfigMapMeta, ObservedStatus, OwnerMark, Sync, Version};
 use configmapsync_operator::rules::shard::SHARDS;
-use configmapsync_operator::rules::status;
 use criterion::{BenchmarkId, Criterion};
 use serde_json::json;
 
@@ -24,11 +28,11 @@ pub fn plan(c: &mut Criterion) {
     let copy = copy_of(&sync, before.rv);
 
     let facts = facts(&sync, in_hand(before), CopyState::Absent);
-    assert_eq!(plan::next(&facts), Step::Create);
+    assert_eq!(plan::next(&facts), Step::Copy(CopyStep::Create));
     group.bench_function("a new sync", |b| b.iter(|| plan::next(black_box(&facts))));
 
     let mut written = self::facts(&sync, in_hand(before), CopyState::Cached(&copy));
-    written.verified = Some((before, copy.version));
+    written.copy.iter_mut().for_each(|it| it.verified = Some((before, copy.version)));
     let Step::Report(_, text) = plan::next(&written) else { panic!("{:?}", plan::next(&written)) };
     group.bench_function("its copy is written: the status", |b| b.iter(|| plan::next(black_box(&written))));
 
@@ -38,7 +42,7 @@ pub fn plan(c: &mut Criterion) {
     group.bench_function("all is in order", |b| b.iter(|| plan::next(black_box(&rest))));
 
     let changed = self::facts(&sync, in_hand(after), CopyState::Cached(&copy));
-    assert!(matches!(plan::next(&changed), Step::Replace { .. }));
+    assert!(matches!(plan::next(&changed), Step::Copy(CopyStep::Replace { .. })));
     group.bench_function("its source has changed", |b| b.iter(|| plan::next(black_box(&changed))));
     group.finish();
 }
@@ -74,20 +78,22 @@ fn copy_of(sync: &Sync, source_rv: u64) -> ConfigMapMeta {
     ConfigMapMeta { mark: Some(mark), ..super::seen(version(2, 20)) }
 }
 
-fn facts<'a>(sync: &'a Sync, source: Source, copy: CopyState<'a>) -> Facts<'a> {
-    let place = sync.destination().unwrap_or_else(|| panic!("a sync without a destination"));
+fn facts<'a>(sync: &'a Sync, source: Source, copy: CopyState<'a>) -> ObjectFacts<'a> {
     let namespace = NamespaceState::Live(server::uid(1 << 45));
-    Facts {
-        sync,
+    let copy = sync.spec.as_ref().ok().map(|spec| CopyFacts {
+        owner: Owner::of(sync),
+        spec,
+        reported: Reported::by(sync),
+        asked: false,
         source,
         missing_twice: false,
         recheck: false,
-        destination: Some(Destination { place, namespace, copy, wanted_by_another: false, known: true }),
-        orphaned_copies: Vec::new(),
-        owner: None,
-        ring: None,
+        destination: Destination { key: &spec.destination, namespace, copy, wanted_by_another: false, known: true },
+        rival: None,
+        cycle: None,
         verified: None,
         changed: None,
         contested: None,
-    }
+    });
+    ObjectFacts { sync, copy, orphaned_copies: Vec::new() }
 }

@@ -1,4 +1,5 @@
-//! What goes on beside the work: the pace among replicas, care for the heartbeat, namespaces that answer again.
+//! What goes on beside the work: the pace among replicas, care for the heartbeat, namespaces that answer again, and
+//! destinations that changed hands.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +9,15 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::controller::cache::Cache;
-use crate::controller::ingest::source_of;
-use crate::controller::queue::Queue;
+use crate::controller::ingest::{Follower, source_of};
+use crate::controller::queue::{Cause, Queue};
 use crate::kubernetes::bulkheads::{Bulkheads, Wake};
 use crate::kubernetes::limiter::Limiter;
 use crate::leadership::protocol::{Fleet, Timing};
+use crate::rules::key::Key;
 
+/// How often rivals are told of a destination that many want, and that has another owner.
+const CHANGED_HANDS: Duration = Duration::from_secs(10);
 /// How often doors that nobody uses are forgotten.
 const TIDY: Duration = Duration::from_secs(30);
 
@@ -56,10 +60,18 @@ pub(super) async fn wake_who_waits(
             Wake::All(namespace) => (namespace, true),
             Wake::One(namespace) => (namespace, false),
         };
-        for uid in cache.with_destination_in(namespace) {
-            if queue.end_wait(uid, source_of(&cache, uid)) && !all {
+        for key in cache.with_destination_in(namespace).into_iter().map(Key::Object) {
+            if queue.end_wait(key, source_of(&cache, key)) && !all {
                 break;
             }
         }
+    }
+}
+
+/// A destination that many want has another owner: who wants it looks again.
+pub(super) async fn wake_rivals(follower: Follower) {
+    loop {
+        tokio::time::sleep(CHANGED_HANDS).await;
+        follower.wake(&follower.cache.changed_hands(), &Cause { urgent: true, ..Cause::default() });
     }
 }

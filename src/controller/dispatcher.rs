@@ -11,10 +11,9 @@ use crate::controller::ingest::source_of;
 use crate::controller::probes::{Probes, STUCK};
 use crate::controller::queue::{Outcome, Queue};
 use crate::controller::reconcile::drive::work;
-use crate::controller::reconcile::key::Context;
 use crate::controller::reconcile::key_state::KeyState;
+use crate::controller::reconcile::reconciler::Context;
 use crate::kubernetes::limiter::Turn;
-use crate::rules::shard::Shard;
 use crate::telemetry::instruments as i;
 
 /// So many keys may be at work, those that hold no place included: they wait for a read, or for a late answer.
@@ -50,16 +49,16 @@ pub(super) async fn dispatch(
         let Some(job) = job else { continue };
         let (context, turn) = (context.clone(), Turn::new(context.limiter.clone(), permit));
         tracker.spawn(async move {
-            let uid = job.uid;
+            let key = job.key;
             let worked = std::panic::AssertUnwindSafe(work(&context, job, turn)).catch_unwind().await;
             let (key_state, fanout, outcome) = worked.unwrap_or_else(|_| {
-                let sync = context.cache.sync(uid);
+                let sync = context.cache.sync(key.object());
                 let (namespace, name) = sync.as_ref().map(|sync| (&*sync.key.namespace, &*sync.key.name)).unzip();
-                let shard = Shard::of(uid).index();
+                let shard = key.shard().index();
                 tracing::error!(namespace, name, shard, "the work on a sync panicked; it is tried again");
                 (KeyState::default(), None, Outcome::Retry(Duration::from_secs(30)))
             });
-            context.queue.done(uid, key_state, outcome, source_of(&context.cache, uid), fanout);
+            context.queue.done(key, key_state, outcome, source_of(&context.cache, key), fanout);
             drop(at_work);
         });
     }

@@ -6,8 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::controller::cache::Cache;
-use crate::controller::ingest::source_of;
-use crate::controller::queue::{Cause, Queue};
+use crate::controller::queue::Queue;
 use crate::kubernetes::client::WatchActivity;
 use crate::rules::shard::Shard;
 use crate::telemetry::instruments as i;
@@ -16,21 +15,12 @@ use crate::telemetry::instruments as i;
 const MEASURE: Duration = Duration::from_secs(2);
 /// How often syncs are counted, and names tidied.
 const COUNT: Duration = Duration::from_secs(30);
-/// How often rivals are told of a place that many want, and that has another owner.
-const CHANGED_HANDS: Duration = Duration::from_secs(10);
 
 /// Sets gauges, and now and then counts.
 pub(super) async fn measure(cache: Arc<Cache>, queue: Arc<Queue>, activity: WatchActivity) {
     let mut counted: Option<Instant> = None;
-    let mut told = Instant::now();
     loop {
         queue.measure();
-        if told.elapsed() >= CHANGED_HANDS {
-            told = Instant::now();
-            for uid in cache.changed_hands() {
-                queue.push(uid, source_of(&cache, uid), &Cause { urgent: true, ..Cause::default() });
-            }
-        }
         for name in ["configmapsyncs", "configmaps", "namespaces"] {
             metrics::gauge!(i::WATCH_AGE_SECONDS, "stream" => name).set(activity.age(name).as_secs_f64());
         }

@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::controller::ingest::Follower;
 use crate::controller::queue::Cause;
-use crate::controller::reconcile::snapshot::is_at_rest;
+use crate::controller::reconcile::knowledge::is_at_rest;
 use crate::kubernetes::writer::Writer;
 use crate::leadership::{Leadership, LeadershipEvent};
 use crate::rules::shard::Shard;

@@ -10,6 +10,7 @@ use crate::controller::observe::{Observation, Progress, observe};
 use crate::controller::queue::fanout::Fanout;
 use crate::controller::queue::{Cause, Queue};
 use crate::kubernetes::decode::{ConfigMapObject, NamespaceObject, SyncObject};
+use crate::rules::key::Key;
 use crate::rules::record::{ConfigMapMeta, ObjectKey, Sync};
 use crate::rules::shard::Shard;
 use crate::rules::uid::Uid;
@@ -132,18 +133,17 @@ impl Follower {
         .await;
     }
 
-    /// Puts keys into the queue, each behind its source.
+    /// Puts these syncs into the queue, each behind its source.
     pub fn wake(&self, uids: &[Uid], cause: &Cause) {
-        for uid in uids {
-            let source = source_of(&self.cache, *uid);
-            self.queue.push(*uid, source, cause);
+        for key in uids.iter().copied().map(Key::Object) {
+            self.queue.push(key, source_of(&self.cache, key), cause);
         }
     }
 }
 
 /// The source whose turn a key waits for.
-pub fn source_of(cache: &Cache, uid: Uid) -> Option<ObjectKey> {
-    cache.sync(uid).and_then(|sync| sync.spec.as_ref().ok().map(|spec| spec.source.clone()))
+pub fn source_of(cache: &Cache, key: Key) -> Option<ObjectKey> {
+    cache.sync(key.object()).and_then(|sync| sync.spec.as_ref().ok().map(|spec| spec.source.clone()))
 }
 
 #[cfg(test)]
@@ -166,11 +166,11 @@ mod tests {
         let elsewhere = (1..).find(|number| Shard::of(uid(*number)) != shard).unwrap();
         follower.cache.sync_applied(sync("n/another", elsewhere, "source/x", "one/x"), &mut Vec::new());
         // Two keys with nothing left but a status, and no copy for a while.
-        for key in (1..).map(uid).filter(|key| Shard::of(*key) == shard).take(2) {
+        for key in (1..).map(|number| Key::Object(uid(number))).filter(|key| key.shard() == shard).take(2) {
             follower.queue.push(key, None, &Cause::default());
         }
         for job in [follower.queue.pop().await, follower.queue.pop().await] {
-            follower.queue.done(job.uid, job.key_state, Outcome::Status, None, None);
+            follower.queue.done(job.key, job.key_state, Outcome::Status, None, None);
         }
         tokio::time::advance(Duration::from_secs(5)).await;
 

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::controller::background::{share_the_pace, spare_the_heartbeat, wake_who_waits};
+use crate::controller::background::{share_the_pace, spare_the_heartbeat, wake_rivals, wake_who_waits};
 use crate::controller::cache::Cache;
 use crate::controller::config::{ClusterError, Config};
 use crate::controller::dispatcher::dispatch;
@@ -22,7 +22,7 @@ use crate::controller::ingest::Follower;
 use crate::controller::observe::Progress;
 use crate::controller::probes::Probes;
 use crate::controller::queue::Queue;
-use crate::controller::reconcile::key::Context;
+use crate::controller::reconcile::reconciler::Context;
 use crate::controller::reconcile::sources::Sources;
 use crate::controller::supervisor::Supervisor;
 use crate::environment::clock::Clock;
@@ -183,6 +183,7 @@ impl Run {
         let gauges = measure(self.cache.clone(), self.queue.clone(), self.clients.activity.clone());
         self.supervisor.spawn("gauges", gauges);
         let follower = Follower { cache: self.cache.clone(), queue: self.queue.clone() };
+        self.supervisor.spawn("rivals", wake_rivals(follower.clone()));
         tokio::select! {
             biased;
             () = stop.cancelled() => return End::Stopped,

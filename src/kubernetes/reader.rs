@@ -88,7 +88,7 @@ impl Reader {
         let MetadataOf { metadata } = serde_json::from_str(&text).map_err(unreadable)?;
         let marked = metadata.get("annotations").and_then(|all| all[ANNOTATION_HASH].as_str());
         let as_marked = marked == Some(&*hexadecimal(&hash));
-        let read = Read { seen, hash, immutable: content.immutable == Some(true), as_marked };
+        let read = Read { meta: seen, hash, immutable: content.immutable == Some(true), as_marked };
         let size = text.len().saturating_sub(content.len());
         reserved.shrink_to(size);
         Ok(Some(CopyRead { read, metadata, size, _reserved: reserved }))

@@ -2,12 +2,13 @@
 
 pub mod backoff;
 pub mod copy;
+pub mod key;
 pub mod lenient;
+pub mod object;
 pub mod reason;
 pub mod record;
 pub mod shard;
 pub mod spec;
-pub mod status;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod uid;

@@ -172,9 +172,9 @@ pub struct ObservedStatus {
     pub last_sync: Option<Seconds>,
     /// The copy of which `copy` tells is not what was sent: admission changed it.
     pub changed_by_admission: bool,
-    /// For each of [`crate::rules::status::CONDITIONS`]: its status and lastTransitionTime, if it stood there.
+    /// For each of [`crate::rules::object::status::CONDITIONS`]: its status and lastTransitionTime, if it stood there.
     pub conditions: [Option<ObservedCondition>; 4],
-    /// [`crate::rules::status::StatusContent::digest`] of the whole.
+    /// [`crate::rules::object::status::StatusContent::digest`] of the whole.
     pub digest: u64,
 }
 

@@ -1,7 +1,7 @@
 //! Records for unit tests.
 
+use crate::rules::object::status::StatusContent;
 use crate::rules::record::{ConfigMapMeta, ObjectKey, ObservedStatus, OwnerMark, Spec, Sync, Version, generation};
-use crate::rules::status::StatusContent;
 use crate::rules::uid::Uid;
 
 pub(crate) fn uid(number: u64) -> Uid {
@@ -38,7 +38,7 @@ pub(crate) fn sync(key: &str, number: u64, source: &str, destination: &str) -> S
     }
 }
 
-pub(crate) fn seen(number: u64, rv: u64) -> ConfigMapMeta {
+pub(crate) fn meta(number: u64, rv: u64) -> ConfigMapMeta {
     ConfigMapMeta {
         version: version(number, rv),
         mark: None,

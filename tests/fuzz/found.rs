@@ -5,8 +5,8 @@ use std::time::Duration;
 use configmapsync_operator::kubernetes::decode::{ConfigMapObject, SyncObject};
 use configmapsync_operator::kubernetes::error::ApiError;
 use configmapsync_operator::leadership::leases::LeaseObject;
-use configmapsync_operator::rules::status;
-use configmapsync_operator::rules::status::Verdict;
+use configmapsync_operator::rules::copy::verdict::Verdict;
+use configmapsync_operator::rules::object::status;
 use serde_json::{Value, json};
 
 const UID: &str = "11111111-2222-3333-4444-555555555555";

@@ -129,10 +129,7 @@ impl Cache {
         {
             let tombstones = self.tombstones.recall(uid).filter(|_| !self.syncs.contains(uid));
             let (deletion_observed, orphan) = (tombstones.is_some(), tombstones.unwrap_or(false));
-            self.add_orphaned_copy(
-                uid,
-                OrphanedCopy { place: place.clone(), wanted: false, deletion_observed, orphan },
-            );
+            self.add_orphaned_copy(uid, OrphanedCopy { key: place.clone(), wanted: false, deletion_observed, orphan });
             others.push(uid);
         }
         self.affected_by_configmap(&place, owner, sources, others);
@@ -216,7 +213,7 @@ impl Cache {
             affected.extend(uids.iter());
         }
         // What stands there without being wanted is cleared away only in a namespace that is known.
-        let stands_here = |orphaned_copy: &OrphanedCopy| orphaned_copy.place.namespace == *name;
+        let stands_here = |orphaned_copy: &OrphanedCopy| orphaned_copy.key.namespace == *name;
         let begin = affected.len();
         let orphaned_copies = self.orphaned_copies.iter().filter(|entry| entry.value().iter().any(stands_here));
         affected.extend(orphaned_copies.map(|entry| *entry.key()));

@@ -61,7 +61,7 @@ const FEW_RIVALS: usize = 16;
 #[derive(Clone, Debug, PartialEq)]
 pub struct OrphanedCopy {
     /// Where it stands.
-    pub place: ObjectKey,
+    pub key: ObjectKey,
     /// Whether this replica saw its sync want the place. Anyone may write a sync's marks on what is his.
     pub wanted: bool,
     /// Whether this replica saw its sync go: then it need not wait to be swept.

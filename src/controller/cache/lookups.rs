@@ -106,9 +106,9 @@ impl Cache {
         uids
     }
 
-    /// The ring that `sync` is part of.
-    pub fn ring(&self, sync: &Sync) -> Option<Vec<ObjectKey>> {
-        cycle::ring(sync, |place| self.owner(place))
+    /// The cycle that `sync` is part of.
+    pub fn cycle(&self, sync: &Sync) -> Option<Vec<ObjectKey>> {
+        cycle::find(sync, |place| self.owner(place))
     }
 
     /// The newest version that the stream of ConfigMaps told.

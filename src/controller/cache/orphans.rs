@@ -16,7 +16,7 @@ impl Cache {
         {
             self.add_orphaned_copy(
                 sync.uid(),
-                OrphanedCopy { place: place.clone(), wanted: true, deletion_observed, orphan },
+                OrphanedCopy { key: place.clone(), wanted: true, deletion_observed, orphan },
             );
         }
         if deletion_observed && let Some(mut others) = self.orphaned_copies.get_mut(&sync.uid()) {
@@ -32,7 +32,7 @@ impl Cache {
 
     pub(super) fn add_orphaned_copy(&self, uid: Uid, orphaned_copy: OrphanedCopy) {
         let mut orphaned_copies = self.orphaned_copies.entry(uid).or_default();
-        if let Some(other) = orphaned_copies.iter_mut().find(|other| other.place == orphaned_copy.place) {
+        if let Some(other) = orphaned_copies.iter_mut().find(|other| other.key == orphaned_copy.key) {
             other.wanted |= orphaned_copy.wanted;
             if orphaned_copy.deletion_observed {
                 (other.deletion_observed, other.orphan) = (true, orphaned_copy.orphan);
@@ -50,7 +50,7 @@ impl Cache {
 
     pub(super) fn forget_orphaned(&self, uid: Uid, place: &ObjectKey) {
         if let Some(mut orphaned_copies) = self.orphaned_copies.get_mut(&uid) {
-            orphaned_copies.retain(|orphaned_copy| orphaned_copy.place != *place);
+            orphaned_copies.retain(|orphaned_copy| orphaned_copy.key != *place);
         }
         self.orphaned_copies.remove_if(&uid, |_, orphaned_copies| orphaned_copies.is_empty());
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::controller::queue::fanout::Fanout;
 use crate::controller::reconcile::key_state::KeyState;
+use crate::rules::key::Key;
 use crate::rules::record::Version;
-use crate::rules::uid::Uid;
 
 /// Which lane a key waits in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,8 +47,8 @@ pub enum Outcome {
 /// A key, and what is remembered of it.
 #[derive(Debug)]
 pub struct Job {
-    /// The sync's UID.
-    pub uid: Uid,
+    /// The key.
+    pub key: Key,
     /// The lane that it waited in.
     pub lane: Lane,
     /// What is remembered of it.

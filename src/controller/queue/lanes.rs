@@ -7,8 +7,8 @@ use ahash::{AHashMap, AHashSet};
 use tokio::time::Instant;
 
 use crate::controller::queue::job::Lane;
+use crate::rules::key::Key;
 use crate::rules::record::ObjectKey;
-use crate::rules::uid::Uid;
 
 /// Copies flow while one waits, and for this long after one was written, here or by another replica.
 pub(super) const DATA_FLOWS: Duration = Duration::from_millis(250);
@@ -21,7 +21,7 @@ pub(super) const STATUS_TURNS: u8 = 8;
 /// Keys that wait, by lane. A key may stand in a lane though it has moved on since: only its item tells.
 pub(super) struct Lanes {
     /// Sources whose turn it is, one after the other, each with its keys.
-    sources: AHashMap<Option<ObjectKey>, VecDeque<Uid>>,
+    sources: AHashMap<Option<ObjectKey>, VecDeque<Key>>,
     turns: VecDeque<Option<ObjectKey>>,
     /// Sources that are being read, and by how many keys. Their other keys would only wait for the same answer, so they
     /// have no turn meanwhile.
@@ -29,8 +29,8 @@ pub(super) struct Lanes {
     /// Those of them that have keys and no turn.
     out_of_turn: AHashSet<ObjectKey>,
     data: usize,
-    ends: VecDeque<Uid>,
-    statuses: VecDeque<(Instant, Uid)>,
+    ends: VecDeque<Key>,
+    statuses: VecDeque<(Instant, Key)>,
     /// When a status may start though copies flow, and how far apart.
     status_next: Instant,
     status_pace: Duration,
@@ -59,31 +59,31 @@ impl Default for Lanes {
 
 impl Lanes {
     /// Puts a key into the lane for data. `source`: whose turn it waits for.
-    pub(super) fn push_data(&mut self, uid: Uid, source: Option<ObjectKey>) {
+    pub(super) fn push_data(&mut self, key: Key, source: Option<ObjectKey>) {
         let keys = self.sources.entry(source.clone()).or_default();
         let first = keys.is_empty();
-        keys.push_back(uid);
+        keys.push_back(key);
         if first && !self.leave_out(source.as_ref()) {
             self.turns.push_back(source);
         }
         self.data += 1;
     }
 
-    pub(super) fn push_end(&mut self, uid: Uid) {
-        self.ends.push_back(uid);
+    pub(super) fn push_end(&mut self, key: Key) {
+        self.ends.push_back(key);
     }
 
-    pub(super) fn push_status(&mut self, uid: Uid) {
-        self.statuses.push_back((Instant::now(), uid));
+    pub(super) fn push_status(&mut self, key: Key) {
+        self.statuses.push_back((Instant::now(), key));
     }
 
     /// How many keys wait in each lane, and the first of each.
-    pub(super) fn depths(&self) -> [(Lane, usize, Option<Uid>); 3] {
+    pub(super) fn depths(&self) -> [(Lane, usize, Option<Key>); 3] {
         let data = self.turns.front().and_then(|source| self.sources.get(source)).and_then(VecDeque::front).copied();
         [
             (Lane::Data, self.data, data),
             (Lane::Ends, self.ends.len(), self.ends.front().copied()),
-            (Lane::Status, self.statuses.len(), self.statuses.front().map(|(_, uid)| *uid)),
+            (Lane::Status, self.statuses.len(), self.statuses.front().map(|(_, key)| *key)),
         ]
     }
 
@@ -134,7 +134,7 @@ impl Lanes {
     }
 
     /// The next key that `is_there`, and the lane that it waited in.
-    pub(super) fn pop(&mut self, now: Instant, is_there: impl Fn(Uid, Lane) -> bool) -> Option<(Uid, Lane)> {
+    pub(super) fn pop(&mut self, now: Instant, is_there: impl Fn(Key, Lane) -> bool) -> Option<(Key, Lane)> {
         let is_there = &is_there;
         let patience_ends = self.statuses.front().is_some_and(|(since, _)| now - *since >= STATUS_PATIENCE);
         self.turn = (self.turn + 1) % STATUS_TURNS;
@@ -152,10 +152,10 @@ impl Lanes {
         }
     }
 
-    fn pop_end(&mut self, is_there: impl Fn(Uid, Lane) -> bool) -> Option<(Uid, Lane)> {
-        while let Some(uid) = self.ends.pop_front() {
-            if is_there(uid, Lane::Ends) {
-                return Some((uid, Lane::Ends));
+    fn pop_end(&mut self, is_there: impl Fn(Key, Lane) -> bool) -> Option<(Key, Lane)> {
+        while let Some(key) = self.ends.pop_front() {
+            if is_there(key, Lane::Ends) {
+                return Some((key, Lane::Ends));
             }
         }
         None
@@ -174,7 +174,7 @@ impl Lanes {
         self.statuses.front().map(|_| self.status_next.min(self.data_flows_until))
     }
 
-    fn pop_data(&mut self, is_there: impl Fn(Uid, Lane) -> bool) -> Option<(Uid, Lane)> {
+    fn pop_data(&mut self, is_there: impl Fn(Key, Lane) -> bool) -> Option<(Key, Lane)> {
         while let Some(source) = self.turns.pop_front() {
             if self.leave_out(source.as_ref()) {
                 continue;
@@ -186,20 +186,20 @@ impl Lanes {
             } else {
                 self.turns.push_back(source);
             }
-            let Some(uid) = key else { continue };
+            let Some(key) = key else { continue };
             self.data -= 1;
-            if is_there(uid, Lane::Data) {
-                return Some((uid, Lane::Data));
+            if is_there(key, Lane::Data) {
+                return Some((key, Lane::Data));
             }
         }
         None
     }
 
-    fn pop_status(&mut self, now: Instant, is_there: impl Fn(Uid, Lane) -> bool) -> Option<(Uid, Lane)> {
-        while let Some((_, uid)) = self.statuses.pop_front() {
-            if is_there(uid, Lane::Status) {
+    fn pop_status(&mut self, now: Instant, is_there: impl Fn(Key, Lane) -> bool) -> Option<(Key, Lane)> {
+        while let Some((_, key)) = self.statuses.pop_front() {
+            if is_there(key, Lane::Status) {
                 self.status_next = now + self.status_pace;
-                return Some((uid, Lane::Status));
+                return Some((key, Lane::Status));
             }
         }
         None

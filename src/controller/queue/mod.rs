@@ -24,9 +24,9 @@ use crate::controller::queue::fanout::Fanout;
 pub use crate::controller::queue::job::{Cause, Job, Lane, Outcome};
 use crate::controller::queue::state::Keys;
 use crate::controller::reconcile::key_state::KeyState;
+use crate::rules::key::Key;
 use crate::rules::record::ObjectKey;
 use crate::rules::shard::{SHARDS, Shard};
-use crate::rules::uid::Uid;
 use crate::telemetry::instruments as i;
 
 /// The queue.
@@ -38,12 +38,12 @@ pub struct Queue {
 
 impl Queue {
     /// Takes a key in, unless its shard is not held. `source`: whose turn it waits for.
-    pub fn push(&self, uid: Uid, source: Option<ObjectKey>, cause: &Cause) {
+    pub fn push(&self, key: Key, source: Option<ObjectKey>, cause: &Cause) {
         let mut state = self.state.lock();
-        if !state.held[Shard::of(uid).index()] {
+        if !state.held[key.shard().index()] {
             return;
         }
-        if state.push(uid, source, cause) {
+        if state.push(key, source, cause) {
             drop(state);
             self.more.notify_one();
         }
@@ -96,14 +96,14 @@ impl Queue {
     /// Takes a key back from the task that worked on it.
     pub fn done(
         &self,
-        uid: Uid,
+        key: Key,
         key_state: KeyState,
         outcome: Outcome,
         source: Option<ObjectKey>,
         fanout: Option<Arc<Fanout>>,
     ) {
         let mut state = self.state.lock();
-        state.done(uid, key_state, outcome, source, fanout);
+        state.done(key, key_state, outcome, source, fanout);
         drop(state);
         self.more.notify_one();
     }
@@ -115,8 +115,8 @@ impl Queue {
     }
 
     /// What this key waits for after a failure may have come. Whether it waited.
-    pub fn end_wait(&self, uid: Uid, source: Option<ObjectKey>) -> bool {
-        let waited = self.state.lock().end_wait(uid, source);
+    pub fn end_wait(&self, key: Key, source: Option<ObjectKey>) -> bool {
+        let waited = self.state.lock().end_wait(key, source);
         if waited {
             self.more.notify_one();
         }

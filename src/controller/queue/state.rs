@@ -12,9 +12,9 @@ use crate::controller::queue::job::{Cause, Job, Lane, Outcome};
 use crate::controller::queue::lanes::{Lanes, room};
 use crate::controller::queue::timers::Timers;
 use crate::controller::reconcile::key_state::KeyState;
+use crate::rules::key::Key;
 use crate::rules::record::{ObjectKey, Version};
 use crate::rules::shard::{SHARDS, Shard};
-use crate::rules::uid::Uid;
 use crate::telemetry::instruments as i;
 
 /// A key that failed is tried again after this time if something urgent happened to it meanwhile.
@@ -25,9 +25,9 @@ pub(super) struct Keys {
     pub(super) held: [bool; SHARDS],
     /// Keys at work, by shard.
     at_work: [usize; SHARDS],
-    pub(super) items: AHashMap<Uid, Item>,
+    pub(super) items: AHashMap<Key, Item>,
     /// What the streams told of keys at work meanwhile, and whether it was urgent.
-    heard: AHashMap<Uid, Vec<(Version, bool)>>,
+    heard: AHashMap<Key, Vec<(Version, bool)>>,
     pub(super) lanes: Lanes,
     timers: Timers,
     /// Whoever waits for a shard's work to end.
@@ -79,8 +79,8 @@ impl Keys {
     }
 
     /// True when there is one more to pop.
-    pub(super) fn push(&mut self, uid: Uid, source: Option<ObjectKey>, cause: &Cause) -> bool {
-        let item = self.items.entry(uid).or_insert_with(|| Item {
+    pub(super) fn push(&mut self, key: Key, source: Option<ObjectKey>, cause: &Cause) -> bool {
+        let item = self.items.entry(key).or_insert_with(|| Item {
             position: Position::Idle,
             key_state: None,
             fanout: None,
@@ -91,19 +91,19 @@ impl Keys {
         }
         let echo = item.key_state.as_mut().zip(cause.told).is_some_and(|(key_state, told)| !key_state.hear(told));
         let forgettable = item.key_state.as_ref().is_some_and(|key_state| key_state.is_empty());
-        let failed = item.key_state.as_ref().is_some_and(|key_state| key_state.failed.is_some());
+        let failed = item.key_state.as_ref().is_some_and(|key_state| key_state.copy.failed.is_some());
         match item.position {
             // It was looked at with the answer that told the same.
             Position::Waiting(Lane::Status | Lane::Ends) if echo => false,
             Position::Idle if echo && forgettable => {
-                self.items.remove(&uid);
+                self.items.remove(&key);
                 false
             }
             Position::Waiting(Lane::Data) => false,
             Position::AtWork { urgent, .. } => {
                 match cause.told {
                     // Whether it is news is seen when the task is done: its answer may be on the way.
-                    Some(told) => self.heard.entry(uid).or_default().push((told, cause.urgent)),
+                    Some(told) => self.heard.entry(key).or_default().push((told, cause.urgent)),
                     None => item.position = Position::AtWork { again: true, urgent: urgent || cause.urgent },
                 }
                 false
@@ -119,29 +119,29 @@ impl Keys {
             // It is looked at anew: a copy may have to be written before the status.
             Position::Waiting(Lane::Status | Lane::Ends) | Position::Until { .. } | Position::Idle => {
                 if let Position::Until { when, .. } = item.position {
-                    self.timers.cancel(when, uid);
+                    self.timers.cancel(when, key);
                 }
                 metrics::counter!(i::WORKQUEUE_ADDS_TOTAL, "name" => "configmapsync").increment(1);
-                self.enqueue(uid, source);
+                self.enqueue(key, source);
                 true
             }
         }
     }
 
-    fn enqueue(&mut self, uid: Uid, source: Option<ObjectKey>) {
-        if let Some(item) = self.items.get_mut(&uid) {
+    fn enqueue(&mut self, key: Key, source: Option<ObjectKey>) {
+        if let Some(item) = self.items.get_mut(&key) {
             item.position = Position::Waiting(Lane::Data);
             item.since = Instant::now();
         }
-        self.lanes.push_data(uid, source);
+        self.lanes.push_data(key, source);
     }
 
     /// The next key whose turn it is.
     pub(super) fn pop(&mut self) -> Option<Job> {
         let items = &self.items;
-        let waits = |uid, lane| items.get(&uid).is_some_and(|item| item.position == Position::Waiting(lane));
-        let (uid, lane) = self.lanes.pop(Instant::now(), waits)?;
-        self.start(uid, lane)
+        let waits = |key, lane| items.get(&key).is_some_and(|item| item.position == Position::Waiting(lane));
+        let (key, lane) = self.lanes.pop(Instant::now(), waits)?;
+        self.start(key, lane)
     }
 
     /// Whether a key may have its turn now; lanes may hold keys that have moved on since.
@@ -156,18 +156,18 @@ impl Keys {
 
     /// How many keys wait in each lane, and since when the first does.
     pub(super) fn depths(&self) -> [(Lane, usize, Option<Instant>); 3] {
-        let since = |uid| self.items.get(&uid).map(|item| item.since);
+        let since = |key| self.items.get(&key).map(|item| item.since);
         self.lanes.depths().map(|(lane, depth, first)| (lane, depth, first.and_then(since)))
     }
 
-    fn start(&mut self, uid: Uid, lane: Lane) -> Option<Job> {
-        let item = self.items.get_mut(&uid)?;
+    fn start(&mut self, key: Key, lane: Lane) -> Option<Job> {
+        let item = self.items.get_mut(&key)?;
         item.position = Position::AtWork { again: false, urgent: false };
         metrics::histogram!(i::WORKQUEUE_QUEUE_DURATION_SECONDS, "name" => "configmapsync")
             .record(item.since.elapsed().as_secs_f64());
-        self.at_work[Shard::of(uid).index()] += 1;
+        self.at_work[key.shard().index()] += 1;
         Some(Job {
-            uid,
+            key,
             lane,
             key_state: item.key_state.take().map_or_else(KeyState::default, |key_state| *key_state),
             fanout: item.fanout.take(),
@@ -176,25 +176,25 @@ impl Keys {
 
     pub(super) fn done(
         &mut self,
-        uid: Uid,
+        key: Key,
         mut key_state: KeyState,
         outcome: Outcome,
         source: Option<ObjectKey>,
         fanout: Option<Arc<Fanout>>,
     ) {
-        let shard = Shard::of(uid);
+        let shard = key.shard();
         self.at_work[shard.index()] -= 1;
-        let Some(item) = self.items.get_mut(&uid) else { return };
+        let Some(item) = self.items.get_mut(&key) else { return };
         let (mut again, mut urgent) = match item.position {
             Position::AtWork { again, urgent } => (again, urgent),
             _ => (false, false),
         };
-        for (told, its_urgent) in self.heard.remove(&uid).unwrap_or_default() {
+        for (told, its_urgent) in self.heard.remove(&key).unwrap_or_default() {
             if key_state.hear(told) {
                 (again, urgent) = (true, urgent || its_urgent);
             }
         }
-        let failed = key_state.failed.is_some();
+        let failed = key_state.copy.failed.is_some();
         if again && urgent {
             key_state.hurry(HURRIED);
         }
@@ -203,7 +203,7 @@ impl Keys {
         }
         if !self.held[shard.index()] {
             fanout.iter().chain(&item.fanout).for_each(|fanout| fanout.give_up());
-            self.items.remove(&uid);
+            self.items.remove(&key);
             self.drained(shard);
             return;
         }
@@ -211,54 +211,54 @@ impl Keys {
         item.key_state = Some(Box::new(key_state));
         item.fanout = fanout.or(item.fanout.take());
         match outcome {
-            _ if again && !matches!(outcome, Outcome::Retry(_)) && !failed => self.enqueue(uid, source),
+            _ if again && !matches!(outcome, Outcome::Retry(_)) && !failed => self.enqueue(key, source),
             Outcome::Rest(None) if forgettable => {
-                self.items.remove(&uid);
+                self.items.remove(&key);
             }
             Outcome::Rest(None) => item.position = Position::Idle,
-            Outcome::Rest(Some(wait)) => self.wait(uid, wait, source, false),
+            Outcome::Rest(Some(wait)) => self.wait(key, wait, source, false),
             Outcome::Ends => {
                 item.position = Position::Waiting(Lane::Ends);
                 item.since = Instant::now();
-                self.lanes.push_end(uid);
+                self.lanes.push_end(key);
             }
             Outcome::Status => {
                 item.position = Position::Waiting(Lane::Status);
                 item.since = Instant::now();
-                self.lanes.push_status(uid);
+                self.lanes.push_status(key);
             }
             Outcome::Retry(wait) => {
                 metrics::counter!(i::WORKQUEUE_RETRIES_TOTAL, "name" => "configmapsync").increment(1);
-                self.wait(uid, if urgent { wait.min(HURRIED) } else { wait }, source, true);
+                self.wait(key, if urgent { wait.min(HURRIED) } else { wait }, source, true);
             }
         }
     }
 
-    fn wait(&mut self, uid: Uid, wait: Duration, source: Option<ObjectKey>, failed: bool) {
+    fn wait(&mut self, key: Key, wait: Duration, source: Option<ObjectKey>, failed: bool) {
         let when = Instant::now() + wait;
-        if let Some(item) = self.items.get_mut(&uid) {
+        if let Some(item) = self.items.get_mut(&key) {
             item.position = Position::Until { when, failed };
-            self.timers.set(when, uid, source);
+            self.timers.set(when, key, source);
         }
     }
 
     /// Takes in those whose wait is over.
     pub(super) fn end_waits(&mut self, now: Instant) {
-        while let Some((uid, source)) = self.timers.pop(now) {
+        while let Some((key, source)) = self.timers.pop(now) {
             let waits = |item: &Item| matches!(item.position, Position::Until { when, .. } if when <= now);
-            if self.items.get(&uid).is_some_and(waits) {
-                self.enqueue(uid, source);
+            if self.items.get(&key).is_some_and(waits) {
+                self.enqueue(key, source);
             }
         }
     }
 
     /// What this key waits for after a failure may have come. Whether it waited.
-    pub(super) fn end_wait(&mut self, uid: Uid, source: Option<ObjectKey>) -> bool {
-        let Some(Position::Until { when, failed: true }) = self.items.get(&uid).map(|item| item.position) else {
+    pub(super) fn end_wait(&mut self, key: Key, source: Option<ObjectKey>) -> bool {
+        let Some(Position::Until { when, failed: true }) = self.items.get(&key).map(|item| item.position) else {
             return false;
         };
-        self.timers.cancel(when, uid);
-        self.enqueue(uid, source);
+        self.timers.cancel(when, key);
+        self.enqueue(key, source);
         true
     }
 
@@ -266,13 +266,13 @@ impl Keys {
     pub(super) fn close(&mut self, shard: Shard, sender: oneshot::Sender<()>) {
         self.held[shard.index()] = false;
         let Self { items, timers, .. } = self;
-        items.retain(|uid, item| {
-            if Shard::of(*uid) != shard || matches!(item.position, Position::AtWork { .. }) {
+        items.retain(|key, item| {
+            if key.shard() != shard || matches!(item.position, Position::AtWork { .. }) {
                 return true;
             }
             item.fanout.iter().for_each(|fanout| fanout.give_up());
             if let Position::Until { when, .. } = item.position {
-                timers.cancel(when, *uid);
+                timers.cancel(when, *key);
             }
             false
         });

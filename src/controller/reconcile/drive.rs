@@ -5,15 +5,16 @@ use tokio::time::Instant;
 
 use crate::controller::queue::fanout::Fanout;
 use crate::controller::queue::{Job, Lane, Outcome};
-use crate::controller::reconcile::key::{Context, MOST_STEPS, Reconciler, restores};
+use crate::controller::reconcile::fresh_reads::FreshReads;
 use crate::controller::reconcile::key_state::{KeyState, Retries};
-use crate::controller::reconcile::snapshot::{FreshReads, Snapshot};
+use crate::controller::reconcile::knowledge::Knowledge;
+use crate::controller::reconcile::reconciler::{Context, MOST_STEPS, Reconciler, restores};
+use crate::controller::reconcile::snapshot::Snapshot;
 use crate::environment::random;
 use crate::kubernetes::limiter::Turn;
 use crate::rules::backoff;
-use crate::rules::copy::plan;
-use crate::rules::copy::step::{Step, Until};
-use crate::rules::shard::Shard;
+use crate::rules::copy::step::Until;
+use crate::rules::object::step::Step;
 use crate::rules::uid::Uid;
 use crate::telemetry::instruments as i;
 
@@ -21,9 +22,11 @@ use crate::telemetry::instruments as i;
 /// what is left.
 pub async fn work(context: &Context, job: Job, turn: Turn) -> (KeyState, Option<Arc<Fanout>>, Outcome) {
     let start = Instant::now();
-    let Job { uid, lane, key_state, fanout } = job;
-    let mut work = Reconciler { context, shard: Shard::of(uid), turn, key_state, fresh: FreshReads::default(), fanout };
-    work.key_state.catch_up(&context.cache, uid);
+    let Job { key, lane, key_state: memory, fanout } = job;
+    let uid = key.object();
+    let knowledge = Knowledge { memory, fresh: FreshReads::default() };
+    let mut work = Reconciler { context, shard: key.shard(), turn, knowledge, fanout };
+    work.knowledge.memory.catch_up(&context.cache, uid);
     let outcome = work.run(uid, lane).await;
     let result = match outcome {
         Outcome::Rest(None) => Some("success"),
@@ -41,54 +44,64 @@ pub async fn work(context: &Context, job: Job, turn: Turn) -> (KeyState, Option<
     if let Outcome::Rest(_) = outcome {
         work.fanout = None;
     }
-    (work.key_state, work.fanout, outcome)
+    (work.knowledge.memory, work.fanout, outcome)
 }
 
 impl Reconciler<'_> {
     async fn run(&mut self, uid: Uid, lane: Lane) -> Outcome {
         if let Some(sync) = self.context.cache.sync(uid) {
-            self.key_state.hear_generation(sync.generation);
-            self.fresh.asked = self.key_state.hear_request(sync.request());
-            self.fresh.recheck |= self.fresh.asked;
+            let Knowledge { memory, fresh } = &mut self.knowledge;
+            memory.copy.hear_generation(sync.generation);
+            fresh.asked = memory.hear_request(sync.request());
+            fresh.recheck |= fresh.asked;
         }
         for _ in 0..MOST_STEPS {
-            let Some(snapshot) = Snapshot::of(&self.context.cache, &self.key_state, &self.fresh, uid) else {
+            let Some(snapshot) = self.knowledge.look(&self.context.cache, uid) else {
                 return self.sweep(uid).await;
             };
-            if let Some(failing) = self.key_state.failed.take() {
+            if let Some(failing) = self.knowledge.memory.copy.failed.take() {
                 let now = Instant::now();
                 if lane == Lane::Status && failing.until > now {
-                    let told = self.tell_failure(&snapshot, &failing.failed).await;
+                    let written = self.report_failure(&snapshot, &failing.failed).await;
                     // What could not be told now is told with the next attempt.
-                    self.key_state.failed = told.is_ok().then_some(failing.clone());
+                    self.knowledge.memory.copy.failed = written.is_ok().then_some(failing.clone());
                     return Outcome::Retry(failing.until.saturating_duration_since(now));
                 }
             }
-            let step = plan::next(&snapshot.facts(&self.key_state, &self.fresh));
+            let step = self.knowledge.next(&snapshot);
             if let Step::Rest(until) = step {
                 match self.rest(&snapshot, until) {
                     Some(outcome) => return outcome,
                     None => continue,
                 }
             }
-            if let (Step::Report(verdict, _), Some((left, _))) = (&step, self.key_state.held_back())
+            if let (Step::Report(verdict, _), Some((left, _))) = (&step, self.knowledge.memory.copy.held_back())
                 && restores(&snapshot.sync, verdict)
             {
                 return Outcome::Rest(Some(left)); // somebody keeps changing the status
             }
-            if lane == Lane::Data && step == Step::RemoveFinalizer && self.next_by_itself(&snapshot) == step {
+            if lane == Lane::Data
+                && step == Step::RemoveFinalizer
+                && self.knowledge.next_without_reads(&snapshot) == step
+            {
                 self.fanout = None;
                 return Outcome::Ends;
             }
-            if lane == Lane::Data && step.is_status_work() && self.next_by_itself(&snapshot).is_status_work() {
+            if lane == Lane::Data
+                && step.is_status_work()
+                && self.knowledge.next_without_reads(&snapshot).is_status_work()
+            {
                 // The copy is there: who waits for the change has it.
                 self.fanout = None;
                 return Outcome::Status;
             }
-            if let Err(refused) = self.carry_out(&snapshot, step).await
-                && let Some(outcome) = self.refused(&snapshot, refused).await
-            {
-                return outcome;
+            match self.execute(&snapshot, step).await {
+                Ok(learned) => self.knowledge.learn(learned),
+                Err(refused) => {
+                    if let Some(outcome) = self.refused(&snapshot, refused).await {
+                        return outcome;
+                    }
+                }
             }
         }
         if let Some(sync) = self.context.cache.sync(uid) {
@@ -98,36 +111,33 @@ impl Reconciler<'_> {
         Outcome::Retry(self.after_conflict())
     }
 
-    /// The next step without what was read just now, which does not outlast this look.
-    fn next_by_itself(&self, snapshot: &Snapshot) -> Step {
-        plan::next(&snapshot.facts(&self.key_state, &FreshReads::default()))
-    }
-
     /// Nothing to do. `None`: a timer is up, look again.
     fn rest(&mut self, snapshot: &Snapshot, until: Until) -> Option<Outcome> {
-        let told = &snapshot.sync.status;
+        let reported = &snapshot.sync.status;
+        let memory = &mut self.knowledge.memory;
         // Who waits for something is not in order, though the status may still say so of what was before.
-        let in_order = until == Until::Change && told.conditions[2].is_some_and(|ready| ready.is_true);
+        let in_order = until == Until::Change && reported.conditions[2].is_some_and(|ready| ready.is_true);
         if in_order {
-            self.key_state.change(|trouble| *trouble = Retries::default());
+            memory.change_retries(|retries| *retries = Retries::default());
         }
-        if in_order || told.changed_by_admission {
+        if in_order || reported.changed_by_admission {
             // The status tells it now.
-            self.key_state.verified.take_if(|it| told.source == Some(it.source) && told.copy == Some(it.copy));
+            let verified = &mut memory.copy.verified;
+            verified.take_if(|it| reported.source == Some(it.source) && reported.copy == Some(it.copy));
         }
-        if let Some((left, _)) = self.key_state.held_back() {
+        if let Some((left, _)) = memory.copy.held_back() {
             return Some(Outcome::Rest(Some(left)));
         }
         match until {
-            Until::SourceRecheck if self.key_state.recheck_due() && !self.fresh.recheck => {
-                self.fresh.recheck = true;
+            Until::SourceRecheck if memory.recheck_due() && !self.knowledge.fresh.recheck => {
+                self.knowledge.fresh.recheck = true;
                 None
             }
             Until::SourceRecheck => {
                 let now = Instant::now();
                 let next = now + backoff::jittered(backoff::SOURCE_MISSING, random::random());
-                let at = self.key_state.trouble().recheck_at.filter(|at| *at > now).unwrap_or(next);
-                self.key_state.change(|trouble| trouble.recheck_at = Some(at));
+                let at = memory.retries().recheck_at.filter(|at| *at > now).unwrap_or(next);
+                memory.change_retries(|retries| retries.recheck_at = Some(at));
                 Some(Outcome::Rest(Some(at - now)))
             }
             Until::SecondLook => {

@@ -5,18 +5,20 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::controller::queue::Outcome;
-use crate::controller::reconcile::key::{Reconciler, Refused, now_seconds};
-use crate::controller::reconcile::key_state::Failure as Failing;
+use crate::controller::reconcile::key_state::{Failure as Failing, Retries};
+use crate::controller::reconcile::knowledge::Learned;
+use crate::controller::reconcile::reconciler::{Reconciler, Refused, now_seconds, written_to};
 use crate::controller::reconcile::snapshot::Snapshot;
 use crate::environment::random;
 use crate::kubernetes::error::ApiError;
 use crate::rules::backoff::{self, Failure};
 use crate::rules::copy::facts::NamespaceState;
-use crate::rules::copy::plan;
-use crate::rules::copy::step::Step;
+use crate::rules::copy::step::CopyStep;
+use crate::rules::copy::verdict::{Failed, Verdict};
+use crate::rules::object::plan;
+use crate::rules::object::step::Step;
 use crate::rules::reason::Reason;
-use crate::rules::record::{ObjectKey, SlimArc, Sync};
-use crate::rules::status::{self, Failed, Verdict};
+use crate::rules::record::{ObjectKey, Sync};
 
 /// So many requests in a row may stay without an answer before that counts as a failure.
 const UNANSWERED: u32 = 3;
@@ -25,59 +27,60 @@ impl Reconciler<'_> {
     /// What a refused request means. `None`: look again with what it told.
     pub(super) async fn refused(&mut self, snapshot: &Snapshot, refused: Refused) -> Option<Outcome> {
         let Refused { refusal, during } = refused;
-        let about_copy = matches!(during, Step::Create | Step::Replace { .. } | Step::Remove(..) | Step::Unmark(_));
-        let place = match &during {
-            Step::Remove(place, _) | Step::Unmark(place) | Step::ReadCopy(place) => Some(place.clone()),
+        let about_copy = written_to(snapshot, &during).is_some();
+        let key = match &during {
+            Step::Copy(CopyStep::Remove(key, _) | CopyStep::Unmark(key) | CopyStep::ReadCopy(key)) => Some(key.clone()),
             _ => snapshot.sync.destination().cloned(),
         };
-        match (&refusal, place) {
+        let memory = &mut self.knowledge.memory;
+        match (&refusal, key) {
             (ApiError::GateClosed, _) => return Some(Outcome::Retry(Duration::from_millis(500))),
             (ApiError::ObserveOnly, _) => return Some(Outcome::Rest(None)),
-            (ApiError::SetApart(_, wait), _) if self.key_state.trouble().unanswered < UNANSWERED => {
-                self.key_state.change(|trouble| trouble.unanswered += 1);
+            (ApiError::SetApart(_, wait), _) if memory.retries().unanswered < UNANSWERED => {
+                memory.change_retries(|retries| retries.unanswered += 1);
                 return Some(Outcome::Retry(backoff::jittered(*wait, random::random())));
             }
             (ApiError::Busy(wait) | ApiError::NoRoom(wait), _) => {
                 return Some(Outcome::Retry(backoff::jittered(*wait, random::random())));
             }
-            (ApiError::NoNamespace(_), Some(place)) if about_copy => {
-                self.fresh.put_namespace(&place.namespace, NamespaceState::Absent);
+            (ApiError::NoNamespace(_), Some(key)) if about_copy => {
+                self.knowledge.learn(Learned::Namespace(key.namespace, NamespaceState::Absent));
                 return None;
             }
-            (ApiError::NamespaceTerminating, Some(place)) => {
-                self.fresh.put_namespace(&place.namespace, NamespaceState::Terminating);
+            (ApiError::NamespaceTerminating, Some(key)) => {
+                self.knowledge.learn(Learned::Namespace(key.namespace, NamespaceState::Terminating));
                 return None;
             }
-            (ApiError::NotFound(_), Some(place)) if about_copy => {
-                self.fresh.put_copy(place, None);
+            (ApiError::NotFound(_), Some(key)) if about_copy => {
+                self.knowledge.learn(Learned::Copy(key, None));
                 return None;
             }
-            (ApiError::Conflict | ApiError::AlreadyExists, Some(place)) if about_copy => {
+            (ApiError::Conflict | ApiError::AlreadyExists, Some(key)) if about_copy => {
                 let wait = self.after_conflict();
-                self.fresh.conflicts += 1;
+                self.knowledge.fresh.conflicts += 1;
                 // How many there were in earlier looks says how long to wait, and not that this time nothing is read: what
                 // the stream does not show would be run into for ever.
-                if self.fresh.conflicts > 5 {
+                if self.knowledge.fresh.conflicts > 5 {
                     return Some(Outcome::Retry(wait));
                 }
-                return self.read_again(snapshot, place).await;
+                return self.read_again(snapshot, key).await;
             }
             // Most likely it is immutable: what stands there tells.
-            (ApiError::Invalid(_), Some(place)) if about_copy && self.fresh.copy(&place).is_none() => {
-                return self.read_again(snapshot, place).await;
+            (ApiError::Invalid(_), Some(key)) if about_copy && self.knowledge.fresh.copy(&key).is_none() => {
+                return self.read_again(snapshot, key).await;
             }
             // No answer is mostly an API server that comes back in a moment; only when it does not, it is a failure.
             // Where only this namespace does not answer, it is one at once.
             (ApiError::Unavailable(_), _)
-                if self.key_state.trouble().unanswered < UNANSWERED && self.apart(snapshot, &during).is_none() =>
+                if memory.retries().unanswered < UNANSWERED && self.apart(snapshot, &during).is_none() =>
             {
-                let trouble = self.key_state.change(|trouble| trouble.unanswered += 1);
-                let wait = Duration::from_secs(1 << trouble.unanswered);
+                let retries = self.knowledge.memory.change_retries(|retries| retries.unanswered += 1);
+                let wait = Duration::from_secs(1 << retries.unanswered);
                 return Some(Outcome::Retry(backoff::jittered(wait, random::random())));
             }
             // The sync itself changed: its event is on the way. Should it be slow, look again.
             (ApiError::Conflict | ApiError::NotFound(_), _) => {
-                self.key_state.sync = None;
+                self.knowledge.memory.object.answer = None;
                 return Some(Outcome::Rest(Some(self.after_conflict())));
             }
             _ => {}
@@ -85,15 +88,15 @@ impl Reconciler<'_> {
         Some(self.fail(snapshot, &refusal, &during).await)
     }
 
-    async fn read_again(&mut self, snapshot: &Snapshot, place: ObjectKey) -> Option<Outcome> {
+    async fn read_again(&mut self, snapshot: &Snapshot, key: ObjectKey) -> Option<Outcome> {
         self.turn.give_back();
-        match self.context.reader.copy(&place).await {
+        match self.context.reader.copy(&key).await {
             Ok(read) => {
-                self.fresh.put_copy(place, read);
+                self.knowledge.learn(Learned::Copy(key, read));
                 None
             }
             Err(ApiError::NoRoom(wait)) => Some(Outcome::Retry(wait)),
-            Err(refusal) => Some(self.fail(snapshot, &refusal, &Step::ReadCopy(place)).await),
+            Err(refusal) => Some(self.fail(snapshot, &refusal, &Step::Copy(CopyStep::ReadCopy(key))).await),
         }
     }
 
@@ -101,8 +104,9 @@ impl Reconciler<'_> {
     async fn fail(&mut self, snapshot: &Snapshot, refusal: &ApiError, during: &Step) -> Outcome {
         let sync = &snapshot.sync;
         let (what, reason, kind) = describe(sync, during);
-        let told = sync.status.retry_count;
-        let attempt = self.key_state.change(|trouble| trouble.failures = trouble.failures.max(told) + 1).failures;
+        let before = sync.status.retry_count;
+        let count = |retries: &mut Retries| retries.failures = retries.failures.max(before) + 1;
+        let attempt = self.knowledge.memory.change_retries(count).failures;
         // Backoff is no measure of how fast changes reach their copies. A request that is only put off keeps its share.
         if let Some(fanout) = self.fanout.take() {
             fanout.give_up();
@@ -117,24 +121,23 @@ impl Reconciler<'_> {
         self.context.events.warning(sync, reason, message.clone());
         let message = format!("{message}; tried again at {again}");
         let about_sync = matches!(during, Step::Report(..) | Step::AddFinalizer { .. } | Step::RemoveFinalizer);
-        let strange = matches!(during, Step::Remove(place, _) | Step::Unmark(place) | Step::ReadCopy(place) if snapshot.is_strange(place));
+        let strange = matches!(during, Step::Copy(CopyStep::Remove(key, _) | CopyStep::Unmark(key) | CopyStep::ReadCopy(key)) if snapshot.is_strange(key));
         if about_sync || strange {
             return Outcome::Retry(wait);
         }
         // Told in its own lane: a thousand failures must not stand before the copies.
         let failed = Failed { reason, message, attempt };
-        self.key_state.failed = Some(Box::new(Failing { failed, until: Instant::now() + wait }));
+        self.knowledge.memory.copy.failed = Some(Box::new(Failing { failed, until: Instant::now() + wait }));
         Outcome::Status
     }
 
     /// Says on the object that a request failed.
-    pub(super) async fn tell_failure(&mut self, snapshot: &Snapshot, failed: &Failed) -> Result<(), ApiError> {
+    pub(super) async fn report_failure(&mut self, snapshot: &Snapshot, failed: &Failed) -> Result<(), ApiError> {
         let sync = &snapshot.sync;
-        let text = plan::text(&snapshot.facts(&self.key_state, &self.fresh), &Verdict::Failed(failed.clone()));
+        let text = plan::text(&self.knowledge.facts(snapshot), &Verdict::Failed(failed.clone()));
         if text.digest() != sync.status.digest {
-            let object = status::object(&text, sync, now_seconds());
-            let context = self.context;
-            self.key_state.sync = Some(SlimArc::new(context.writer.status(self.attempt(), sync, &object).await?));
+            let answered = self.write_status(sync, &text).await?;
+            self.knowledge.learn(Learned::Object(answered));
         }
         Ok(())
     }
@@ -146,17 +149,22 @@ fn describe(sync: &Sync, during: &Step) -> (String, Reason, Failure) {
         Ok(spec) => (spec.source.to_string(), spec.destination.to_string()),
         Err(_) => (String::new(), String::new()),
     };
-    match during {
-        Step::ReadSource { .. } => (format!("read the source {source}"), Reason::FetchError, Failure::Api),
-        Step::ReadCopy(place) => (format!("read {place}"), Reason::ReadFailed, Failure::Api),
-        Step::ReadNamespace(name) => (format!("read namespace {name}"), Reason::ReadFailed, Failure::Api),
-        Step::Create => (format!("create {destination}"), Reason::CreateFailed, Failure::Write),
-        Step::Replace { .. } => (format!("update {destination}"), Reason::UpdateFailed, Failure::Write),
-        Step::Remove(place, _) => (format!("delete {place}"), Reason::DeleteFailed, Failure::Write),
-        Step::Unmark(place) => (format!("take our marks off {place}"), Reason::UpdateFailed, Failure::Write),
+    let step = match during {
+        Step::Copy(step) => step,
         Step::AddFinalizer { .. } | Step::RemoveFinalizer => {
-            ("write the finalizer".to_owned(), Reason::FinalizerFailed, Failure::Api)
+            return ("write the finalizer".to_owned(), Reason::FinalizerFailed, Failure::Api);
         }
-        Step::Report(..) | Step::Rest(_) => ("write the status".to_owned(), Reason::StatusFailed, Failure::Api),
+        Step::Report(..) | Step::Rest(_) => {
+            return ("write the status".to_owned(), Reason::StatusFailed, Failure::Api);
+        }
+    };
+    match step {
+        CopyStep::ReadSource { .. } => (format!("read the source {source}"), Reason::FetchError, Failure::Api),
+        CopyStep::ReadCopy(key) => (format!("read {key}"), Reason::ReadFailed, Failure::Api),
+        CopyStep::ReadNamespace(name) => (format!("read namespace {name}"), Reason::ReadFailed, Failure::Api),
+        CopyStep::Create => (format!("create {destination}"), Reason::CreateFailed, Failure::Write),
+        CopyStep::Replace { .. } => (format!("update {destination}"), Reason::UpdateFailed, Failure::Write),
+        CopyStep::Remove(key, _) => (format!("delete {key}"), Reason::DeleteFailed, Failure::Write),
+        CopyStep::Unmark(key) => (format!("take our marks off {key}"), Reason::UpdateFailed, Failure::Write),
     }
 }

@@ -3,8 +3,10 @@
 pub mod drive;
 mod execute;
 mod failure;
-pub mod key;
+mod fresh_reads;
 pub mod key_state;
-pub mod snapshot;
+pub mod knowledge;
+pub mod reconciler;
+mod snapshot;
 pub mod sources;
 mod sweep;

@@ -62,14 +62,14 @@ impl Deref for InHand {
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
     /// What the stream knows of it: an older version will not do.
-    pub word: SourceVersion,
+    pub observed: SourceVersion,
     /// The GET must have been sent then or later.
     pub sent_since: Option<Instant>,
 }
 
 impl Wanted {
     fn content_with(self, content: &SourceContent, sent: Instant) -> bool {
-        match (self.sent_since, self.word) {
+        match (self.sent_since, self.observed) {
             (Some(since), SourceVersion::Version(rv)) => sent >= since && content.version.rv >= rv,
             (Some(since), _) => sent >= since,
             (None, SourceVersion::Version(rv)) => content.version.rv >= rv,
@@ -79,7 +79,7 @@ impl Wanted {
     }
 
     fn none_with(self, sent: Instant) -> bool {
-        match (self.sent_since, self.word) {
+        match (self.sent_since, self.observed) {
             // It has come since: an answer from before will not do, whenever it was asked for.
             (_, SourceVersion::Version(_)) => false,
             (Some(since), _) => sent >= since,
@@ -305,7 +305,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_serves_whom_it_is_new_enough_for() {
         let sent = Instant::now();
-        let since = |wanted, sent_since| Wanted { word: wanted, sent_since };
+        let since = |wanted, sent_since| Wanted { observed: wanted, sent_since };
         let (old, new) = (content(5), content(7));
         assert!(!since(SourceVersion::Version(7), None).content_with(&old, sent));
         assert!(since(SourceVersion::Version(7), None).content_with(&new, sent));

@@ -8,12 +8,12 @@ use serde::Deserialize;
 use crate::api::names;
 use crate::kubernetes::decode::object::{FromRaw, Metadata, Object, resource};
 use crate::rules::lenient::{Field, Listed, Shaped, WrongType};
+use crate::rules::object::status::{CONDITIONS, ConditionContent, StatusContent};
 use crate::rules::reason::Reason;
 use crate::rules::record::{
     ForeignFields, ObjectKey, ObservedCondition, ObservedStatus, Seconds, Sync, Version, generation,
 };
 use crate::rules::spec::{self, RawSpec};
-use crate::rules::status::{CONDITIONS, ConditionContent, StatusContent};
 use crate::rules::uid::Uid;
 
 /// A ConfigMapSync of the stream.
@@ -241,7 +241,8 @@ mod tests {
 
     #[test]
     fn a_status_reads_back_with_the_digest_it_was_written_with() {
-        use crate::rules::status::{Stall, Verdict, object, text};
+        use crate::rules::copy::verdict::{Stall, Verdict};
+        use crate::rules::object::status::{object, text};
         use crate::rules::testing;
         let before = testing::sync("a/s", 1, "a/x", "b/x");
         let verdicts = [

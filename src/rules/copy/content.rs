@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::api::names;
-use crate::rules::copy::facts::Hash;
-use crate::rules::record::{ObjectKey, Sync, Version};
+use crate::rules::copy::facts::{Hash, Owner};
+use crate::rules::record::{ObjectKey, Version};
 use crate::rules::uid::Uid;
 
 /// What a ConfigMap holds, as the server wrote it: `data` and `binaryData` are passed on to the byte. It borrows from the
@@ -93,8 +93,8 @@ pub fn hexadecimal(hash: &Hash) -> String {
 /// A source at one version: its content, once, and its hash, made once however many copies there are.
 #[derive(Debug)]
 pub struct SourceContent {
-    /// Where it stands.
-    pub place: ObjectKey,
+    /// Its namespace and name.
+    pub key: ObjectKey,
     /// The version that the GET returned.
     pub version: Version,
     /// The hash of what it holds.
@@ -112,7 +112,7 @@ impl SourceContent {
     ///
     /// # Errors
     /// When `data` or `binaryData` is not what the API server sends.
-    pub fn new(place: ObjectKey, version: Version, content: Content<'_>) -> Result<Self, String> {
+    pub fn new(key: ObjectKey, version: Version, content: Content<'_>) -> Result<Self, String> {
         let hash = content.hash()?;
         let mut tail = String::with_capacity(content.len() + 64);
         let mut put = |name: &str, field: Option<&RawValue>| {
@@ -128,7 +128,7 @@ impl SourceContent {
         }
         tail.push('}');
         let immutable = content.immutable == Some(true);
-        Ok(Self { place, version, hash, immutable, tail: tail.into(), data, binary_data })
+        Ok(Self { key, version, hash, immutable, tail: tail.into(), data, binary_data })
     }
 
     /// Whether a copy of the one is a copy of the other.
@@ -187,11 +187,11 @@ fn told(changes: &[String]) -> Option<String> {
 /// Where and over what a copy is written.
 #[derive(Debug)]
 pub struct Target<'a> {
-    /// The sync that it is for.
-    pub sync: &'a Sync,
-    /// The place.
-    pub place: &'a ObjectKey,
-    /// UID of the namespace of that place.
+    /// Whose copy it is.
+    pub owner: Owner<'a>,
+    /// Its namespace and name.
+    pub key: &'a ObjectKey,
+    /// UID of that namespace.
     pub namespace: Uid,
     /// What is written over; `None` to create.
     pub over: Option<Version>,
@@ -206,25 +206,25 @@ pub struct Target<'a> {
 /// The body of a POST or PUT of a copy. Labels, annotations, owner references and finalizers of others stay.
 pub fn copy(source: &SourceContent, target: &Target<'_>) -> Vec<u8> {
     let mut metadata = kept_metadata(target.standing);
-    metadata.insert("name".into(), json!(&*target.place.name));
-    metadata.insert("namespace".into(), json!(&*target.place.namespace));
+    metadata.insert("name".into(), json!(&*target.key.name));
+    metadata.insert("namespace".into(), json!(&*target.key.namespace));
     if let Some(over) = target.over {
         metadata.insert("uid".into(), json!(over.uid.to_string()));
         metadata.insert("resourceVersion".into(), json!(over.rv.to_string()));
     }
-    let sync = target.sync;
+    let owner = target.owner;
     let labels = object(&mut metadata, "labels");
-    labels.insert(names::LABEL_SYNC_NAME.into(), json!(label_value(&sync.key.name)));
-    labels.insert(names::LABEL_SYNC_NAMESPACE.into(), json!(label_value(&sync.key.namespace)));
+    labels.insert(names::LABEL_SYNC_NAME.into(), json!(label_value(&owner.key.name)));
+    labels.insert(names::LABEL_SYNC_NAMESPACE.into(), json!(label_value(&owner.key.namespace)));
     labels.insert(names::LABEL_MANAGED_BY.into(), json!(names::MANAGED_BY));
     let annotations = object(&mut metadata, "annotations");
     let Version { uid, rv } = source.version;
     annotations.insert(names::ANNOTATION_HASH.into(), json!(hexadecimal(&source.hash)));
     annotations.insert(names::ANNOTATION_LAST_SYNC.into(), json!(target.now));
-    annotations.insert(names::ANNOTATION_SYNC.into(), json!(format!("{}/{}", sync.key, sync.uid())));
-    annotations.insert(names::ANNOTATION_SOURCE.into(), json!(format!("{}/{uid}/{rv}", source.place)));
-    annotations.insert(names::ANNOTATION_AT.into(), json!(format!("{}/{}", target.namespace, target.place.name)));
-    annotations.insert(names::ANNOTATION_AT_NAMESPACE.into(), json!(&*target.place.namespace));
+    annotations.insert(names::ANNOTATION_SYNC.into(), json!(format!("{}/{}", owner.key, owner.uid)));
+    annotations.insert(names::ANNOTATION_SOURCE.into(), json!(format!("{}/{uid}/{rv}", source.key)));
+    annotations.insert(names::ANNOTATION_AT.into(), json!(format!("{}/{}", target.namespace, target.key.name)));
+    annotations.insert(names::ANNOTATION_AT_NAMESPACE.into(), json!(&*target.key.namespace));
     if target.adopted {
         annotations.insert(names::ANNOTATION_ADOPTED.into(), json!("true"));
     }

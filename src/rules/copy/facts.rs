@@ -1,31 +1,35 @@
-//! All that a decision about a sync rests on. What a replica knows, and how, is left behind here: [`crate::rules::copy::plan`] sees
+//! All that a decision about a copy rests on. What a replica knows, and how, is left behind here: [`crate::rules::copy::plan`] sees
 //! nothing else.
 
-use crate::rules::record::{ConfigMapMeta, ObjectKey, Sync, Version};
+use crate::rules::record::{ConfigMapMeta, ObjectKey, Spec, Version};
 use crate::rules::uid::Uid;
 
 /// SHA-256 of a ConfigMap's content.
 pub type Hash = [u8; 32];
 
-/// All that a decision about a sync rests on.
+/// All that a decision about a copy rests on.
 #[derive(Clone, Debug)]
-pub struct Facts<'a> {
-    /// The sync, by its newest version known.
-    pub sync: &'a Sync,
-    /// Its source.
+pub struct CopyFacts<'a> {
+    /// The object whose copy it is.
+    pub owner: Owner<'a>,
+    /// What is wanted of the copy.
+    pub spec: &'a Spec,
+    /// What the owner's status says of the copy.
+    pub reported: Reported,
+    /// Whether a person asks for an attempt now.
+    pub asked: bool,
+    /// The source.
     pub source: Source,
     /// Whether the source was asked for twice, [`crate::rules::backoff::SOURCE_MISSING_TWICE`] apart, and was missing both times.
     pub missing_twice: bool,
     /// Whether a missing source must be asked for again though the status tells of it already.
     pub recheck: bool,
-    /// Where the copy is to stand. `None` while the spec makes no sense.
-    pub destination: Option<Destination<'a>>,
-    /// Where else something stands that carries this sync's mark.
-    pub orphaned_copies: Vec<Destination<'a>>,
-    /// The sync that owns the destination, if it is another one.
-    pub owner: Option<ObjectKey>,
-    /// The ring that this sync is part of, if there is one.
-    pub ring: Option<Vec<ObjectKey>>,
+    /// Where the copy is to stand.
+    pub destination: Destination<'a>,
+    /// The object that owns the destination, if it is another one.
+    pub rival: Option<ObjectKey>,
+    /// The cycle that the copy is part of, if there is one.
+    pub cycle: Option<Vec<ObjectKey>>,
     /// A copy that holds the content of the source with this resourceVersion, by our own write or check, though the
     /// status does not tell so yet.
     pub verified: Option<(Version, Version)>,
@@ -33,6 +37,36 @@ pub struct Facts<'a> {
     pub changed: Option<&'a str>,
     /// Who keeps changing the copy, if somebody does.
     pub contested: Option<String>,
+}
+
+/// The object whose copy it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    /// Its namespace and name.
+    pub key: &'a ObjectKey,
+    /// Its UID.
+    pub uid: Uid,
+}
+
+/// What the owner's status says of a copy.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reported {
+    /// The version of the source that was compared last.
+    pub source: Option<Version>,
+    /// The version of the copy that was compared last.
+    pub copy: Option<Version>,
+    /// Whether the copy is there.
+    pub exists: bool,
+    /// Whether `copy` is not what was sent, because admission changed it.
+    pub changed_by_admission: bool,
+}
+
+impl Reported {
+    /// Whether the status tells of this ConfigMap, from which admission took our marks.
+    pub(super) fn names_unmarked(&self, meta: &ConfigMapMeta) -> bool {
+        let ours = self.changed_by_admission && self.copy.is_some_and(|copy| copy.uid == meta.version.uid);
+        ours && meta.mark.is_none()
+    }
 }
 
 /// What is known of the source.
@@ -68,20 +102,32 @@ impl Source {
     }
 }
 
-/// A place and what stands there.
+/// A namespace and name, and what stands there.
 #[derive(Clone, Debug)]
 pub struct Destination<'a> {
-    /// The place.
-    pub place: &'a ObjectKey,
+    /// Its namespace and name.
+    pub key: &'a ObjectKey,
     /// Its namespace.
     pub namespace: NamespaceState,
     /// What stands there.
     pub copy: CopyState<'a>,
-    /// Another live sync wants this place.
+    /// Whether another live sync wants its copy here.
     pub wanted_by_another: bool,
-    /// The sync wanted this place, as far as this replica or the status knows. Anyone can write the sync's marks on a
-    /// ConfigMap of his own: such a one must not hold the sync up.
+    /// Whether the owner wanted its copy here, as far as this replica or the status knows. Anyone can write the owner's marks
+    /// on a ConfigMap of his own: such a one must not hold the owner up.
     pub known: bool,
+}
+
+impl Destination<'_> {
+    /// Whether its content was read.
+    pub(super) fn is_read(&self) -> bool {
+        matches!(self.copy, CopyState::Read(_))
+    }
+
+    /// Whether its content was read and is that of which the mark has the hash.
+    pub(super) fn is_as_marked(&self) -> bool {
+        matches!(self.copy, CopyState::Read(read) if read.as_marked)
+    }
 }
 
 /// What is known of a namespace.
@@ -97,7 +143,7 @@ pub enum NamespaceState {
     Live(Uid),
 }
 
-/// What is known of what stands at a place.
+/// What is known of what stands at a destination.
 #[derive(Clone, Copy, Debug)]
 pub enum CopyState<'a> {
     /// No word of it in the stream.
@@ -112,10 +158,10 @@ pub enum CopyState<'a> {
 
 impl<'a> CopyState<'a> {
     /// Its metadata, if something stands there.
-    pub fn seen(self) -> Option<&'a ConfigMapMeta> {
+    pub fn meta(self) -> Option<&'a ConfigMapMeta> {
         match self {
-            Self::Cached(seen) => Some(seen),
-            Self::Read(read) => Some(&read.seen),
+            Self::Cached(meta) => Some(meta),
+            Self::Read(read) => Some(&read.meta),
             Self::Unknown | Self::Absent => None,
         }
     }
@@ -125,7 +171,7 @@ impl<'a> CopyState<'a> {
 #[derive(Clone, Debug)]
 pub struct Read {
     /// Its metadata.
-    pub seen: ConfigMapMeta,
+    pub meta: ConfigMapMeta,
     /// The hash of its content.
     pub hash: Hash,
     /// Whether it is immutable.

@@ -1,10 +1,10 @@
-//! What is to be done about one copy: from what is known ([`facts`]) to the next step ([`plan`]).
+//! What is to be done about one copy: from what is known ([`facts`]) to what comes next ([`plan`]).
 
 pub mod content;
 pub mod cycle;
 pub mod facts;
 pub mod ownership;
 pub mod plan;
+pub mod removal;
 pub mod step;
-#[cfg(test)]
-mod tests;
+pub mod verdict;

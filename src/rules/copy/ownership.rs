@@ -1,6 +1,7 @@
 //! Whose is the ConfigMap that stands at a place? Pure questions; every guard of "we never touch what is not ours"
 //! is here.
 
+use crate::rules::copy::facts::Owner;
 use crate::rules::record::{ConfigMapMeta, ObjectKey, OwnerMark, Sync};
 use crate::rules::uid::Uid;
 
@@ -21,20 +22,20 @@ pub enum Claim {
     Foreign,
 }
 
-/// What the ConfigMap `seen`, which stands in a namespace with UID `namespace`, is to `sync`. `wants` tells whether
-/// the sync's spec names that very place.
-pub fn claim(seen: &ConfigMapMeta, sync: &Sync, namespace: Uid, wants: bool) -> Claim {
-    let Some(mark) = &seen.mark else { return Claim::Foreign };
+/// What the ConfigMap `meta`, which stands in a namespace with UID `namespace`, is to `owner`. `wants`: the owner's spec names
+/// that very destination.
+pub fn claim(meta: &ConfigMapMeta, owner: Owner<'_>, namespace: Uid, wants: bool) -> Claim {
+    let Some(mark) = &meta.mark else { return Claim::Foreign };
     match mark.uid {
         // The seed's marks do not tell the place, so they count only where the sync wants its copy.
-        None if mark.sync == sync.key && wants => Claim::Inherited,
+        None if mark.sync == *owner.key && wants => Claim::Inherited,
         None => Claim::Foreign,
-        Some(_) if mark.at != Some(namespace) && seen.marks_name_place && mark.sync == sync.key && wants => {
+        Some(_) if mark.at != Some(namespace) && meta.marks_name_place && mark.sync == *owner.key && wants => {
             Claim::Restored
         }
         Some(_) if mark.at != Some(namespace) => Claim::Foreign,
-        Some(uid) if uid == sync.uid() => Claim::Ours,
-        Some(_) if mark.sync == sync.key && wants => Claim::Inherited,
+        Some(uid) if uid == owner.uid => Claim::Ours,
+        Some(_) if mark.sync == *owner.key && wants => Claim::Inherited,
         Some(_) => Claim::AnotherSyncs,
     }
 }
@@ -80,8 +81,8 @@ mod tests {
     #[case::seed_copied_elsewhere(Some(mark("a/s", None, None)), false, Claim::Foreign)]
     #[case::seed_of_another(Some(mark("a/t", None, None)), true, Claim::Foreign)]
     fn claims(#[case] mark: Option<OwnerMark>, #[case] wants: bool, #[case] expected: Claim) {
-        let seen = ConfigMapMeta { mark, ..seen(7, 70) };
-        assert_eq!(claim(&seen, &sync("a/s", 1, "src/cm", "dst/cm"), uid(100), wants), expected);
+        let meta = ConfigMapMeta { mark, ..meta(7, 70) };
+        assert_eq!(claim(&meta, Owner::of(&sync("a/s", 1, "src/cm", "dst/cm")), uid(100), wants), expected);
     }
 
     #[rstest]
@@ -95,10 +96,10 @@ mod tests {
         #[case] wants: bool,
         #[case] expected: Claim,
     ) {
-        let seen = ConfigMapMeta { mark: Some(mark("a/s", uid_of, Some(at))), marks_name_place: true, ..seen(7, 70) };
-        assert_eq!(claim(&seen, &sync("a/s", 1, "src/cm", "dst/cm"), uid(100), wants), expected);
+        let meta = ConfigMapMeta { mark: Some(mark("a/s", uid_of, Some(at))), marks_name_place: true, ..meta(7, 70) };
+        assert_eq!(claim(&meta, Owner::of(&sync("a/s", 1, "src/cm", "dst/cm")), uid(100), wants), expected);
         let others = sync("a/t", 1, "src/cm", "dst/cm");
-        assert!([Claim::Foreign, Claim::Ours].contains(&claim(&seen, &others, uid(100), wants)));
+        assert!([Claim::Foreign, Claim::Ours].contains(&claim(&meta, Owner::of(&others), uid(100), wants)));
     }
 
     #[test]

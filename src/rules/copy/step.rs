@@ -1,13 +1,11 @@
-//! The one next step for a sync.
+//! What comes next for a copy.
 
+use crate::rules::copy::verdict::Verdict;
 use crate::rules::record::{Name, ObjectKey, Version};
-use crate::rules::status::{StatusContent, Verdict};
 
-/// What to do next.
+/// A request about a copy.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Step {
-    /// Nothing, until that.
-    Rest(Until),
+pub enum CopyStep {
     /// GET the source. `uncached`: by a request sent from now on, not from a cache.
     ReadSource {
         /// Whether a cached answer will not do.
@@ -15,7 +13,7 @@ pub enum Step {
     },
     /// GET a namespace.
     ReadNamespace(Name),
-    /// GET what stands at a place.
+    /// GET the ConfigMap with this key.
     ReadCopy(ObjectKey),
     /// POST the copy.
     Create,
@@ -30,30 +28,24 @@ pub enum Step {
     Remove(ObjectKey, Version),
     /// PUT what stands there without our marks; it was read before.
     Unmark(ObjectKey),
-    /// Put our finalizer on the sync. `ahead`: the copy waits for it.
-    AddFinalizer {
-        /// Whether the copy waits for it.
-        ahead: bool,
-    },
-    /// Take our finalizer off the sync.
-    RemoveFinalizer,
-    /// PUT the status.
-    Report(Verdict, Box<StatusContent<'static>>),
 }
 
-impl Step {
-    /// Whether it reads or writes at a place, rather than says something or waits.
-    pub(super) fn is_about_copies(&self) -> bool {
-        !matches!(self, Self::Report(..) | Self::Rest(_))
-    }
-
-    /// Whether it is about the sync itself, and so can wait for copies of other syncs.
-    pub fn is_status_work(&self) -> bool {
-        matches!(self, Self::AddFinalizer { ahead: false } | Self::Report(..))
-    }
+/// What the plan of a copy answers.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Next {
+    /// This request.
+    Do(CopyStep),
+    /// This request, which makes the copy what the spec wants. The object may have to be made ready first.
+    Write(CopyStep),
+    /// Nothing more: so it stands.
+    Settled(Verdict),
+    /// So it stands, if the object's status says so already. If not, the request finds out.
+    Unproven(Verdict, CopyStep),
+    /// Nothing until that, whatever the status says.
+    Rest(Until),
 }
 
-/// What ends the rest of a sync.
+/// What ends the rest of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Until {
     /// A change that a watch shows.

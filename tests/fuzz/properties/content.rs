@@ -114,7 +114,7 @@ fn told(source: &SourceContent, answer: &Held) -> Option<String> {
     for text in [json.to_string(), escaped(&json)] {
         let content: Content<'_> = serde_json::from_str(&text).unwrap();
         let told = source.changed_by_admission(content).unwrap();
-        let other = SourceContent::new(source.place.clone(), source.version, content).unwrap();
+        let other = SourceContent::new(source.key.clone(), source.version, content).unwrap();
         assert_eq!(told.is_none(), source.holds_the_same_as(&other), "{told:?}");
         words = told;
     }

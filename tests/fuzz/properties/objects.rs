@@ -6,6 +6,7 @@ use configmapsync_operator::api::names::{
 };
 use configmapsync_operator::kubernetes::decode::{ConfigMapObject, NamespaceObject};
 use configmapsync_operator::rules::copy::content::{self, Content, SourceContent, Target};
+use configmapsync_operator::rules::copy::facts::Owner;
 use configmapsync_operator::rules::record::{
     ConfigMapMeta, Namespace, ObjectKey, ObservedStatus, OwnerMark, Spec, Sync, Version,
 };
@@ -115,7 +116,15 @@ fn a_copy_is_known_again(object: &Value, place: &ObjectKey, seen: &ConfigMapMeta
     let sync = sync(key, uid, place);
     let standing = object["metadata"].as_object();
     for (over, standing, adopted) in [(Some(seen.version), standing, seen.adopted), (None, None, true)] {
-        let target = Target { sync: &sync, place, namespace: at, over, adopted, standing, now: "2026-01-01T00:00:00Z" };
+        let target = Target {
+            owner: Owner::of(&sync),
+            key: place,
+            namespace: at,
+            over,
+            adopted,
+            standing,
+            now: "2026-01-01T00:00:00Z",
+        };
         let body = String::from_utf8(content::copy(&source, &target)).unwrap();
         assert!(body.len() <= 2 * text.len() + 2048, "{} bytes are written for {}", body.len(), text.len());
         // What the server fills in where it is new.

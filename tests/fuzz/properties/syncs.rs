@@ -2,11 +2,12 @@
 
 use configmapsync_operator::api::names::{ANNOTATION_REQUESTED_AT, FINALIZER, KUBE_ROOT_CA};
 use configmapsync_operator::kubernetes::decode::SyncObject;
+use configmapsync_operator::rules::copy::verdict::{Failed, Stall, Verdict};
 use configmapsync_operator::rules::lenient::Shaped;
+use configmapsync_operator::rules::object::status::{self, StatusContent};
 use configmapsync_operator::rules::reason::Reason;
 use configmapsync_operator::rules::record::{ForeignFields, InvalidSpec, ObjectKey, Spec, Sync, Version};
 use configmapsync_operator::rules::spec::{RawSpec, read};
-use configmapsync_operator::rules::status::{self, Failed, Stall, StatusContent, Verdict};
 use serde_json::Value;
 
 use super::served::{UID, asks_for_one, escaped, is_dns_label, is_dns_name, object, served};

@@ -2,7 +2,7 @@
 
 use crate::controller::cache::{Cache, Change, OrphanedCopy, SourceVersion};
 use crate::rules::record::{ConfigMapMeta, Namespace, Sync};
-use crate::rules::testing::{mark, place, seen, sync, uid, version};
+use crate::rules::testing::{mark, meta, place, sync, uid, version};
 
 fn apply(cache: &Cache, sync: Sync) -> (Change, Vec<u64>) {
     let mut affected = Vec::new();
@@ -17,14 +17,14 @@ fn numbers(affected: Vec<crate::rules::uid::Uid>) -> Vec<u64> {
 }
 
 /// Who copies it, and who else is affected.
-fn configmap(cache: &Cache, at: &str, seen: ConfigMapMeta) -> (Vec<u64>, Vec<u64>) {
+fn configmap(cache: &Cache, at: &str, meta: ConfigMapMeta) -> (Vec<u64>, Vec<u64>) {
     let (mut sources, mut others) = (Vec::new(), Vec::new());
-    cache.configmap_applied(place(at), seen, &mut sources, &mut others);
+    cache.configmap_applied(place(at), meta, &mut sources, &mut others);
     (numbers(sources), numbers(others))
 }
 
 fn marked(number: u64, rv: u64, by: u64) -> ConfigMapMeta {
-    ConfigMapMeta { mark: Some(mark("n/s", Some(by), Some(100))), ..seen(number, rv) }
+    ConfigMapMeta { mark: Some(mark("n/s", Some(by), Some(100))), ..meta(number, rv) }
 }
 
 #[test]
@@ -33,9 +33,9 @@ fn an_event_wakes_who_copies_it_and_who_wants_its_place() {
     apply(&cache, sync("n/a", 1, "src/x", "one/x"));
     apply(&cache, sync("n/b", 2, "src/x", "two/x"));
     apply(&cache, sync("n/c", 3, "two/x", "three/x"));
-    assert_eq!(configmap(&cache, "src/x", seen(50, 10)), (vec![1, 2], vec![]));
-    assert_eq!(configmap(&cache, "two/x", seen(51, 11)), (vec![3], vec![2]));
-    assert_eq!(configmap(&cache, "else/x", seen(52, 12)), (vec![], vec![]));
+    assert_eq!(configmap(&cache, "src/x", meta(50, 10)), (vec![1, 2], vec![]));
+    assert_eq!(configmap(&cache, "two/x", meta(51, 11)), (vec![3], vec![2]));
+    assert_eq!(configmap(&cache, "else/x", meta(52, 12)), (vec![], vec![]));
     assert!(cache.configmap(&place("else/x")).is_none(), "what concerns nobody is let go");
     let mut affected = Vec::new();
     cache.namespace_applied("three", Namespace { uid: uid(100), terminating: false }, &mut affected);
@@ -45,7 +45,7 @@ fn an_event_wakes_who_copies_it_and_who_wants_its_place() {
 #[test]
 fn what_was_let_go_leaves_its_version_for_a_sync_that_comes_later() {
     let cache = Cache::default();
-    configmap(&cache, "src/x", seen(50, 10));
+    configmap(&cache, "src/x", meta(50, 10));
     apply(&cache, sync("n/a", 1, "src/x", "one/x"));
     apply(&cache, sync("n/b", 2, "other/x", "one/y"));
     assert_eq!(cache.source(&place("src/x")), SourceVersion::Version(10));
@@ -77,7 +77,7 @@ fn a_copy_that_its_sync_no_longer_wants_is_a_leftover_until_it_goes() {
     let moved = Sync { version: version(1, 20), ..sync("n/s", 1, "src/x", "two/x") };
     apply(&cache, moved);
     let at = |place_of: &str, deletion_observed| OrphanedCopy {
-        place: place(place_of),
+        key: place(place_of),
         wanted: true,
         deletion_observed,
         orphan: false,
@@ -96,7 +96,7 @@ fn a_copy_without_a_sync_is_a_leftover_that_nobody_saw_go() {
     assert_eq!(configmap(&cache, "one/x", marked(50, 10, 7)), (vec![], vec![7]));
     assert!(!cache.orphaned_copies(uid(7))[0].deletion_observed);
     assert!(cache.uids().contains(&uid(7)));
-    assert_eq!(configmap(&cache, "one/x", seen(50, 11)), (vec![], vec![7]), "its marks were taken off");
+    assert_eq!(configmap(&cache, "one/x", meta(50, 11)), (vec![], vec![7]), "its marks were taken off");
     assert!(cache.orphaned_copies(uid(7)).is_empty() && cache.configmap(&place("one/x")).is_none());
 }
 
@@ -106,7 +106,7 @@ fn rivals_and_who_is_downstream_are_woken_by_a_new_wish() {
     apply(&cache, sync("n/a", 1, "src/x", "one/x"));
     apply(&cache, sync("n/b", 2, "one/x", "two/x"));
     assert_eq!(apply(&cache, sync("n/c", 3, "two/x", "src/x")).1, [1, 2], "the ring has closed");
-    assert!(cache.ring(&sync("n/a", 1, "src/x", "one/x")).is_some());
+    assert!(cache.cycle(&sync("n/a", 1, "src/x", "one/x")).is_some());
     let (_, affected) = apply(&cache, sync("n/d", 4, "else/x", "one/x"));
     assert!(affected.contains(&1), "{affected:?}");
     assert_eq!(cache.owner(&place("one/x")).map(|owner| owner.uid()), Some(uid(1)));

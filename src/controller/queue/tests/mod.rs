@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::controller::queue::lanes::{DATA_FLOWS, STATUS_PACE, STATUS_PATIENCE};
 use crate::controller::queue::*;
 use crate::rules::record::{ConfigMapMeta, SlimArc};
-use crate::rules::testing::{place, seen, uid, version};
+use crate::rules::testing::{meta, place, uid, version};
 
 fn open_queue() -> Queue {
     let queue = Queue::default();
@@ -14,9 +14,9 @@ fn open_queue() -> Queue {
 }
 
 impl KeyState {
-    fn of_copy(place: ObjectKey, seen: SlimArc<ConfigMapMeta>) -> Self {
+    fn of_copy(place: ObjectKey, meta: SlimArc<ConfigMapMeta>) -> Self {
         let mut key_state = Self::default();
-        key_state.copy = Some((place, seen));
+        key_state.copy.answer = Some((place, meta));
         key_state
     }
 }
@@ -30,7 +30,7 @@ impl Queue {
 }
 
 fn push(queue: &Queue, number: u64, source: &str) {
-    queue.push(uid(number), Some(place(source)), &Cause { urgent: true, ..Cause::default() });
+    queue.push(Key::Object(uid(number)), Some(place(source)), &Cause { urgent: true, ..Cause::default() });
 }
 
 /// The next key, if there is one now.
@@ -39,33 +39,35 @@ async fn pop(queue: &Queue) -> Option<Job> {
 }
 
 fn done(queue: &Queue, job: Job, outcome: Outcome) {
-    queue.done(job.uid, job.key_state, outcome, None, None);
+    queue.done(job.key, job.key_state, outcome, None, None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_an_answer_told_is_no_news_when_a_stream_tells_it() {
     let queue = open_queue();
-    let told = |rv| queue.push(uid(1), Some(place("a/x")), &Cause { told: Some(version(7, rv)), ..Cause::default() });
+    let told = |rv| {
+        queue.push(Key::Object(uid(1)), Some(place("a/x")), &Cause { told: Some(version(7, rv)), ..Cause::default() })
+    };
     for (outcome, left) in [(Outcome::Status, 1), (Outcome::Rest(None), 0)] {
-        let written = |rv| KeyState::of_copy(place("b/x"), SlimArc::new(seen(7, rv)));
+        let written = |rv| KeyState::of_copy(place("b/x"), SlimArc::new(meta(7, rv)));
         push(&queue, 1, "a/x");
         let job = pop(&queue).await.unwrap();
-        queue.done(job.uid, written(30), outcome, None, None);
+        queue.done(job.key, written(30), outcome, None, None);
         told(30);
         assert_eq!(queue.counts(), (0, left), "it is not looked at again");
         told(31);
         let job = pop(&queue).await.expect("somebody else has written");
         assert!(job.key_state.is_empty());
         [29, 30].into_iter().for_each(told);
-        queue.done(job.uid, written(30), Outcome::Rest(None), None, None);
+        queue.done(job.key, written(30), Outcome::Rest(None), None, None);
         assert_eq!(queue.counts(), (0, 0), "it came before the answer");
         push(&queue, 1, "a/x");
         let job = pop(&queue).await.unwrap();
         [30, 31].into_iter().for_each(told);
-        queue.done(job.uid, written(30), Outcome::Rest(None), None, None);
+        queue.done(job.key, written(30), Outcome::Rest(None), None, None);
         assert_eq!(queue.counts(), (1, 1), "somebody else has written");
         let job = pop(&queue).await.unwrap();
-        queue.done(job.uid, job.key_state, Outcome::Rest(None), None, None);
+        queue.done(job.key, job.key_state, Outcome::Rest(None), None, None);
     }
 }
 
@@ -89,7 +91,7 @@ async fn a_small_source_does_not_wait_for_a_big_one() {
     (0..100).for_each(|number| push(&queue, number, "big/x"));
     push(&queue, 100, "small/x");
     pop(&queue).await.unwrap();
-    assert_eq!(pop(&queue).await.unwrap().uid, uid(100));
+    assert_eq!(pop(&queue).await.unwrap().key, Key::Object(uid(100)));
 }
 
 /// So many keys of which the copy was just written.
@@ -162,7 +164,7 @@ async fn a_wait_after_a_failure_is_ended_by_what_is_urgent_alone() {
     push(&queue, 1, "a/x");
     let job = pop(&queue).await.unwrap();
     done(&queue, job, Outcome::Retry(Duration::from_secs(60)));
-    queue.push(uid(1), None, &Cause::default());
+    queue.push(Key::Object(uid(1)), None, &Cause::default());
     assert!(pop(&queue).await.is_none(), "its own status came back");
     push(&queue, 1, "a/x");
     let job = pop(&queue).await.unwrap();
@@ -185,8 +187,27 @@ async fn a_closed_shard_drops_what_waits_and_tells_when_its_work_has_ended() {
     push(&queue, 1, "a/x");
     done(&queue, job, Outcome::Status);
     assert!(drained.await.is_ok());
-    assert_eq!(pop(&queue).await.map(|job| job.uid), Some(uid(other)));
+    assert_eq!(pop(&queue).await.map(|job| job.key), Some(Key::Object(uid(other))));
     push(&queue, 1, "a/x");
     assert!(pop(&queue).await.is_none(), "it is not held");
     assert!(queue.close(shard).await.is_ok(), "nothing is at work");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copys_key_waits_for_the_shard_of_its_namespace_and_beside_its_objects_key() {
+    let queue = Queue::default();
+    let object = uid(1);
+    let copies = (1..).map(|number| Key::Copy { object, namespace: uid(number << 40 | 1) });
+    let copy = { copies }.find(|copy| copy.shard() != Key::Object(object).shard()).unwrap();
+    queue.open(copy.shard());
+    let push = |key| queue.push(key, Some(place("a/x")), &Cause::default());
+    [Key::Object(object), copy].into_iter().for_each(push);
+    let job = pop(&queue).await.unwrap();
+    assert_eq!((job.key, pop(&queue).await.map(|job| job.key)), (copy, None), "the object's shard is not held");
+    done(&queue, job, Outcome::Rest(None));
+    queue.open(Key::Object(object).shard());
+    [Key::Object(object), copy].into_iter().for_each(push);
+    let drained = queue.close(copy.shard());
+    assert_eq!(pop(&queue).await.map(|job| job.key), Some(Key::Object(object)), "the copy's key is dropped");
+    assert!(drained.await.is_ok());
 }

@@ -85,8 +85,8 @@ fn a_copy_holds_the_source_our_marks_and_what_others_put_on_it() {
         "ownerReferences": [{"uid": "u"}], "managedFields": [], "generation": 3,
     });
     let target = Target {
-        sync: &sync,
-        place: &place("dst/cm"),
+        owner: Owner::of(&sync),
+        key: &place("dst/cm"),
         namespace: uid(100),
         over: Some(version(3, 30)),
         adopted: false,

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use proptest::prelude::*;
 
 use crate::rules::copy::facts::Read;
-use crate::rules::copy::tests::world::*;
+use crate::rules::object::tests::cluster::*;
 use crate::rules::record::{ConfigMapMeta, Name, ObjectKey, OwnerMark, Spec};
 use crate::rules::testing::*;
 use crate::rules::uid::Uid;
@@ -83,10 +83,10 @@ pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
 pub(super) struct Model {
     pub(super) history: Vec<Rc<State>>,
     pub(super) replicas: [Replica; 2],
-    pub(super) memos: [Memo; SLOTS],
+    pub(super) remembered: [Remembered; SLOTS],
     pub(super) decided: [Option<Decided>; SLOTS],
     /// Where writes may outlive their holder's time: those that do, and what their holder knew.
-    pub(super) late: Option<Vec<(Decided, Memo)>>,
+    pub(super) late: Option<Vec<(Decided, Remembered)>>,
     /// The replica that holds a sync, and its UID.
     pub(super) held_by: [usize; SLOTS],
     pub(super) uids: [Option<Uid>; SLOTS],
@@ -101,7 +101,7 @@ impl Model {
         Self {
             history: vec![Rc::new(state)],
             replicas: Default::default(),
-            memos: Default::default(),
+            remembered: Default::default(),
             decided: Default::default(),
             late: None,
             held_by: [0, 1, 0],
@@ -126,7 +126,7 @@ impl Model {
     }
 
     pub(super) fn view(&self, slot: usize) -> View<'_> {
-        View { history: &self.history, replica: &self.replicas[self.held_by[slot]], memo: &self.memos[slot] }
+        View { history: &self.history, replica: &self.replicas[self.held_by[slot]], remembered: &self.remembered[slot] }
     }
 
     pub(super) fn decide(&self, slot: usize) -> Option<Decided> {
@@ -162,9 +162,9 @@ impl Model {
             Event::HandOver(slot) if self.late.is_some() || self.decided[slot].is_none() => {
                 self.outlives(slot);
                 self.held_by[slot] = 1 - self.held_by[slot];
-                self.memos[slot] = Memo::default();
+                self.remembered[slot] = Remembered::default();
             }
-            Event::Forget(slot) if self.decided[slot].is_none() => self.memos[slot] = Memo::default(),
+            Event::Forget(slot) if self.decided[slot].is_none() => self.remembered[slot] = Remembered::default(),
             Event::Restart(replica) => self.restart(replica),
             Event::TimePasses(slot) => self.time_passes(slot),
             Event::HandOver(_) | Event::Forget(_) => {}
@@ -184,7 +184,7 @@ impl Model {
         for slot in 0..SLOTS {
             if self.held_by[slot] == replica {
                 self.outlives(slot);
-                self.memos[slot] = Memo::default();
+                self.remembered[slot] = Remembered::default();
                 self.decided[slot] = None;
             }
         }
@@ -194,16 +194,16 @@ impl Model {
     fn outlives(&mut self, slot: usize) {
         let decided = self.decided[slot].take();
         if let (Some(late), Some(decided)) = (&mut self.late, decided) {
-            late.push((decided, self.memos[slot].clone()));
+            late.push((decided, self.remembered[slot].clone()));
         }
     }
 
     /// The source is looked for again.
     pub(super) fn time_passes(&mut self, slot: usize) {
-        let memo = &mut self.memos[slot];
-        if let Some((_, None, _)) = memo.source {
-            memo.source = None;
-            (memo.recheck, memo.waited) = (true, true);
+        let remembered = &mut self.remembered[slot];
+        if let Some((_, None, _)) = remembered.source {
+            remembered.source = None;
+            (remembered.recheck, remembered.waited) = (true, true);
         }
     }
 
@@ -215,7 +215,7 @@ impl Model {
             let version = version(1000 + rv, rv);
             let plain = |hash: u8| Map {
                 read: Read {
-                    seen: ConfigMapMeta { version, ..seen(0, 0) },
+                    meta: ConfigMapMeta { version, ..meta(0, 0) },
                     hash: [hash; 32],
                     immutable: false,
                     as_marked: false,
@@ -232,10 +232,10 @@ impl Model {
                 Event::Edit(at, hash) | Event::Strip(at, hash) => match maps.get_mut(&there(at)) {
                     Some(map) if map.read.immutable => {}
                     Some(map) => {
-                        map.read.seen.version.rv = rv;
+                        map.read.meta.version.rv = rv;
                         map.read.hash = [*hash; 32];
                         if matches!(event, Event::Strip(..)) {
-                            map.read.seen = ConfigMapMeta { mark: None, adopted: false, ..map.read.seen.clone() };
+                            map.read.meta = ConfigMapMeta { mark: None, adopted: false, ..map.read.meta.clone() };
                             map.high = None; // nothing tells any more that it was a copy
                         }
                     }
@@ -244,11 +244,11 @@ impl Model {
                 },
                 Event::Flag(at, flag) => {
                     if let Some(map) = maps.get_mut(&there(at)) {
-                        map.read.seen.version.rv = rv;
-                        map.read.seen.foreign_metadata = true;
+                        map.read.meta.version.rv = rv;
+                        map.read.meta.foreign_metadata = true;
                         match flag {
                             0 => map.read.immutable = true,
-                            1 => map.read.seen.controlled = true,
+                            1 => map.read.meta.controlled = true,
                             2 => map.held = true,
                             _ => {}
                         }
@@ -258,7 +258,7 @@ impl Model {
                 Event::LetGo(at) => {
                     if let Some(map) = maps.get_mut(&there(at)) {
                         map.held = false;
-                        if map.read.seen.deleting {
+                        if map.read.meta.deleting {
                             maps.remove(&there(at));
                         }
                     }
@@ -266,8 +266,8 @@ impl Model {
                 Event::Duplicate(from, to) => {
                     let Some(map) = maps.get(&there(from)).cloned() else { return };
                     if (from == to && !map.held) || (!maps.contains_key(&there(to)) && live(to)) {
-                        let seen = ConfigMapMeta { version, deleting: false, ..map.read.seen };
-                        let read = Read { seen, ..map.read };
+                        let meta = ConfigMapMeta { version, deleting: false, ..map.read.meta };
+                        let read = Read { meta, ..map.read };
                         maps.insert(
                             there(to),
                             Map { read, forged: true, made_by_us: false, taken: false, held: false, high: None },
@@ -276,7 +276,7 @@ impl Model {
                 }
                 Event::Seed(at, slot) if !maps.contains_key(&there(at)) && live(at) => {
                     let mut map = Map { forged: true, ..plain(0) };
-                    map.read.seen.mark = Some(OwnerMark { sync: key(slot), uid: None, source_rv: 0, at: None });
+                    map.read.meta.mark = Some(OwnerMark { sync: key(slot), uid: None, source_rv: 0, at: None });
                     maps.insert(there(at), map);
                 }
                 _ => {}
@@ -311,7 +311,7 @@ impl Model {
         });
         if new != known {
             self.outlives(slot);
-            (self.uids[slot], self.memos[slot], self.decided[slot]) = (new, Memo::default(), None);
+            (self.uids[slot], self.remembered[slot], self.decided[slot]) = (new, Remembered::default(), None);
         }
     }
 
@@ -347,8 +347,8 @@ impl Model {
 pub(super) fn remove(maps: &mut BTreeMap<ObjectKey, Map>, at: &ObjectKey, rv: u64) {
     match maps.get_mut(at) {
         Some(map) if map.held => {
-            map.read.seen.deleting = true;
-            map.read.seen.version.rv = rv;
+            map.read.meta.deleting = true;
+            map.read.meta.version.rv = rv;
         }
         _ => _ = maps.remove(at),
     }

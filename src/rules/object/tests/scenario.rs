@@ -1,14 +1,16 @@
 //! A tiny cluster around one sync, for tables of cases: all the steps that the sync takes until it rests, in words.
 
-use crate::rules::copy::facts::{CopyState, Destination, Facts, NamespaceState, Read, Source};
-use crate::rules::copy::plan::next;
-use crate::rules::copy::step::{Step, Until};
+use crate::rules::copy::facts::{CopyFacts, CopyState, Destination, NamespaceState, Owner, Read, Reported, Source};
+use crate::rules::copy::step::{CopyStep, Until};
+use crate::rules::copy::verdict::Verdict;
+use crate::rules::object::facts::ObjectFacts;
+use crate::rules::object::plan::next;
+use crate::rules::object::step::Step;
 use crate::rules::record::{ConfigMapMeta, ObjectKey, OwnerMark, Spec, Sync, Version};
-use crate::rules::status::Verdict;
 use crate::rules::testing::*;
 
 /// The cluster around one sync, a/s, which copies a/x (uid 2) to b/x (uid 3) in namespace b (uid 100).
-pub(super) struct Given {
+pub(super) struct Scenario {
     pub(super) sync: Sync,
     pub(super) source: Source,
     /// What a GET of the source answers: its version and content.
@@ -19,8 +21,8 @@ pub(super) struct Given {
     pub(super) recheck: bool,
     pub(super) destination: Option<Found>,
     pub(super) orphaned_copies: Vec<Found>,
-    pub(super) owner: Option<ObjectKey>,
-    pub(super) ring: Option<Vec<ObjectKey>>,
+    pub(super) rival: Option<ObjectKey>,
+    pub(super) cycle: Option<Vec<ObjectKey>>,
     pub(super) verified: Option<(Version, Version)>,
     pub(super) contested: Option<String>,
     pub(super) clock: u64,
@@ -29,8 +31,8 @@ pub(super) struct Given {
 /// A place: what is known of it, and what is true.
 pub(super) struct Found {
     pub(super) place: ObjectKey,
-    pub(super) home: NamespaceState,
-    pub(super) home_truth: NamespaceState,
+    pub(super) namespace: NamespaceState,
+    pub(super) namespace_truth: NamespaceState,
     pub(super) copy: Copy,
     pub(super) truth: Option<Read>,
     pub(super) wanted_by_another: bool,
@@ -48,25 +50,33 @@ pub(super) const LIVE: u64 = 100;
 
 pub(super) fn found(at: &str, truth: Option<Read>) -> Found {
     let copy = if truth.is_some() { Copy::Cached } else { Copy::Unknown };
-    let home = NamespaceState::Live(uid(LIVE));
-    Found { place: place(at), home, home_truth: home, copy, truth, wanted_by_another: false, held: false }
+    let namespace = NamespaceState::Live(uid(LIVE));
+    Found {
+        place: place(at),
+        namespace,
+        namespace_truth: namespace,
+        copy,
+        truth,
+        wanted_by_another: false,
+        held: false,
+    }
 }
 
 /// A ConfigMap that is nobody's copy.
 pub(super) fn foreign() -> Read {
-    Read { seen: seen(3, 30), hash: [9; 32], immutable: false, as_marked: false }
+    Read { meta: meta(3, 30), hash: [9; 32], immutable: false, as_marked: false }
 }
 
 /// What a sync left at some place, written there from version 10 of its source.
 pub(super) fn copy_of(name: &str, number: u64, at: u64) -> Read {
     let mark = OwnerMark { source_rv: 10, ..mark(name, Some(number), Some(at)) };
-    Read { seen: ConfigMapMeta { mark: Some(mark), ..seen(3, 30) }, hash: [8; 32], immutable: false, as_marked: false }
+    Read { meta: ConfigMapMeta { mark: Some(mark), ..meta(3, 30) }, hash: [8; 32], immutable: false, as_marked: false }
 }
 
 /// A copy by the seed's operator.
 pub(super) fn seeds_copy(hash: u8) -> Read {
     Read {
-        seen: ConfigMapMeta { mark: Some(mark("a/s", None, None)), ..seen(3, 30) },
+        meta: ConfigMapMeta { mark: Some(mark("a/s", None, None)), ..meta(3, 30) },
         hash: [hash; 32],
         immutable: false,
         as_marked: false,
@@ -74,8 +84,8 @@ pub(super) fn seeds_copy(hash: u8) -> Read {
 }
 
 /// A new sync: nothing stands at its destination.
-pub(super) fn new() -> Given {
-    Given {
+pub(super) fn new() -> Scenario {
+    Scenario {
         sync: sync("a/s", 1, "a/x", "b/x"),
         source: Source::Observed(20),
         source_truth: Some((20, 1)),
@@ -84,8 +94,8 @@ pub(super) fn new() -> Given {
         recheck: false,
         destination: Some(found("b/x", None)),
         orphaned_copies: Vec::new(),
-        owner: None,
-        ring: None,
+        rival: None,
+        cycle: None,
         verified: None,
         contested: None,
         clock: 40,
@@ -93,24 +103,24 @@ pub(super) fn new() -> Given {
 }
 
 /// A sync that is in order, as a replica knows it that has just started: by the streams alone.
-pub(super) fn settled() -> Given {
-    let mut given = new();
-    assert_eq!(given.run(), "read source, create, finalizer, report in order, rest");
-    given.restarted()
+pub(super) fn settled() -> Scenario {
+    let mut scenario = new();
+    assert_eq!(scenario.run(), "read source, create, finalizer, report in order, rest");
+    scenario.restarted()
 }
 
 /// A sync in order that adopted what stood there.
-pub(super) fn adopted() -> Given {
-    let mut given = standing(foreign());
-    given.run();
-    given.restarted()
+pub(super) fn adopted() -> Scenario {
+    let mut scenario = standing(foreign());
+    scenario.run();
+    scenario.restarted()
 }
 
-pub(super) fn standing(read: Read) -> Given {
-    Given { destination: Some(found("b/x", Some(read))), ..new() }
+pub(super) fn standing(read: Read) -> Scenario {
+    Scenario { destination: Some(found("b/x", Some(read))), ..new() }
 }
 
-impl Given {
+impl Scenario {
     pub(super) fn but(mut self, edit: fn(&mut Self)) -> Self {
         edit(&mut self);
         self
@@ -141,7 +151,7 @@ impl Given {
     pub(super) fn touched(&mut self, hash: u8) {
         self.clock += 1;
         let rv = self.clock;
-        self.truth().seen.version.rv = rv;
+        self.truth().meta.version.rv = rv;
         self.truth().hash = [hash; 32];
         self.here().copy = Copy::Cached;
     }
@@ -171,19 +181,23 @@ impl Given {
     }
 
     fn next(&self) -> Step {
-        next(&Facts {
-            sync: &self.sync,
+        let copy = self.destination.as_ref().zip(self.sync.spec.as_ref().ok()).map(|(found, spec)| CopyFacts {
+            owner: Owner::of(&self.sync),
+            spec,
+            reported: Reported::by(&self.sync),
+            asked: self.sync.request().is_some(),
             source: self.source,
             missing_twice: self.missing_twice,
             recheck: self.recheck,
-            destination: self.destination.as_ref().map(spot),
-            orphaned_copies: self.orphaned_copies.iter().filter(|left| marked(left)).map(spot).collect(),
-            owner: self.owner.clone(),
-            ring: self.ring.clone(),
+            destination: destination(found),
+            rival: self.rival.clone(),
+            cycle: self.cycle.clone(),
             verified: self.verified,
             changed: None,
             contested: self.contested.clone(),
-        })
+        });
+        let orphaned_copies = self.orphaned_copies.iter().filter(|left| marked(left)).map(destination).collect();
+        next(&ObjectFacts { sync: &self.sync, copy, orphaned_copies })
     }
 
     /// Carries out step after step until there is nothing left to do; all of them, in words.
@@ -208,7 +222,7 @@ impl Given {
             OwnerMark { source_rv: version.rv, ..mark("a/s", Some(1), Some(LIVE)) }
         };
         match step {
-            Step::ReadSource { uncached } => {
+            Step::Copy(CopyStep::ReadSource { uncached }) => {
                 let answer = self.cached.filter(|_| !uncached).or(self.source_truth);
                 self.source = answer.map_or(Source::Missing, |(rv, hash)| Source::InHand {
                     immutable: false,
@@ -217,47 +231,47 @@ impl Given {
                     uncached,
                 });
             }
-            Step::ReadNamespace(name) => {
+            Step::Copy(CopyStep::ReadNamespace(name)) => {
                 for found in self.destination.iter_mut().chain(&mut self.orphaned_copies) {
                     if found.place.namespace == name {
-                        found.home = found.home_truth;
+                        found.namespace = found.namespace_truth;
                     }
                 }
             }
-            Step::ReadCopy(at) => self.read(&at),
-            Step::Create if self.here().truth.is_some() => self.read(&place("b/x")),
-            Step::Create => {
-                let new = ConfigMapMeta { mark: Some(mark(self)), ..seen(3, rv) };
-                self.written(Read { seen: new, hash: [0; 32], immutable: false, as_marked: false });
+            Step::Copy(CopyStep::ReadCopy(at)) => self.read(&at),
+            Step::Copy(CopyStep::Create) if self.here().truth.is_some() => self.read(&place("b/x")),
+            Step::Copy(CopyStep::Create) => {
+                let new = ConfigMapMeta { mark: Some(mark(self)), ..meta(3, rv) };
+                self.written(Read { meta: new, hash: [0; 32], immutable: false, as_marked: false });
             }
-            Step::Replace { over, adopt } => {
+            Step::Copy(CopyStep::Replace { over, adopt }) => {
                 let was = self.truth().clone();
-                if was.seen.version != over || was.immutable {
+                if was.meta.version != over || was.immutable {
                     return self.read(&place("b/x")); // a conflict, or refused
                 }
-                let adopted = was.seen.adopted || adopt;
-                let seen =
-                    ConfigMapMeta { version: Version { rv, ..over }, mark: Some(mark(self)), adopted, ..was.seen };
-                self.written(Read { seen, ..was });
+                let adopted = was.meta.adopted || adopt;
+                let meta =
+                    ConfigMapMeta { version: Version { rv, ..over }, mark: Some(mark(self)), adopted, ..was.meta };
+                self.written(Read { meta, ..was });
             }
-            Step::Remove(at, over) => {
+            Step::Copy(CopyStep::Remove(at, over)) => {
                 let found = self.at(&at);
                 let truth = found.truth.as_mut().unwrap();
-                assert_eq!(truth.seen.version, over);
+                assert_eq!(truth.meta.version, over);
                 if found.held {
-                    truth.seen.deleting = true;
+                    truth.meta.deleting = true;
                 } else {
                     (found.truth, found.copy) = (None, Copy::Absent);
                 }
             }
-            Step::Unmark(at) => {
+            Step::Copy(CopyStep::Unmark(at)) => {
                 let found = self.at(&at);
                 let truth = found.truth.as_mut().unwrap();
-                truth.seen = ConfigMapMeta {
+                truth.meta = ConfigMapMeta {
                     mark: None,
                     adopted: false,
-                    version: Version { rv, ..truth.seen.version },
-                    ..truth.seen.clone()
+                    version: Version { rv, ..truth.meta.version },
+                    ..truth.meta.clone()
                 };
                 found.copy = Copy::Read; // the answer tells all of it
             }
@@ -278,21 +292,21 @@ impl Given {
 
     fn written(&mut self, read: Read) {
         let Source::InHand { version, hash, .. } = self.source else { panic!("nothing to write") };
-        self.verified = Some((version, read.seen.version));
+        self.verified = Some((version, read.meta.version));
         let here = self.here();
         (here.truth, here.copy) = (Some(Read { hash, ..read }), Copy::Cached);
     }
 }
 
-fn spot(found: &Found) -> Destination<'_> {
+fn destination(found: &Found) -> Destination<'_> {
     let read = found.truth.as_ref();
     Destination {
-        place: &found.place,
-        namespace: found.home,
+        key: &found.place,
+        namespace: found.namespace,
         copy: match found.copy {
             Copy::Unknown => CopyState::Unknown,
             Copy::Absent => CopyState::Absent,
-            Copy::Cached => CopyState::Cached(&read.unwrap().seen),
+            Copy::Cached => CopyState::Cached(&read.unwrap().meta),
             Copy::Read => CopyState::Read(read.unwrap()),
         },
         wanted_by_another: found.wanted_by_another,
@@ -301,7 +315,7 @@ fn spot(found: &Found) -> Destination<'_> {
 }
 
 fn marked(found: &Found) -> bool {
-    found.truth.as_ref().is_some_and(|read| read.seen.mark.is_some())
+    found.truth.as_ref().is_some_and(|read| read.meta.mark.is_some())
 }
 
 pub(super) fn words(step: &Step) -> String {
@@ -309,15 +323,15 @@ pub(super) fn words(step: &Step) -> String {
         Step::Rest(Until::Change) => "rest".to_owned(),
         Step::Rest(Until::SecondLook) => "rest 10 s".to_owned(),
         Step::Rest(Until::SourceRecheck) => "rest 300 s".to_owned(),
-        Step::ReadSource { uncached: false } => "read source".to_owned(),
-        Step::ReadSource { uncached: true } => "ask for source".to_owned(),
-        Step::ReadNamespace(name) => format!("read {name}"),
-        Step::ReadCopy(at) => format!("read {at}"),
-        Step::Create => "create".to_owned(),
-        Step::Replace { adopt: false, .. } => "replace".to_owned(),
-        Step::Replace { adopt: true, .. } => "adopt".to_owned(),
-        Step::Remove(at, _) => format!("remove {at}"),
-        Step::Unmark(at) => format!("unmark {at}"),
+        Step::Copy(CopyStep::ReadSource { uncached: false }) => "read source".to_owned(),
+        Step::Copy(CopyStep::ReadSource { uncached: true }) => "ask for source".to_owned(),
+        Step::Copy(CopyStep::ReadNamespace(name)) => format!("read {name}"),
+        Step::Copy(CopyStep::ReadCopy(at)) => format!("read {at}"),
+        Step::Copy(CopyStep::Create) => "create".to_owned(),
+        Step::Copy(CopyStep::Replace { adopt: false, .. }) => "replace".to_owned(),
+        Step::Copy(CopyStep::Replace { adopt: true, .. }) => "adopt".to_owned(),
+        Step::Copy(CopyStep::Remove(at, _)) => format!("remove {at}"),
+        Step::Copy(CopyStep::Unmark(at)) => format!("unmark {at}"),
         Step::AddFinalizer { ahead: true } => "finalizer first".to_owned(),
         Step::AddFinalizer { ahead: false } => "finalizer".to_owned(),
         Step::RemoveFinalizer => "release".to_owned(),

@@ -1,4 +1,4 @@
-//! One key at work: what it has at hand, what is remembered of it, and what was read for it.
+//! One key at work: what it has at hand, and what is known about it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use http::Method;
 use crate::controller::cache::Cache;
 use crate::controller::queue::Queue;
 use crate::controller::queue::fanout::Fanout;
-use crate::controller::reconcile::key_state::KeyState;
-use crate::controller::reconcile::snapshot::{FreshReads, Snapshot};
+use crate::controller::reconcile::knowledge::Knowledge;
+use crate::controller::reconcile::snapshot::Snapshot;
 use crate::controller::reconcile::sources::Sources;
 use crate::kubernetes::error::ApiError;
 use crate::kubernetes::events::Events;
@@ -17,10 +17,11 @@ use crate::kubernetes::limiter::{Limiter, Turn};
 use crate::kubernetes::reader::Reader;
 use crate::kubernetes::writer::{Attempt, Writer};
 use crate::rules::backoff;
-use crate::rules::copy::step::Step;
+use crate::rules::copy::step::CopyStep;
+use crate::rules::copy::verdict::Verdict;
+use crate::rules::object::step::Step;
 use crate::rules::record::{ObjectKey, Seconds, Sync};
 use crate::rules::shard::Shard;
-use crate::rules::status::Verdict;
 
 /// More steps than any case needs: a key that takes more is put back, so that it cannot spin.
 pub(super) const MOST_STEPS: usize = 24;
@@ -48,8 +49,7 @@ pub(super) struct Reconciler<'a> {
     pub(super) context: &'a Context,
     pub(super) shard: Shard,
     pub(super) turn: Turn,
-    pub(super) key_state: KeyState,
-    pub(super) fresh: FreshReads,
+    pub(super) knowledge: Knowledge,
     pub(super) fanout: Option<Arc<Fanout>>,
 }
 
@@ -62,38 +62,39 @@ pub(super) struct Refused {
 impl Reconciler<'_> {
     /// What a write is sent with.
     pub(super) fn attempt(&mut self) -> Attempt<'_> {
-        Attempt { shard: self.shard, turn: &mut self.turn, asked: self.fresh.asked }
+        Attempt { shard: self.shard, turn: &mut self.turn, asked: self.knowledge.fresh.asked }
     }
 
     /// How long a write of this step has to wait, where its namespace is set apart.
     pub(super) fn apart(&self, snapshot: &Snapshot, during: &Step) -> Option<Duration> {
-        let (place, method) = written_to(snapshot, during)?;
-        self.context.writer.wait(&place.namespace, &method)
+        let (key, method) = written_to(snapshot, during)?;
+        self.context.writer.wait(&key.namespace, &method)
     }
 
     /// There was a conflict: how long to wait.
     pub(super) fn after_conflict(&mut self) -> Duration {
-        backoff::after_conflict(self.key_state.change(|trouble| trouble.conflicts += 1).conflicts)
+        backoff::after_conflict(self.knowledge.memory.change_retries(|retries| retries.conflicts += 1).conflicts)
     }
 }
 
 /// Where a step writes a copy, and how.
 pub(super) fn written_to<'a>(snapshot: &'a Snapshot, step: &'a Step) -> Option<(&'a ObjectKey, Method)> {
+    let Step::Copy(step) = step else { return None };
     match step {
-        Step::Create => Some((snapshot.sync.destination()?, Method::POST)),
-        Step::Replace { .. } => Some((snapshot.sync.destination()?, Method::PUT)),
-        Step::Unmark(place) => Some((place, Method::PUT)),
-        Step::Remove(place, _) => Some((place, Method::DELETE)),
-        _ => None,
+        CopyStep::Create => Some((snapshot.sync.destination()?, Method::POST)),
+        CopyStep::Replace { .. } => Some((snapshot.sync.destination()?, Method::PUT)),
+        CopyStep::Unmark(key) => Some((key, Method::PUT)),
+        CopyStep::Remove(key, _) => Some((key, Method::DELETE)),
+        CopyStep::ReadSource { .. } | CopyStep::ReadNamespace(_) | CopyStep::ReadCopy(_) => None,
     }
 }
 
 /// Whether the status told of these very versions already, so that somebody else must have changed the rest of it.
 pub(super) fn restores(sync: &Sync, verdict: &Verdict) -> bool {
-    let told = &sync.status;
-    matches!(verdict, Verdict::InOrder { source, copy } if told.source == Some(*source) && told.copy == Some(*copy))
+    let reported = &sync.status;
+    matches!(verdict, Verdict::InOrder { source, copy } if reported.source == Some(*source) && reported.copy == Some(*copy))
         && sync.is_observed()
-        && told.retry_count == 0
+        && reported.retry_count == 0
 }
 
 /// Now, in seconds since 1970. For people only: nothing is decided by it.

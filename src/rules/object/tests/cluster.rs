@@ -1,4 +1,4 @@
-//! A model of a cluster with its whole history, and of replicas that see it late: what [`crate::rules::copy::tests::model`] plays with.
+//! A model of a cluster with its whole history, and of replicas that see it late: what [`crate::rules::object::tests::model`] plays with.
 //!
 //! Time is a number that grows with every event and is the resourceVersion of what the event wrote, so a stream's
 //! lag is an index into the history.
@@ -6,12 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::rules::copy::facts::{CopyState, Destination, Facts, Hash, NamespaceState, Read, Source};
-use crate::rules::copy::plan::next;
-use crate::rules::copy::step::Step;
+use crate::rules::copy::facts::{
+    CopyFacts, CopyState, Destination, Hash, NamespaceState, Owner, Read, Reported, Source,
+};
+use crate::rules::copy::verdict::Verdict;
 use crate::rules::copy::{cycle, ownership};
+use crate::rules::object::facts::ObjectFacts;
+use crate::rules::object::plan::next;
+use crate::rules::object::status::StatusContent;
+use crate::rules::object::step::Step;
 use crate::rules::record::{ConfigMapMeta, Name, ObjectKey, OwnerMark, Sync, Version};
-use crate::rules::status::{StatusContent, Verdict};
 use crate::rules::uid::Uid;
 
 /// A ConfigMap, and what only the model knows of it.
@@ -54,7 +58,7 @@ pub(super) type Told = (ObjectKey, Option<(Version, Hash)>, usize);
 
 /// What is remembered of a sync between two looks at it, with the time of the answer.
 #[derive(Clone, Default)]
-pub(super) struct Memo {
+pub(super) struct Remembered {
     /// What stands at a place, and whether its content is known.
     pub(super) copies: BTreeMap<ObjectKey, (Option<Read>, bool, usize)>,
     pub(super) source: Option<Told>,
@@ -72,7 +76,7 @@ pub(super) struct Decided {
     pub(super) step: Step,
     pub(super) sync: Rc<Sync>,
     pub(super) source: Option<(Version, Hash)>,
-    pub(super) home: NamespaceState,
+    pub(super) namespace: NamespaceState,
     /// The owner of the mark that stands on the copy, if as far as the replica knows that one wants the place.
     pub(super) owner_known: Option<Uid>,
 }
@@ -91,14 +95,14 @@ impl Known {
         match self {
             Self::Unknown => CopyState::Unknown,
             Self::Absent => CopyState::Absent,
-            Self::Cached(seen) => CopyState::Cached(seen),
+            Self::Cached(meta) => CopyState::Cached(meta),
             Self::Read(read) => CopyState::Read(read),
         }
     }
 
     fn mark(&self) -> Option<&OwnerMark> {
         match self {
-            Self::Cached(seen) | Self::Read(Read { seen, .. }) => seen.mark.as_ref(),
+            Self::Cached(meta) | Self::Read(Read { meta, .. }) => meta.mark.as_ref(),
             Self::Unknown | Self::Absent => None,
         }
     }
@@ -108,38 +112,39 @@ impl Known {
 pub(super) struct View<'a> {
     pub(super) history: &'a [Rc<State>],
     pub(super) replica: &'a Replica,
-    pub(super) memo: &'a Memo,
+    pub(super) remembered: &'a Remembered,
 }
 
 impl View<'_> {
     pub(super) fn sync(&self, uid: Uid) -> Option<Rc<Sync>> {
-        let memo = self.memo.sync.as_ref().filter(|(sync, at)| *at > self.replica.syncs && sync.uid() == uid);
-        memo.map(|(sync, _)| sync).or_else(|| self.history[self.replica.syncs].syncs.get(&uid)).cloned()
+        let remembered =
+            self.remembered.sync.as_ref().filter(|(sync, at)| *at > self.replica.syncs && sync.uid() == uid);
+        remembered.map(|(sync, _)| sync).or_else(|| self.history[self.replica.syncs].syncs.get(&uid)).cloned()
     }
 
     fn streamed(&self, place: &ObjectKey) -> Option<&ConfigMapMeta> {
-        self.history[self.replica.maps].maps.get(place).map(|map| &map.read.seen)
+        self.history[self.replica.maps].maps.get(place).map(|map| &map.read.meta)
     }
 
     fn known(&self, place: &ObjectKey) -> Known {
         let streamed = self.streamed(place);
         let recall =
-            |read: &Read, full: bool| if full { Known::Read(read.clone()) } else { Known::Cached(read.seen.clone()) };
-        match (self.memo.copies.get(place), streamed) {
+            |read: &Read, full: bool| if full { Known::Read(read.clone()) } else { Known::Cached(read.meta.clone()) };
+        match (self.remembered.copies.get(place), streamed) {
             (Some((None, _, at)), _) if *at > self.replica.maps => Known::Absent,
             (Some((Some(read), full, at)), _) if *at > self.replica.maps => recall(read, *full),
-            (Some((Some(read), full, _)), Some(seen)) if read.seen.version == seen.version => recall(read, *full),
-            (_, Some(seen)) => Known::Cached(seen.clone()),
+            (Some((Some(read), full, _)), Some(meta)) if read.meta.version == meta.version => recall(read, *full),
+            (_, Some(meta)) => Known::Cached(meta.clone()),
             (Some((None, ..)), None) => Known::Absent,
             (_, None) => Known::Unknown,
         }
     }
 
     pub(super) fn source(&self, spec: &crate::rules::record::Spec) -> Source {
-        let streamed = self.streamed(&spec.source).map(|seen| seen.version.rv);
+        let streamed = self.streamed(&spec.source).map(|meta| meta.version.rv);
         let lagging = |at: usize| at > self.replica.maps;
-        let read_at = self.memo.copies.get(&spec.destination).map_or(usize::MAX, |(_, _, at)| *at);
-        match (&self.memo.source, streamed) {
+        let read_at = self.remembered.copies.get(&spec.destination).map_or(usize::MAX, |(_, _, at)| *at);
+        match (&self.remembered.source, streamed) {
             (Some((of, Some((version, hash)), at)), rv)
                 if *of == spec.source && rv.map_or(lagging(*at), |rv| version.rv >= rv) =>
             {
@@ -151,10 +156,10 @@ impl View<'_> {
         }
     }
 
-    fn home(&self, name: &Name) -> NamespaceState {
-        let memo = self.memo.spaces.get(name);
-        match (memo, self.history[self.replica.spaces].spaces.get(name)) {
-            (Some((home, at)), _) if *at > self.replica.spaces => *home,
+    fn namespace(&self, name: &Name) -> NamespaceState {
+        let remembered = self.remembered.spaces.get(name);
+        match (remembered, self.history[self.replica.spaces].spaces.get(name)) {
+            (Some((namespace, at)), _) if *at > self.replica.spaces => *namespace,
             (_, Some((_, true))) => NamespaceState::Terminating,
             (_, Some((uid, false))) => NamespaceState::Live(*uid),
             (Some((NamespaceState::Absent, _)), None) => NamespaceState::Absent,
@@ -168,10 +173,10 @@ impl View<'_> {
         syncs.map(|sync| &**sync).filter(|sync| !sync.deleting && sync.destination() == Some(place)).collect()
     }
 
-    fn spot<'p>(&self, place: &'p ObjectKey, known: &'p Known, sync: &Sync) -> Destination<'p> {
+    fn destination<'p>(&self, place: &'p ObjectKey, known: &'p Known, sync: &Sync) -> Destination<'p> {
         Destination {
-            place,
-            namespace: self.home(&place.namespace),
+            key: place,
+            namespace: self.namespace(&place.namespace),
             copy: known.standing(),
             wanted_by_another: self.wanting(place).iter().any(|other| other.uid() != sync.uid()),
             known: true,
@@ -184,7 +189,7 @@ impl View<'_> {
         let spec = sync.spec.as_ref().ok()?;
         let known = self.known(&spec.destination);
         let streamed = self.history[self.replica.maps].maps.keys();
-        let places: BTreeSet<&ObjectKey> = streamed.chain(self.memo.copies.keys()).collect();
+        let places: BTreeSet<&ObjectKey> = streamed.chain(self.remembered.copies.keys()).collect();
         let carry: Vec<(ObjectKey, Known)> = places
             .into_iter()
             .filter(|place| **place != spec.destination)
@@ -195,29 +200,33 @@ impl View<'_> {
         let owner = ownership::owner(wanting.iter().copied(), known.mark());
         let marked = wanting.iter().find(|other| known.mark().is_some_and(|mark| mark.uid == Some(other.uid())));
         let source = self.source(spec);
-        let facts = Facts {
-            sync: &sync,
+        let copy = CopyFacts {
+            owner: Owner::of(&sync),
+            spec,
+            reported: Reported::by(&sync),
+            asked: sync.request().is_some(),
             source,
-            missing_twice: self.memo.missing_twice,
-            recheck: self.memo.recheck,
-            destination: Some(self.spot(&spec.destination, &known, &sync)),
-            orphaned_copies: carry.iter().map(|(place, known)| self.spot(place, known, &sync)).collect(),
-            owner: owner.filter(|owner| owner.uid() != uid).map(|owner| owner.key.clone()),
-            ring: cycle::ring(&sync, |place| {
-                let mark = self.streamed(place).and_then(|seen| seen.mark.as_ref());
+            missing_twice: self.remembered.missing_twice,
+            recheck: self.remembered.recheck,
+            destination: self.destination(&spec.destination, &known, &sync),
+            rival: owner.filter(|owner| owner.uid() != uid).map(|owner| owner.key.clone()),
+            cycle: cycle::find(&sync, |place| {
+                let mark = self.streamed(place).and_then(|meta| meta.mark.as_ref());
                 ownership::owner(self.wanting(place).into_iter(), mark)
             }),
-            verified: self.memo.verified,
+            verified: self.remembered.verified,
             changed: None,
             contested: None,
         };
+        let orphaned_copies = carry.iter().map(|(place, known)| self.destination(place, known, &sync)).collect();
+        let facts = ObjectFacts { sync: &sync, copy: Some(copy), orphaned_copies };
         let step = next(&facts);
         let source = match source {
             Source::InHand { version, hash, .. } => Some((version, hash)),
             _ => None,
         };
-        let home = self.home(&spec.destination.namespace);
+        let namespace = self.namespace(&spec.destination.namespace);
         let owner_known = marked.map(|other| other.uid()).filter(|other| *other != uid);
-        Some(Decided { step, source, home, owner_known, sync: sync.clone() })
+        Some(Decided { step, source, namespace, owner_known, sync: sync.clone() })
     }
 }

@@ -1,4 +1,4 @@
-//! What is said on a sync: verdicts, and the status that each of them makes.
+//! What is said on a sync: the status that each verdict about its copy makes.
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::configmapsync::{ConfigMapSyncStatus, ObjectVersion};
+use crate::rules::copy::verdict::{Stall, Verdict};
 use crate::rules::reason::Reason;
 use crate::rules::record::{ObjectKey, Seconds, Sync, Version};
 
@@ -16,109 +17,14 @@ pub const CONDITIONS: [&str; 4] = ["Synced", "SourceAvailable", "Ready", "Stalle
 /// Where `Ready` stands among them.
 const READY: usize = 2;
 
-/// How it stands with a sync.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Verdict {
-    /// The copy holds what the source holds.
-    InOrder {
-        /// The source that was compared.
-        source: Version,
-        /// The copy that was compared.
-        copy: Version,
-    },
-    /// There is no such source.
-    SourceMissing,
-    /// There is no such destination namespace.
-    NamespaceMissing,
-    /// The destination namespace is being deleted.
-    NamespaceTerminating,
-    /// Only a person can mend it.
-    Stalled(Stall),
-    /// A request failed; it will be tried again.
-    Failed(Failed),
-    /// The copy was written, and admission changed it.
-    Changed {
-        /// The source that it was written from.
-        source: Version,
-        /// The copy as it stands there.
-        copy: Version,
-        /// What is not as it was sent, by the names of keys.
-        what: String,
-    },
-    /// The copy is to go, or to be made anew, but what stands there is held by somebody's finalizer.
-    CopyHeld(ObjectKey),
-}
-
-/// What only a person can mend.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Stall {
-    /// The spec makes no sense.
-    InvalidSpec(String),
-    /// The copy would be its own source; the places of the ring.
-    Cycle(Vec<ObjectKey>),
-    /// Another sync owns the destination.
-    DestinationConflict(ObjectKey),
-    /// Nobody may write there.
-    DestinationProtected,
-    /// `conflictPolicy: Fail`, and a ConfigMap that is not ours stands there.
-    DestinationExists,
-    /// A controller owns what stands there.
-    DestinationControlled,
-    /// What stands there is immutable and not ours.
-    DestinationImmutable,
-    /// Somebody keeps changing the copy; the field manager's name.
-    Contested(String),
-}
-
-/// A request that failed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Failed {
-    /// What was tried: [`Reason::FetchError`] for the source, [`Reason::CreateFailed`] and its like.
-    pub reason: Reason,
-    /// What the server said, and what to do about it.
-    pub message: String,
-    /// How many failed in a row, this one included.
-    pub attempt: u32,
-}
-
-impl Verdict {
-    /// The reason that stands in the `Synced` condition, and on Events.
-    pub fn reason(&self) -> Reason {
-        match self {
-            Self::InOrder { .. } => Reason::SyncSucceeded,
-            Self::SourceMissing => Reason::SourceNotFound,
-            Self::NamespaceMissing => Reason::DestinationNamespaceNotFound,
-            Self::NamespaceTerminating => Reason::DestinationNamespaceTerminating,
-            Self::Stalled(stall) => stall.reason(),
-            Self::Failed(_) => Reason::SyncFailed,
-            Self::Changed { .. } => Reason::ChangedByAdmission,
-            Self::CopyHeld(_) => Reason::CopyHeld,
-        }
-    }
-}
-
 impl Stall {
-    /// The reason that stands in the `Stalled` condition.
-    pub fn reason(&self) -> Reason {
-        match self {
-            Self::InvalidSpec(_) => Reason::InvalidSpec,
-            Self::Cycle(_) => Reason::SyncCycle,
-            Self::DestinationConflict(_) => Reason::DestinationConflict,
-            Self::DestinationProtected => Reason::DestinationProtected,
-            Self::DestinationExists => Reason::DestinationExists,
-            Self::DestinationControlled => Reason::DestinationControlled,
-            Self::DestinationImmutable => Reason::DestinationImmutable,
-            Self::Contested(_) => Reason::Contested,
-        }
-    }
-
     fn message(&self, sync: &Sync) -> String {
         let destination = sync.destination().map(ObjectKey::to_string).unwrap_or_default();
         match self {
             Self::InvalidSpec(why) => format!("the spec cannot be carried out: {why}"),
-            Self::Cycle(ring) => format!(
+            Self::Cycle(cycle) => format!(
                 "the ConfigMap would be copied onto itself: {}; change or delete one sync of this ring",
-                ring.iter().map(ObjectKey::to_string).collect::<Vec<_>>().join(" → ")
+                cycle.iter().map(ObjectKey::to_string).collect::<Vec<_>>().join(" → ")
             ),
             Self::DestinationConflict(owner) => {
                 format!("{destination} is the copy of ConfigMapSync {owner}; it is taken over when that one lets go")

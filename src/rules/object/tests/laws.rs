@@ -6,45 +6,46 @@ use std::rc::Rc;
 use proptest::prelude::*;
 
 use crate::rules::copy::facts::{CopyState, Destination, Hash, NamespaceState, Read};
-use crate::rules::copy::plan::sweep;
-use crate::rules::copy::step::{Step, Until};
-use crate::rules::copy::tests::model::*;
-use crate::rules::copy::tests::world::*;
+use crate::rules::copy::removal::sweep;
+use crate::rules::copy::step::{CopyStep, Until};
+use crate::rules::copy::verdict::{Stall, Verdict};
+use crate::rules::object::step::Step;
+use crate::rules::object::tests::cluster::*;
+use crate::rules::object::tests::model::*;
 use crate::rules::record::{ConfigMapMeta, ObjectKey, OwnerMark, Sync, Version};
-use crate::rules::status::{Stall, Verdict};
 use crate::rules::testing::*;
 
 impl Model {
     /// What the API server and the runner make of a step.
     pub(super) fn carry_out(&mut self, slot: usize, decided: Decided) {
-        let Decided { step, sync, source, home, owner_known } = decided;
+        let Decided { step, sync, source, namespace, owner_known } = decided;
         let spec = sync.spec.as_ref().unwrap();
         let here = &spec.destination;
         match step {
             Step::Rest(Until::Change) => {}
-            Step::Rest(_) => self.memos[slot].recheck = false,
-            Step::ReadSource { uncached } => self.read_source(slot, &spec.source, uncached),
-            Step::ReadCopy(at) => self.read_copy(slot, &at),
-            Step::ReadNamespace(name) => {
+            Step::Rest(_) => self.remembered[slot].recheck = false,
+            Step::Copy(CopyStep::ReadSource { uncached }) => self.read_source(slot, &spec.source, uncached),
+            Step::Copy(CopyStep::ReadCopy(at)) => self.read_copy(slot, &at),
+            Step::Copy(CopyStep::ReadNamespace(name)) => {
                 let now = self.change(|_, rv| rv as usize);
-                let home = match self.state().spaces.get(&name) {
+                let namespace = match self.state().spaces.get(&name) {
                     None => NamespaceState::Absent,
                     Some((_, true)) => NamespaceState::Terminating,
                     Some((uid, false)) => NamespaceState::Live(*uid),
                 };
-                self.memos[slot].spaces.insert(name, (home, now));
+                self.remembered[slot].spaces.insert(name, (namespace, now));
             }
-            Step::Create => match self.closed(here) {
-                Some(home) => {
+            Step::Copy(CopyStep::Create) => match self.closed(here) {
+                Some(namespace) => {
                     let at = self.change(|_, rv| rv as usize);
-                    self.memos[slot].spaces.insert(here.namespace.clone(), (home, at));
+                    self.remembered[slot].spaces.insert(here.namespace.clone(), (namespace, at));
                 }
                 None if self.state().maps.contains_key(here) => self.read_copy(slot, here), // AlreadyExists
-                None => self.write(slot, &sync, source.unwrap(), home, None),
+                None => self.write(slot, &sync, source.unwrap(), namespace, None),
             },
-            Step::Replace { over, adopt } => {
+            Step::Copy(CopyStep::Replace { over, adopt }) => {
                 let source = source.unwrap();
-                let Some(map) = self.state().maps.get(here).filter(|map| map.read.seen.version == over).cloned() else {
+                let Some(map) = self.state().maps.get(here).filter(|map| map.read.meta.version == over).cloned() else {
                     return self.read_copy(slot, here); // Conflict, or NotFound
                 };
                 if map.read.immutable && map.read.hash != source.1 {
@@ -53,35 +54,35 @@ impl Model {
                 assert_ne!(&*here.name, "kube-root-ca.crt");
                 if !(map.made_by_us || map.forged || map.taken) {
                     assert!(adopt && spec.overwrite && !map.read.immutable, "not ours to write: {here}");
-                    assert!(!map.read.seen.controlled, "a controller's: {here}");
+                    assert!(!map.read.meta.controlled, "a controller's: {here}");
                 }
                 assert_eq!(owner_known, None, "another live sync's copy: {here}");
                 let back = map.high.as_ref().is_some_and(|(of, high)| *of == spec.source && source.0.rv < *high);
                 // A late write may be older, for as long as the holder needs to see it.
                 assert!(!back || self.late.is_some(), "{here} goes back to {:?} from {:?}", source.0, map.high);
-                self.write(slot, &sync, source, home, Some((map, adopt)));
+                self.write(slot, &sync, source, namespace, Some((map, adopt)));
             }
-            Step::Remove(at, over) => {
-                let Some(map) = self.state().maps.get(&at).filter(|map| map.read.seen.version == over) else {
+            Step::Copy(CopyStep::Remove(at, over)) => {
+                let Some(map) = self.state().maps.get(&at).filter(|map| map.read.meta.version == over) else {
                     return self.read_copy(slot, &at);
                 };
                 assert!(map.made_by_us || map.forged, "not ours to remove: {at}");
-                assert!(!map.read.seen.adopted && !map.taken, "what was adopted stays: {at}");
+                assert!(!map.read.meta.adopted && !map.taken, "what was adopted stays: {at}");
                 assert!(!(sync.deleting && spec.orphan), "the copy outlives its sync");
                 let held = map.held;
                 self.change(|state, rv| remove(&mut state.maps, &at, rv));
                 match held {
                     true => self.read_copy(slot, &at),
-                    false => _ = self.memos[slot].copies.insert(at, (None, false, self.now())),
+                    false => _ = self.remembered[slot].copies.insert(at, (None, false, self.now())),
                 }
             }
-            Step::Unmark(at) => {
-                let read = self.memos[slot].copies.get(&at).and_then(|(read, ..)| read.clone()).unwrap();
+            Step::Copy(CopyStep::Unmark(at)) => {
+                let read = self.remembered[slot].copies.get(&at).and_then(|(read, ..)| read.clone()).unwrap();
                 self.change(|state, rv| {
-                    if let Some(map) = state.maps.get_mut(&at).filter(|map| map.read.seen.version == read.seen.version)
+                    if let Some(map) = state.maps.get_mut(&at).filter(|map| map.read.meta.version == read.meta.version)
                     {
-                        map.read.seen = ConfigMapMeta { mark: None, adopted: false, ..read.seen.clone() };
-                        map.read.seen.version.rv = rv;
+                        map.read.meta = ConfigMapMeta { mark: None, adopted: false, ..read.meta.clone() };
+                        map.read.meta.version.rv = rv;
                         (map.made_by_us, map.taken, map.high) = (false, false, None);
                     }
                 });
@@ -89,10 +90,10 @@ impl Model {
             }
             Step::AddFinalizer { .. } => _ = self.write_sync(slot, &sync, |sync| sync.finalizer = true),
             Step::RemoveFinalizer => {
-                let left = self.state().maps.get(here).filter(|map| map.made_by_us && !map.read.seen.adopted);
+                let left = self.state().maps.get(here).filter(|map| map.made_by_us && !map.read.meta.adopted);
                 let space = self.state().spaces.get(&here.namespace).filter(|(_, terminating)| !terminating);
                 if let (Some(Map { read, .. }), Some((space, _))) = (left, space) {
-                    let mark = read.seen.mark.as_ref();
+                    let mark = read.meta.mark.as_ref();
                     let ours = mark.is_some_and(|mark| mark.uid == Some(sync.uid()) && mark.at == Some(*space));
                     // A late write may have made it a moment ago: then the sweep removes it.
                     assert!(!ours || self.late.is_some(), "{here} is left behind");
@@ -106,8 +107,8 @@ impl Model {
                 }
                 let state = Rc::make_mut(self.history.last_mut().unwrap());
                 if let (Verdict::InOrder { source, copy }, Some(map)) = (&verdict, state.maps.get_mut(here))
-                    && map.read.seen.version == *copy
-                    && map.read.seen.mark.as_ref().is_some_and(|mark| mark.uid.is_some())
+                    && map.read.meta.version == *copy
+                    && map.read.meta.mark.as_ref().is_some_and(|mark| mark.uid.is_some())
                 {
                     map.high = newer(map.high.take(), (spec.source.clone(), source.rv));
                 }
@@ -117,11 +118,11 @@ impl Model {
     }
 
     /// A write arrives whose sender is no longer the holder, and hears of no answer.
-    pub(super) fn carry_out_late(&mut self, (decided, memo): (Decided, Memo)) {
-        let before = (self.memos.clone(), self.replicas.clone());
-        self.memos[0] = memo;
+    pub(super) fn carry_out_late(&mut self, (decided, remembered): (Decided, Remembered)) {
+        let before = (self.remembered.clone(), self.replicas.clone());
+        self.remembered[0] = remembered;
         self.carry_out(0, decided);
-        (self.memos, self.replicas) = before;
+        (self.remembered, self.replicas) = before;
     }
 
     /// Why nothing can be created at a place.
@@ -135,17 +136,17 @@ impl Model {
 
     fn read_source(&mut self, slot: usize, at: &ObjectKey, uncached: bool) {
         let now = self.change(|_, rv| rv as usize);
-        let truth = self.state().maps.get(at).map(|map| (map.read.seen.version, map.read.hash));
+        let truth = self.state().maps.get(at).map(|map| (map.read.meta.version, map.read.hash));
         let replica = &mut self.replicas[self.held_by[slot]];
-        let streamed = self.history[replica.maps].maps.get(at).map(|map| map.read.seen.version.rv);
+        let streamed = self.history[replica.maps].maps.get(at).map(|map| map.read.meta.version.rv);
         let cached = replica.cache.get(at).filter(|(version, ..)| !uncached && streamed == Some(version.rv)).copied();
-        let memo = &mut self.memos[slot];
-        memo.source = match (cached, truth) {
+        let remembered = &mut self.remembered[slot];
+        remembered.source = match (cached, truth) {
             (Some((version, hash, since)), _) => Some((at.clone(), Some((version, hash)), since)),
             (None, truth) => Some((at.clone(), truth, now)),
         };
-        memo.missing_twice = memo.waited && truth.is_none();
-        memo.waited &= truth.is_none();
+        remembered.missing_twice = remembered.waited && truth.is_none();
+        remembered.waited &= truth.is_none();
         if let (None, Some((version, hash))) = (cached, truth) {
             replica.cache.insert(at.clone(), (version, hash, now));
         }
@@ -154,7 +155,7 @@ impl Model {
     fn read_copy(&mut self, slot: usize, at: &ObjectKey) {
         let now = self.change(|_, rv| rv as usize);
         let truth = self.state().maps.get(at).map(|map| map.read.clone());
-        self.memos[slot].copies.insert(at.clone(), (truth, true, now));
+        self.remembered[slot].copies.insert(at.clone(), (truth, true, now));
     }
 
     fn write(
@@ -162,21 +163,21 @@ impl Model {
         slot: usize,
         sync: &Sync,
         source: (Version, Hash),
-        home: NamespaceState,
+        namespace: NamespaceState,
         over: Option<(Map, bool)>,
     ) {
         let spec = sync.spec.as_ref().unwrap();
-        let NamespaceState::Live(at) = home else { panic!("no namespace to write to") };
+        let NamespaceState::Live(at) = namespace else { panic!("no namespace to write to") };
         let version = self.change(|state, rv| {
             let (mut map, adopt) = over.unwrap_or_else(|| {
-                let read = Read { seen: seen(rv, rv), hash: source.1, immutable: false, as_marked: true };
+                let read = Read { meta: meta(rv, rv), hash: source.1, immutable: false, as_marked: true };
                 (Map { read, made_by_us: true, forged: false, taken: false, held: false, high: None }, false)
             });
             let mark =
                 OwnerMark { sync: sync.key.clone(), uid: Some(sync.uid()), source_rv: source.0.rv, at: Some(at) };
-            let was = map.read.seen;
+            let was = map.read.meta;
             let version = Version { rv, ..was.version };
-            map.read.seen = ConfigMapMeta { version, mark: Some(mark), adopted: was.adopted || adopt, ..was };
+            map.read.meta = ConfigMapMeta { version, mark: Some(mark), adopted: was.adopted || adopt, ..was };
             (map.read.hash, map.taken) = (source.1, map.taken || adopt);
             map.high = newer(map.high, (spec.source.clone(), source.0.rv));
             state.maps.insert(spec.destination.clone(), map);
@@ -184,9 +185,9 @@ impl Model {
         });
         let read = self.state().maps[&spec.destination].read.clone();
         let now = self.now();
-        let memo = &mut self.memos[slot];
-        memo.verified = Some((source.0, version));
-        memo.copies.insert(spec.destination.clone(), (Some(read), false, now));
+        let remembered = &mut self.remembered[slot];
+        remembered.verified = Some((source.0, version));
+        remembered.copies.insert(spec.destination.clone(), (Some(read), false, now));
     }
 
     /// A write of the sync itself, which carries its version: on a conflict the event is waited for.
@@ -204,7 +205,7 @@ impl Model {
         });
         let (now, done) = (self.now(), written.is_some());
         match written {
-            Some(sync) => self.memos[slot].sync = Some((sync, now)),
+            Some(sync) => self.remembered[slot].sync = Some((sync, now)),
             None => self.replicas[self.held_by[slot]].syncs = now,
         }
         done
@@ -253,7 +254,7 @@ impl Model {
                     .decide(slot)
                     .is_some_and(|decided| matches!(decided.step, Step::Rest(Until::SourceRecheck | Until::SecondLook)))
                 {
-                    (self.memos[slot].source, self.memos[slot].recheck) = (None, true);
+                    (self.remembered[slot].source, self.remembered[slot].recheck) = (None, true);
                 }
             }
         }
@@ -266,7 +267,7 @@ impl Model {
         for place in places {
             let state = self.state();
             let read = &state.maps[&place].read;
-            let mark = read.seen.mark.as_ref().and_then(|mark| mark.uid);
+            let mark = read.meta.mark.as_ref().and_then(|mark| mark.uid);
             if mark.is_none_or(|uid| state.syncs.contains_key(&uid)) {
                 continue;
             }
@@ -276,18 +277,18 @@ impl Model {
                 _ => NamespaceState::Terminating,
             };
             let copy = CopyState::Read(read);
-            let spot = Destination {
-                place: &place,
+            let destination = Destination {
+                key: &place,
                 namespace,
                 copy,
                 wanted_by_another: state.syncs.values().any(wanted),
                 known: true,
             };
-            match sweep(&spot, false) {
-                Step::Remove(at, _) => self.change(|state, rv| remove(&mut state.maps, &at, rv)),
-                Step::Unmark(at) => self.change(|state, rv| {
-                    let seen = &mut state.maps.get_mut(&at).unwrap().read.seen;
-                    (seen.mark, seen.version.rv) = (None, rv);
+            match sweep(&destination, false) {
+                Some(CopyStep::Remove(at, _)) => self.change(|state, rv| remove(&mut state.maps, &at, rv)),
+                Some(CopyStep::Unmark(at)) => self.change(|state, rv| {
+                    let meta = &mut state.maps.get_mut(&at).unwrap().read.meta;
+                    (meta.mark, meta.version.rv) = (None, rv);
                 }),
                 _ => continue,
             }
@@ -302,7 +303,7 @@ impl Model {
         let spec = sync.spec.as_ref().unwrap();
         let (source, copy) = (state.maps.get(&spec.source), state.maps.get(&spec.destination));
         let space = state.spaces.get(&spec.destination.namespace);
-        let seen = copy.map(|map| &map.read.seen);
+        let meta = copy.map(|map| &map.read.meta);
         let (verdict, text) = state.said.get(&sync.uid()).expect("nothing was said");
         assert_eq!(text.observed_generation, Some(sync.generation.into()));
         assert_eq!(text.digest(), sync.status.digest);
@@ -310,29 +311,29 @@ impl Model {
         match verdict {
             Verdict::InOrder { source: from, copy: to } => {
                 let (source, copy) = (&source.expect("a source").read, &copy.expect("a copy").read);
-                assert_eq!((source.hash, *from, *to), (copy.hash, source.seen.version, copy.seen.version));
+                assert_eq!((source.hash, *from, *to), (copy.hash, source.meta.version, copy.meta.version));
                 assert!(sync.finalizer);
                 self.nothing_is_left(sync);
             }
             Verdict::SourceMissing => {
                 assert!(source.is_none());
-                let went = |seen: &ConfigMapMeta| seen.mark.as_ref().is_none_or(|mark| mark.uid != Some(sync.uid()));
+                let went = |meta: &ConfigMapMeta| meta.mark.as_ref().is_none_or(|mark| mark.uid != Some(sync.uid()));
                 let homeless =
-                    seen.is_some_and(|seen| seen.mark.as_ref().is_some_and(|mark| mark.at != space.map(|s| s.0)));
+                    meta.is_some_and(|meta| meta.mark.as_ref().is_some_and(|mark| mark.at != space.map(|s| s.0)));
                 let terminating = space.is_some_and(|(_, terminating)| *terminating);
                 assert!(
-                    !spec.delete_with_source || seen.is_none_or(went) || homeless || terminating,
+                    !spec.delete_with_source || meta.is_none_or(went) || homeless || terminating,
                     "the copy should have gone"
                 );
             }
             Verdict::NamespaceMissing => assert!(space.is_none() && source.is_some()),
             Verdict::NamespaceTerminating => assert!(space.is_some_and(|(_, terminating)| *terminating)),
-            Verdict::CopyHeld(_) => assert!(seen.is_some_and(|seen| seen.deleting)),
+            Verdict::CopyHeld(_) => assert!(meta.is_some_and(|meta| meta.deleting)),
             Verdict::Failed(_) | Verdict::Changed { .. } => panic!("nothing fails here"),
             Verdict::Stalled(Stall::InvalidSpec(_)) => assert_eq!(spec.source, spec.destination),
             Verdict::Stalled(Stall::DestinationProtected) => assert_eq!(&*spec.destination.name, "kube-root-ca.crt"),
-            Verdict::Stalled(Stall::DestinationExists) => assert!(!spec.overwrite && seen.is_some()),
-            Verdict::Stalled(Stall::DestinationControlled) => assert!(seen.unwrap().controlled),
+            Verdict::Stalled(Stall::DestinationExists) => assert!(!spec.overwrite && meta.is_some()),
+            Verdict::Stalled(Stall::DestinationControlled) => assert!(meta.unwrap().controlled),
             Verdict::Stalled(Stall::DestinationImmutable) => assert!(copy.unwrap().read.immutable),
             Verdict::Stalled(Stall::DestinationConflict(by)) => {
                 let by = state.syncs.values().find(|other| other.key == *by).filter(wants).expect("a rival");
@@ -340,8 +341,8 @@ impl Model {
                 let waits = matches!(said, Some(Verdict::Stalled(Stall::DestinationConflict(_))));
                 assert!(by.uid() != sync.uid() && (!waits || suspended(by)), "both wait");
             }
-            Verdict::Stalled(Stall::Cycle(ring)) => {
-                for link in ring.windows(2) {
+            Verdict::Stalled(Stall::Cycle(cycle)) => {
+                for link in cycle.windows(2) {
                     let links = |other: &Rc<Sync>| {
                         other.spec.as_ref().is_ok_and(|spec| spec.source == link[0] && spec.destination == link[1])
                     };
@@ -355,9 +356,9 @@ impl Model {
     fn nothing_is_left(&self, sync: &Sync) {
         for (place, map) in &self.state().maps {
             let space = self.state().spaces.get(&place.namespace).filter(|(_, terminating)| !terminating);
-            let mark = map.read.seen.mark.as_ref().filter(|mark| mark.uid == Some(sync.uid()));
+            let mark = map.read.meta.mark.as_ref().filter(|mark| mark.uid == Some(sync.uid()));
             let wanted = |other: &Rc<Sync>| !other.deleting && other.destination() == Some(place);
-            if mark.zip(space).is_some_and(|(mark, (at, _))| mark.at == Some(*at)) && !map.read.seen.deleting {
+            if mark.zip(space).is_some_and(|(mark, (at, _))| mark.at == Some(*at)) && !map.read.meta.deleting {
                 let wanted = self.state().syncs.values().any(wanted);
                 assert!(wanted, "{place} is left behind");
             }
@@ -368,7 +369,7 @@ impl Model {
         for sync in self.state().syncs.values() {
             match sync.deleting {
                 true => {
-                    let held = |map: &Map| map.read.seen.deleting;
+                    let held = |map: &Map| map.read.meta.deleting;
                     assert!(self.state().maps.values().any(held), "{} does not go", sync.key);
                 }
                 false if suspended(sync) => {}

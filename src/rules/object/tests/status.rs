@@ -1,6 +1,7 @@
 //! Tests of `status.rs`.
 
 use super::*;
+use crate::rules::copy::verdict::Failed;
 use crate::rules::record::{ForeignFields, ObservedCondition};
 use crate::rules::testing::*;
 

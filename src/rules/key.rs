@@ -1,0 +1,63 @@
+//! The unit of work: what the queue holds at most once, and what one task works on at a time.
+
+use std::fmt;
+
+use crate::rules::shard::Shard;
+use crate::rules::uid::Uid;
+
+/// What is worked on. Its shard says which replica does it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Key {
+    /// An object, with this UID: its finalizer and its status. The one copy of a ConfigMapSync is worked on with it, since both
+    /// fall into one shard.
+    Object(Uid),
+    /// One of the many copies that an object wants: that in one namespace. Whatever goes into a namespace has one writer.
+    Copy {
+        /// The object's UID.
+        object: Uid,
+        /// The namespace's UID.
+        namespace: Uid,
+    },
+}
+
+impl Key {
+    /// The UID of the object that wants the copies.
+    pub fn object(self) -> Uid {
+        match self {
+            Self::Object(object) | Self::Copy { object, .. } => object,
+        }
+    }
+
+    /// The shard: that of the object, and for one of many copies that of its namespace.
+    pub fn shard(self) -> Shard {
+        match self {
+            Self::Object(object) => Shard::of(object),
+            Self::Copy { namespace, .. } => Shard::of(namespace),
+        }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object(object) => write!(f, "{object}"),
+            Self::Copy { object, namespace } => write!(f, "{object} in {namespace}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::testing::uid;
+
+    #[test]
+    fn each_copy_of_an_object_has_the_shard_of_its_namespace() {
+        let object = uid(1);
+        let copies = (0..100).map(|number| Key::Copy { object, namespace: uid(number << 40 | 1) });
+        let shards: std::collections::BTreeSet<Shard> = copies.clone().map(Key::shard).collect();
+        assert!(shards.len() > 32, "a hundred namespaces fall into {} shards", shards.len());
+        assert!(copies.clone().all(|copy| copy.object() == object));
+        assert_eq!(Key::Object(object).shard(), Shard::of(object));
+    }
+}
