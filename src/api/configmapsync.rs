@@ -71,17 +71,17 @@ pub struct ConfigMapSyncSpec {
     #[serde(default, skip_serializing_if = "policies::is_default")]
     pub conflict_policy: ConflictPolicy,
 
-    /// What becomes of the copy when this object is deleted or moved: Delete takes it along, Orphan leaves it without the operator's marks.
+    /// What happens to the copy when this object is deleted or gets another destination: Delete deletes it, Orphan keeps it without the operator's marks.
     #[schemars(schema_with = "deletion_policy")]
     #[serde(default, skip_serializing_if = "policies::is_default")]
     pub deletion_policy: DeletionPolicy,
 
-    /// What becomes of the copy when the source is deleted: Keep leaves the last one, Delete removes it.
+    /// What happens to the copy when the source is deleted: Keep keeps the last one, Delete deletes it.
     #[schemars(schema_with = "source_missing_policy")]
     #[serde(default, skip_serializing_if = "policies::is_default")]
     pub source_missing_policy: SourceMissingPolicy,
 
-    /// While true everything is left as it is.
+    /// While true the operator writes neither the copy nor the status.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
 }
@@ -99,14 +99,14 @@ fn conflict_policy(_: &mut SchemaGenerator) -> Schema {
 fn deletion_policy(_: &mut SchemaGenerator) -> Schema {
     policies::schema(
         DeletionPolicy::WORDS,
-        "What becomes of the copy when this object is deleted or moved: Delete takes it along, Orphan leaves it without the operator's marks.",
+        "What happens to the copy when this object is deleted or gets another destination: Delete deletes it, Orphan keeps it without the operator's marks.",
     )
 }
 
 fn source_missing_policy(_: &mut SchemaGenerator) -> Schema {
     policies::schema(
         SourceMissingPolicy::WORDS,
-        "What becomes of the copy when the source is deleted: Keep leaves the last one, Delete removes it.",
+        "What happens to the copy when the source is deleted: Keep keeps the last one, Delete deletes it.",
     )
 }
 

@@ -31,17 +31,17 @@ Exit codes: 0 stopped cleanly, 1 failed, 2 wrong usage.";
 #[command(name = "configmapsync-operator", version, about = ABOUT, after_help = AFTER, next_line_help = true)]
 #[command(args_override_self = true)]
 pub struct Args {
-    /// For /healthz and /readyz: :PORT, HOST:PORT, or 0 for nowhere
+    /// Address of /healthz and /readyz: :PORT, HOST:PORT, or 0 for none
     #[arg(long, env = "CONFIGMAPSYNC_HEALTH_PROBE_BIND_ADDRESS", hide_env = true, value_name = "ADDRESS")]
     #[arg(help_heading = "Serving", default_value = ":8081", value_parser = values::bind_address)]
     pub health_probe_bind_address: BindAddress,
 
-    /// For /metrics; may be the same as that of the probes
+    /// Address of /metrics; it may be that of the probes
     #[arg(long, env = "CONFIGMAPSYNC_METRICS_BIND_ADDRESS", hide_env = true, value_name = "ADDRESS")]
     #[arg(help_heading = "Serving", default_value = ":8080", value_parser = values::bind_address)]
     pub metrics_bind_address: BindAddress,
 
-    /// A kubeconfig file, before KUBECONFIG and the Pod's own account
+    /// Kubeconfig file; comes before KUBECONFIG and the Pod's ServiceAccount
     #[arg(long, env = "CONFIGMAPSYNC_KUBECONFIG", hide_env = true, value_name = "FILE")]
     #[arg(help_heading = "Cluster")]
     pub kubeconfig: Option<PathBuf>,
@@ -86,7 +86,7 @@ pub struct Args {
     #[arg(help_heading = "Writing", default_value = "32", value_parser = values::max_in_flight)]
     pub max_in_flight: std::num::NonZeroUsize,
 
-    /// Say what would be written, and write nothing
+    /// Log what the operator would write, and write nothing
     #[arg(long, env = "CONFIGMAPSYNC_OBSERVE_ONLY", hide_env = true, value_name = "BOOL")]
     #[arg(help_heading = "Writing", action = ArgAction::Set, default_value = "false", hide_default_value = true)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]

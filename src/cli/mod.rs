@@ -156,7 +156,7 @@ where
     tokio::select! {
         ended = &mut working => ended.map_err(Into::into),
         () = tokio::time::sleep(grace) => Err(anyhow!("the shutdown took longer than {grace:?}")),
-        _ = terminate.recv() => Err(anyhow!("a second signal cut the way down short")),
-        _ = interrupt.recv() => Err(anyhow!("a second signal cut the way down short")),
+        _ = terminate.recv() => Err(anyhow!("a second signal cut the shutdown short")),
+        _ = interrupt.recv() => Err(anyhow!("a second signal cut the shutdown short")),
     }
 }

@@ -47,7 +47,7 @@ impl fmt::Display for BindAddress {
 pub struct WriteQps(pub Option<NonZeroU32>);
 
 pub(super) fn bind_address(text: &str) -> Result<BindAddress, String> {
-    const FORM: &str = "write :PORT, HOST:PORT, or 0 for nowhere";
+    const FORM: &str = "write :PORT, HOST:PORT, or 0 for none";
     if text == "0" {
         return Ok(BindAddress::Off);
     }

@@ -30,7 +30,7 @@ pub struct Config {
     pub write_qps: Option<NonZeroU32>,
     /// The most writes in flight at once; the adaptive limiter stays at or below it.
     pub max_in_flight: NonZeroUsize,
-    /// Say what would be written and write nothing.
+    /// Log what would be written and write nothing.
     pub observe_only: bool,
     /// How long the way down may take after the first signal: requests in flight, then releasing the shards.
     pub grace_period: Duration,

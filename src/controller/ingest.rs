@@ -1,4 +1,4 @@
-//! From the streams into the cache, and from there to the queue.
+//! From the watches into the cache, and from there to the queue.
 
 use std::sync::Arc;
 
@@ -19,14 +19,14 @@ use crate::telemetry::instruments;
 /// Feeds the cache and enqueues keys.
 #[derive(Clone)]
 pub struct Follower {
-    /// What the streams told.
+    /// What the watches told.
     pub cache: Arc<Cache>,
     /// Where affected keys go.
     pub queue: Arc<Queue>,
 }
 
 impl Follower {
-    /// Follows the stream of syncs until it is dropped.
+    /// Follows the watch of syncs until it is dropped.
     pub async fn syncs(self, stream: impl Stream<Item = watcher::Result<Event<SyncObject>>>, progress: Arc<Progress>) {
         observe(stream, &progress, |observation| {
             let mut affected = Vec::new();
@@ -50,19 +50,19 @@ impl Follower {
             tracing::warn!(namespace, name, shard, cause = %unusable.why, "the spec of a ConfigMapSync is invalid: it is skipped until somebody corrects it");
             metrics::counter!(instruments::UNPARSABLE_OBJECTS_TOTAL, "resource" => "configmapsyncs").increment(1);
         }
-        let told = Some(sync.version);
+        let observed = Some(sync.version);
         let asked = sync
             .request()
             .is_some_and(|request| self.cache.sync(uid).is_none_or(|before| before.request() != Some(request)));
         match self.cache.sync_applied(sync, affected) {
-            Change::Status if asked => self.wake(&[uid], &Cause { told, urgent: true, ..Cause::default() }),
+            Change::Status if asked => self.wake(&[uid], &Cause { observed, urgent: true, ..Cause::default() }),
             Change::Nothing => {}
-            Change::Status => self.wake(&[uid], &Cause { told, ..Cause::default() }),
-            Change::Wanted => self.wake(&[uid], &Cause { told, urgent: true, ..Cause::default() }),
+            Change::Status => self.wake(&[uid], &Cause { observed, ..Cause::default() }),
+            Change::Wanted => self.wake(&[uid], &Cause { observed, urgent: true, ..Cause::default() }),
         }
     }
 
-    /// Follows the stream of ConfigMaps until it is dropped.
+    /// Follows the watch of ConfigMaps until it is dropped.
     pub async fn configmaps(
         self,
         stream: impl Stream<Item = watcher::Result<Event<ConfigMapObject>>>,
@@ -72,14 +72,14 @@ impl Follower {
         observe(stream, &progress, |observation| {
             sources.clear();
             others.clear();
-            let mut told = None;
+            let mut observed = None;
             match observation {
                 Observation::ListBegins => self.cache.configmaps_listing(),
                 Observation::Applied { record: (key, meta), listed } => {
                     if listed && !self.is_news(&key, meta.version.rv) {
                         return;
                     }
-                    told = Some(meta.version);
+                    observed = Some(meta.version);
                     let written = !listed && self.is_written_by_a_holder(&key, &meta);
                     self.cache.configmap_applied(key, meta, &mut sources, &mut others);
                     if written && !others.is_empty() {
@@ -93,26 +93,26 @@ impl Follower {
             }
             if !sources.is_empty() {
                 let fanout = Some(Arc::new(Fanout::start()));
-                self.wake(&sources, &Cause { fanout, urgent: true, told: None });
+                self.wake(&sources, &Cause { fanout, urgent: true, observed: None });
             }
-            self.wake(&others, &Cause { urgent: true, told, ..Cause::default() });
+            self.wake(&others, &Cause { urgent: true, observed, ..Cause::default() });
         })
         .await;
     }
 
     /// Whether a copy changed by a write of a shard's holder, who marks it anew, and not by somebody else's touch.
-    fn is_written_by_a_holder(&self, place: &ObjectKey, seen: &ConfigMapMeta) -> bool {
-        let marks = |seen: &ConfigMapMeta| seen.mark.as_ref().map(|mark| (mark.uid, mark.source_rv));
-        let now = marks(seen);
-        now.is_some() && self.cache.configmap(place).is_none_or(|before| marks(&before) != now)
+    fn is_written_by_a_holder(&self, key: &ObjectKey, meta: &ConfigMapMeta) -> bool {
+        let marks = |meta: &ConfigMapMeta| meta.mark.as_ref().map(|mark| (mark.uid, mark.source_rv));
+        let now = marks(meta);
+        now.is_some() && self.cache.configmap(key).is_none_or(|before| marks(&before) != now)
     }
 
     /// Whether a list tells of a version that is not known yet.
-    fn is_news(&self, place: &ObjectKey, rv: u64) -> bool {
-        self.cache.configmap(place).is_none_or(|seen| seen.version.rv != rv)
+    fn is_news(&self, key: &ObjectKey, rv: u64) -> bool {
+        self.cache.configmap(key).is_none_or(|meta| meta.version.rv != rv)
     }
 
-    /// Follows the stream of namespaces until it is dropped.
+    /// Follows the watch of namespaces until it is dropped.
     pub async fn namespaces(
         self,
         stream: impl Stream<Item = watcher::Result<Event<NamespaceObject>>>,
@@ -178,8 +178,8 @@ mod tests {
             "namespace": "one", "name": "x", "uid": "00000000-0000-4000-8000-000000000009", "resourceVersion": "7",
             "annotations": { "configmapsync.apps.kapendra.com/sync": format!("n/another/{}", uid(elsewhere)) },
         } });
-        let told = stream::iter([Ok(Event::Apply(serde_json::from_value(copy).unwrap()))]);
-        follower.clone().configmaps(told, Arc::default()).await;
+        let observed = stream::iter([Ok(Event::Apply(serde_json::from_value(copy).unwrap()))]);
+        follower.clone().configmaps(observed, Arc::default()).await;
 
         let now = Instant::now();
         follower.queue.pop().await;

@@ -1,4 +1,4 @@
-//! One replica, put together: streams into the cache, leadership over shards, the queue, the workers.
+//! One replica, put together: watches into the cache, leadership over shards, the queue, the workers.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub enum Error {
     /// The clients cannot be made.
     #[error("no client can be made of the configuration: {0}")]
     Client(#[from] kube::Error),
-    /// No thread for the streams.
+    /// No thread for the watches.
     #[error("the streams' thread cannot be started: {0}")]
     Thread(#[from] std::io::Error),
     /// A long-lived task ended early; it is a fault of the program.
@@ -130,7 +130,7 @@ struct Run {
     queue: Arc<Queue>,
     tracker: TaskTracker,
     supervisor: Supervisor,
-    /// Where the streams run.
+    /// Where the watches run.
     listening: Handle,
     end: CancellationToken,
 }
@@ -253,7 +253,7 @@ impl Run {
         self.supervisor.spawn_on(&self.listening, name, task);
     }
 
-    /// Opens the streams; returns when all are listed. ConfigMaps come after syncs: only then it is known which of
+    /// Opens the watches; returns when all are listed. ConfigMaps come after syncs: only then it is known which of
     /// them to keep.
     async fn follow(&self, follower: &Follower) {
         let [syncs, configmaps, namespaces]: [Arc<Progress>; 3] = Default::default();

@@ -1,5 +1,5 @@
 //! Long-lived tasks. One that ends before it is told to, by a panic or otherwise, ends the process: a replica that renews
-//! its Lease and follows no stream is worse than none.
+//! its Lease and follows no watch is worse than none.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;

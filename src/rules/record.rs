@@ -33,7 +33,7 @@ pub struct ObjectKey {
 }
 
 impl ObjectKey {
-    /// A place by its two names.
+    /// A key of these two names.
     pub fn new(namespace: impl Into<Name>, name: impl Into<Name>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }
@@ -203,7 +203,7 @@ pub struct ConfigMapMeta {
     pub controlled: bool,
     /// It has a deletionTimestamp.
     pub deleting: bool,
-    /// Its marks name this very place by namespace and name, whatever the UID of the namespace is by now.
+    /// Its marks name this very ConfigMap by namespace and name, whatever the UID of the namespace is by now.
     pub marks_name_place: bool,
     /// The seed's operator wrote its annotations on it but not its labels: it adopted a ConfigMap that stood there.
     pub seed_adopted: bool,

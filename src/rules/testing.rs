@@ -8,7 +8,7 @@ pub(crate) fn uid(number: u64) -> Uid {
     Uid::parse(&format!("00000000-0000-0000-8000-{number:012x}")).unwrap()
 }
 
-pub(crate) fn place(text: &str) -> ObjectKey {
+pub(crate) fn object_key(text: &str) -> ObjectKey {
     let (namespace, name) = text.split_once('/').unwrap();
     ObjectKey::new(namespace, name)
 }
@@ -19,7 +19,7 @@ pub(crate) fn version(number: u64, rv: u64) -> Version {
 
 pub(crate) fn sync(key: &str, number: u64, source: &str, destination: &str) -> Sync {
     Sync {
-        key: place(key),
+        key: object_key(key),
         version: version(number, 1),
         generation: 1,
         created: 0,
@@ -27,8 +27,8 @@ pub(crate) fn sync(key: &str, number: u64, source: &str, destination: &str) -> S
         finalizer: false,
         others: None,
         spec: Ok(Spec {
-            source: place(source),
-            destination: place(destination),
+            source: object_key(source),
+            destination: object_key(destination),
             overwrite: true,
             orphan: false,
             delete_with_source: false,
@@ -52,11 +52,11 @@ pub(crate) fn meta(number: u64, rv: u64) -> ConfigMapMeta {
 }
 
 pub(crate) fn mark(sync: &str, number: Option<u64>, at: Option<u64>) -> OwnerMark {
-    OwnerMark { sync: place(sync), uid: number.map(uid), source_rv: 0, at: at.map(uid) }
+    OwnerMark { sync: object_key(sync), uid: number.map(uid), source_rv: 0, at: at.map(uid) }
 }
 
 /// What a status that says `text` is kept as.
-pub(crate) fn told(text: &StatusContent<'_>) -> ObservedStatus {
+pub(crate) fn observed_status(text: &StatusContent<'_>) -> ObservedStatus {
     ObservedStatus {
         observed_generation: generation(text.observed_generation),
         source: text.source,

@@ -178,7 +178,7 @@ async fn without_an_api_server_it_ends_within_its_grace_period_and_at_once_by_a_
     tokio::time::sleep(seconds(2)).await;
     assert!(hurried.is_running(), "it waits for an answer");
     hurried.signal(Signal::Int);
-    ended(&hurried, 1, "a second signal cut the way down short").await;
+    ended(&hurried, 1, "a second signal cut the shutdown short").await;
 }
 
 /// A debug build panics where the environment names a task.

@@ -1,4 +1,4 @@
-//! What the streams tell: each change answers with the syncs that have reason to look again.
+//! What the watches tell: each change answers with the syncs that have reason to look again.
 
 use std::sync::atomic::Ordering;
 
@@ -20,7 +20,7 @@ pub enum Change {
     Wanted,
 }
 
-// --- the stream of syncs ---
+// --- the watch of syncs ---
 
 impl Cache {
     /// A sync came or changed. Adds to `affected` everyone else whose case depends on it.
@@ -32,7 +32,7 @@ impl Cache {
         }
         self.interner.intern_sync(&mut sync);
         if let Some(other) = self.syncs.named(&sync.key).filter(|other| other.uid() != uid) {
-            self.forget(other.uid(), affected); // deleted and created again: the stream left out the end of the first
+            self.forget(other.uid(), affected); // deleted and created again: the watch left out the end of the first
         }
         let same_wish = before.as_ref().is_some_and(|before| before.spec == sync.spec);
         let change = match &before {
@@ -46,7 +46,7 @@ impl Cache {
             self.syncs.put(&sync);
             return change;
         }
-        // Whoever looks meanwhile finds the sync in the index, at its former place, at its new one or at both; which of
+        // Whoever looks meanwhile finds the sync in the index, under its former destination, its new one or both; which of
         // them it wants the record says.
         let owners = [before.as_deref(), Some(&*sync)].map(|sync| self.owner_at(sync));
         self.index(&sync, before.as_deref());
@@ -63,7 +63,7 @@ impl Cache {
     }
 
     fn owner_at(&self, sync: Option<&Sync>) -> Option<Uid> {
-        sync.and_then(Sync::destination).and_then(|place| self.owner(place)).map(|owner| owner.uid())
+        sync.and_then(Sync::destination).and_then(|key| self.owner(key)).map(|owner| owner.uid())
     }
 
     /// A sync went.
@@ -92,60 +92,60 @@ impl Cache {
     }
 }
 
-// --- the stream of ConfigMaps ---
+// --- the watch of ConfigMaps ---
 
 impl Cache {
     /// A ConfigMap came or changed. Adds to `sources` those that copy it, to `others` everyone else affected.
     pub fn configmap_applied(
         &self,
-        place: ObjectKey,
-        seen: ConfigMapMeta,
+        key: ObjectKey,
+        meta: ConfigMapMeta,
         sources: &mut Vec<Uid>,
         others: &mut Vec<Uid>,
     ) {
-        self.configmaps_rv.fetch_max(seen.version.rv, Ordering::AcqRel);
-        let marked = seen.mark.as_ref().and_then(|mark| mark.uid);
-        if marked.is_none() && !self.concerns_a_sync(&place) {
-            self.dropped_versions.remember(&place, seen.version.rv);
-            if let Some((_, before)) = self.configmaps.remove(&place) {
-                self.unmark(&place, &before, others); // our marks were taken off
+        self.configmaps_rv.fetch_max(meta.version.rv, Ordering::AcqRel);
+        let marked = meta.mark.as_ref().and_then(|mark| mark.uid);
+        if marked.is_none() && !self.concerns_a_sync(&key) {
+            self.dropped_versions.remember(&key, meta.version.rv);
+            if let Some((_, before)) = self.configmaps.remove(&key) {
+                self.unmark(&key, &before, others); // our marks were taken off
             }
             return;
         }
-        let place = self.interner.intern(&place);
-        let mut seen = seen;
-        if let Some(mark) = &mut seen.mark {
+        let key = self.interner.intern(&key);
+        let mut meta = meta;
+        if let Some(mark) = &mut meta.mark {
             mark.sync = self.interner.intern(&mark.sync);
         }
-        let owner = self.owner(&place).map(|owner| owner.uid());
-        let before = self.configmaps.insert(place.clone(), SlimArc::new(seen));
+        let owner = self.owner(&key).map(|owner| owner.uid());
+        let before = self.configmaps.insert(key.clone(), SlimArc::new(meta));
         if let Some(before) = &before
             && before.mark.as_ref().and_then(|mark| mark.uid) != marked
         {
-            self.unmark(&place, before, others);
+            self.unmark(&key, before, others);
         }
         if let Some(uid) = marked
-            && self.syncs.get(uid).is_none_or(|sync| sync.destination() != Some(&place))
+            && self.syncs.get(uid).is_none_or(|sync| sync.destination() != Some(&key))
         {
             let tombstones = self.tombstones.recall(uid).filter(|_| !self.syncs.contains(uid));
             let (deletion_observed, orphan) = (tombstones.is_some(), tombstones.unwrap_or(false));
-            self.add_orphaned_copy(uid, OrphanedCopy { key: place.clone(), wanted: false, deletion_observed, orphan });
+            self.add_orphaned_copy(uid, OrphanedCopy { key: key.clone(), wanted: false, deletion_observed, orphan });
             others.push(uid);
         }
-        self.affected_by_configmap(&place, owner, sources, others);
+        self.affected_by_configmap(&key, owner, sources, others);
     }
 
     /// A ConfigMap went.
-    pub fn configmap_deleted(&self, place: &ObjectKey, rv: u64, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
+    pub fn configmap_deleted(&self, key: &ObjectKey, rv: u64, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
         self.configmaps_rv.fetch_max(rv, Ordering::AcqRel);
-        let owner = self.owner(place).map(|owner| owner.uid());
-        if let Some((_, before)) = self.configmaps.remove(place) {
-            self.unmark(place, &before, others);
+        let owner = self.owner(key).map(|owner| owner.uid());
+        if let Some((_, before)) = self.configmaps.remove(key) {
+            self.unmark(key, &before, others);
         }
-        if !self.concerns_a_sync(place) {
-            self.dropped_versions.remember(place, GONE);
+        if !self.concerns_a_sync(key) {
+            self.dropped_versions.remember(key, GONE);
         }
-        self.affected_by_configmap(place, owner, sources, others);
+        self.affected_by_configmap(key, owner, sources, others);
     }
 
     /// All ConfigMaps are about to be listed.
@@ -153,25 +153,25 @@ impl Cache {
         self.dropped_versions.list_begins();
     }
 
-    /// A list of all ConfigMaps is complete: those that are not in it are gone, and there has been word of every source.
+    /// A list of all ConfigMaps is complete: those that are not in it are gone, and the watch has shown every source that is there.
     pub fn configmaps_listed(&self, listed: &AHashSet<Uid>, sources: &mut Vec<Uid>, others: &mut Vec<Uid>) {
         let gone = |entry: &dashmap::mapref::multiple::RefMulti<'_, ObjectKey, SlimArc<ConfigMapMeta>>| {
             (!listed.contains(&entry.version.uid)).then(|| (entry.key().clone(), entry.version.rv))
         };
         let mut gone: Vec<(ObjectKey, u64)> = self.configmaps.iter().filter_map(|entry| gone(&entry)).collect();
         gone.sort_unstable_by_key(|(_, rv)| *rv);
-        for (place, rv) in gone {
-            self.configmap_deleted(&place, rv, sources, others);
+        for (key, rv) in gone {
+            self.configmap_deleted(&key, rv, sources, others);
         }
         self.dropped_versions.list_ends();
         let begin = sources.len();
         for mut entry in self.sources.iter_mut() {
             if !std::mem::replace(&mut entry.observed, true) && !self.configmaps.contains_key(entry.key()) {
-                sources.extend(&entry.uids); // until now there was no word of it; now it is known to be gone
+                sources.extend(&entry.uids); // until now the watch had not shown it; now it is known to be gone
             }
         }
         sources[begin..].sort_unstable();
-        // A copy of which only our own answer told may have gone before the stream could show it.
+        // A copy of which only our own answer told may have gone before the watch could show it.
         let begin = others.len();
         for entry in self.destinations.iter().filter(|entry| !self.configmaps.contains_key(entry.key())) {
             others.extend(entry.value());
@@ -180,7 +180,7 @@ impl Cache {
     }
 }
 
-// --- the stream of namespaces ---
+// --- the watch of namespaces ---
 
 impl Cache {
     /// A namespace came or changed.

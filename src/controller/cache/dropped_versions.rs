@@ -1,4 +1,4 @@
-//! Versions of ConfigMaps that concerned nobody when they came by. The streams are not ordered among each other: a
+//! Versions of ConfigMaps that concerned nobody when they came by. The watches are not ordered among each other: a
 //! sync may arrive a moment after the event of its source, and must not miss it. So what is dropped leaves one number
 //! behind, in a table of fixed size in which a newer entry replaces an older one.
 
@@ -20,7 +20,7 @@ pub(super) struct DroppedVersions {
 }
 
 struct Slots {
-    /// The hash of a place, and its version.
+    /// The hash of a key, and its version.
     entries: Box<[(u64, u64)]>,
     /// Whether it was written since the list began.
     fresh: Box<[bool]>,
@@ -29,7 +29,7 @@ struct Slots {
 impl Default for DroppedVersions {
     fn default() -> Self {
         let slots = Slots { entries: vec![(0, 0); SLOTS].into(), fresh: vec![false; SLOTS].into() };
-        // The same in every process: which places share a slot must not be chance (`environment/random.rs`).
+        // The same in every process: which keys share a slot must not be chance (`environment/random.rs`).
         Self { hasher: RandomState::with_seeds(2, 3, 5, 7), slots: Mutex::new(slots) }
     }
 }
@@ -53,17 +53,17 @@ impl DroppedVersions {
         }
     }
 
-    /// The ConfigMap at `place` was last seen with this resourceVersion.
-    pub(super) fn remember(&self, place: &ObjectKey, rv: u64) {
-        let hash = self.hasher.hash_one(place);
+    /// The ConfigMap `key` was last seen with this resourceVersion.
+    pub(super) fn remember(&self, key: &ObjectKey, rv: u64) {
+        let hash = self.hasher.hash_one(key);
         let mut slots = self.lock();
         slots.entries[hash as usize % SLOTS] = (hash, rv);
         slots.fresh[hash as usize % SLOTS] = true;
     }
 
     /// The resourceVersion with which it was last seen, if that is still remembered.
-    pub(super) fn recall(&self, place: &ObjectKey) -> Option<u64> {
-        let hash = self.hasher.hash_one(place);
+    pub(super) fn recall(&self, key: &ObjectKey) -> Option<u64> {
+        let hash = self.hasher.hash_one(key);
         let (owner, rv) = self.lock().entries[hash as usize % SLOTS];
         (owner == hash && rv != 0).then_some(rv)
     }

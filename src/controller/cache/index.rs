@@ -25,7 +25,7 @@ pub struct Cache {
     pub(super) syncs: Syncs,
     /// The index that a fan-out needs: from a source to the syncs that copy it.
     pub(super) sources: Map<ObjectKey, Dependants>,
-    /// From a place to the syncs that want their copy there.
+    /// From a destination to the syncs that want their copy there.
     pub(super) destinations: Map<ObjectKey, Uids>,
     /// From a namespace to the syncs that want their copy in it.
     pub(super) by_namespace: Map<Name, Uids>,
@@ -41,7 +41,7 @@ pub struct Cache {
     pub(super) dropped_versions: DroppedVersions,
     /// Each name once, however many records mention it.
     pub(super) interner: Interner,
-    /// The newest version that the stream of ConfigMaps told.
+    /// The newest version that the watch of ConfigMaps told.
     pub(super) configmaps_rv: AtomicU64,
     /// Places that many want and that have another owner since their rivals were told last.
     pub(super) changed_hands: Mutex<AHashSet<ObjectKey>>,
@@ -50,11 +50,11 @@ pub struct Cache {
 #[derive(Default)]
 pub(super) struct Dependants {
     pub(super) uids: Uids,
-    /// Whether the stream has told, since the first of them came, whether the source is there.
+    /// Whether the watch has told, since the first of them came, whether the source is there.
     pub(super) observed: bool,
 }
 
-/// So many who want one place are looked at one by one, at each change of it.
+/// Up to so many syncs with one destination are looked at one by one, at each change of it.
 const FEW_RIVALS: usize = 16;
 
 /// A copy that stands where its sync does not want it.
@@ -62,7 +62,7 @@ const FEW_RIVALS: usize = 16;
 pub struct OrphanedCopy {
     /// Where it stands.
     pub key: ObjectKey,
-    /// Whether this replica saw its sync want the place. Anyone may write a sync's marks on what is his.
+    /// Whether this replica saw its sync want it there. Anyone may write a sync's marks on what is his.
     pub wanted: bool,
     /// Whether this replica saw its sync go: then it need not wait to be swept.
     pub deletion_observed: bool,
@@ -70,14 +70,14 @@ pub struct OrphanedCopy {
     pub orphan: bool,
 }
 
-/// What the stream knows of a source.
+/// What the watch knows of a source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SourceVersion {
     /// It is there, with this resourceVersion.
     Version(u64),
     /// It is not there.
     Gone,
-    /// No word since a sync named it: its last event came before that, and was let go.
+    /// Not shown since a sync named it: its last event came before that, and was dropped.
     Unknown,
 }
 
@@ -118,12 +118,12 @@ impl Cache {
         {
             source.uids.retain(|other| *other != uid);
         }
-        if let Some((place, source)) = self.sources.remove_if(&spec.source, |_, source| source.uids.is_empty())
+        if let Some((key, source)) = self.sources.remove_if(&spec.source, |_, source| source.uids.is_empty())
             && source.observed
-            && !self.configmaps.contains_key(&place)
+            && !self.configmaps.contains_key(&key)
         {
             // It is gone. Who names it next must not take it to be as its status says.
-            self.dropped_versions.remember(&place, GONE);
+            self.dropped_versions.remember(&key, GONE);
         }
         if now.is_none_or(|now| now.destination != spec.destination) {
             take_out(&self.destinations, &spec.destination, uid);
@@ -131,12 +131,12 @@ impl Cache {
         if now.is_none_or(|now| now.destination.namespace != spec.destination.namespace) {
             take_out(&self.by_namespace, &spec.destination.namespace, uid);
         }
-        for place in [&spec.source, &spec.destination] {
-            let unmarked = |seen: &SlimArc<ConfigMapMeta>| seen.mark.as_ref().is_none_or(|mark| mark.uid.is_none());
-            if !self.concerns_a_sync(place)
-                && let Some((_, seen)) = self.configmaps.remove_if(place, |_, seen| unmarked(seen))
+        for key in [&spec.source, &spec.destination] {
+            let unmarked = |meta: &SlimArc<ConfigMapMeta>| meta.mark.as_ref().is_none_or(|mark| mark.uid.is_none());
+            if !self.concerns_a_sync(key)
+                && let Some((_, meta)) = self.configmaps.remove_if(key, |_, meta| unmarked(meta))
             {
-                self.dropped_versions.remember(place, seen.version.rv);
+                self.dropped_versions.remember(key, meta.version.rv);
             }
         }
     }
@@ -146,57 +146,57 @@ impl Cache {
     pub(super) fn affected_by(&self, sync: &Sync, owner: Option<Uid>, affected: &mut Vec<Uid>) {
         let Ok(spec) = &sync.spec else { return };
         let mut downstream = vec![spec.destination.clone()];
-        let mut seen: AHashSet<Uid> = AHashSet::new();
-        self.rivals(&spec.destination, owner, |uid| _ = seen.insert(uid));
+        let mut visited: AHashSet<Uid> = AHashSet::new();
+        self.rivals(&spec.destination, owner, |uid| _ = visited.insert(uid));
         // Whose copy stands there, though it wants it no more: it was left for this sync to take over.
-        seen.extend(self.mark_at(&spec.destination));
-        while let Some(place) = downstream.pop() {
-            let dependants = self.sources.get(&place).map(|source| source.uids.clone()).unwrap_or_default();
+        visited.extend(self.mark_at(&spec.destination));
+        while let Some(key) = downstream.pop() {
+            let dependants = self.sources.get(&key).map(|source| source.uids.clone()).unwrap_or_default();
             for uid in dependants {
-                if seen.insert(uid)
+                if visited.insert(uid)
                     && let Some(next) = self.syncs.get(uid).and_then(|sync| sync.destination().cloned())
                 {
                     downstream.push(next);
                 }
             }
         }
-        seen.remove(&sync.uid());
+        visited.remove(&sync.uid());
         let begin = affected.len();
-        affected.extend(seen);
+        affected.extend(visited);
         affected[begin..].sort_unstable();
     }
 
     pub(super) fn affected_by_configmap(
         &self,
-        place: &ObjectKey,
+        key: &ObjectKey,
         owner: Option<Uid>,
         sources: &mut Vec<Uid>,
         others: &mut Vec<Uid>,
     ) {
-        if let Some(mut entry) = self.sources.get_mut(place) {
+        if let Some(mut entry) = self.sources.get_mut(key) {
             entry.observed = true;
             sources.extend(&entry.uids);
         }
-        self.rivals(place, owner, |uid| others.push(uid));
+        self.rivals(key, owner, |uid| others.push(uid));
     }
 
-    /// Those who want a place and have reason to look again at once. Where they are many, that is who owns it; the others
+    /// Those syncs with a destination that have reason to look again at once. Where they are many, that is who owns it; the others
     /// have reason only when it changed hands, and are told together, by [`Cache::changed_hands`].
-    pub(super) fn rivals(&self, place: &ObjectKey, owner_before: Option<Uid>, mut visit: impl FnMut(Uid)) {
-        let Some(wanting) = self.destinations.get(place) else { return };
+    pub(super) fn rivals(&self, key: &ObjectKey, owner_before: Option<Uid>, mut visit: impl FnMut(Uid)) {
+        let Some(wanting) = self.destinations.get(key) else { return };
         if wanting.len() <= FEW_RIVALS {
             return wanting.iter().copied().for_each(visit);
         }
         drop(wanting);
-        let owner = self.owner(place).map(|owner| owner.uid());
+        let owner = self.owner(key).map(|owner| owner.uid());
         owner.into_iter().for_each(&mut visit);
         if owner != owner_before {
-            self.changed_hands.lock().insert(place.clone());
+            self.changed_hands.lock().insert(key.clone());
         }
     }
 
-    pub(super) fn concerns_a_sync(&self, place: &ObjectKey) -> bool {
-        self.destinations.contains_key(place) || self.sources.contains_key(place)
+    pub(super) fn concerns_a_sync(&self, key: &ObjectKey) -> bool {
+        self.destinations.contains_key(key) || self.sources.contains_key(key)
     }
 }
 

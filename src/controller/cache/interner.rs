@@ -22,9 +22,9 @@ impl Interner {
         name
     }
 
-    /// A place by pooled names.
-    pub(super) fn intern(&self, place: &ObjectKey) -> ObjectKey {
-        ObjectKey { namespace: self.intern_name(&place.namespace), name: self.intern_name(&place.name) }
+    /// The key, of pooled names.
+    pub(super) fn intern(&self, key: &ObjectKey) -> ObjectKey {
+        ObjectKey { namespace: self.intern_name(&key.namespace), name: self.intern_name(&key.name) }
     }
 
     /// A sync whose names are pooled.

@@ -38,24 +38,24 @@ impl Cache {
         self.syncs.each(visit);
     }
 
-    /// What the stream knows of a source that some sync names.
-    pub fn source(&self, place: &ObjectKey) -> SourceVersion {
-        if let Some(seen) = self.configmaps.get(place) {
-            return SourceVersion::Version(seen.version.rv);
+    /// What the watch knows of a source that some sync names.
+    pub fn source(&self, key: &ObjectKey) -> SourceVersion {
+        if let Some(meta) = self.configmaps.get(key) {
+            return SourceVersion::Version(meta.version.rv);
         }
-        if self.sources.get(place).is_some_and(|source| source.observed) {
+        if self.sources.get(key).is_some_and(|source| source.observed) {
             return SourceVersion::Gone;
         }
-        match self.dropped_versions.recall(place) {
+        match self.dropped_versions.recall(key) {
             Some(GONE) => SourceVersion::Gone,
             Some(rv) => SourceVersion::Version(rv),
             None => SourceVersion::Unknown,
         }
     }
 
-    /// What stands at a place.
-    pub fn configmap(&self, place: &ObjectKey) -> Option<SlimArc<ConfigMapMeta>> {
-        self.configmaps.get(place).map(|entry| entry.value().clone())
+    /// The ConfigMap with this key.
+    pub fn configmap(&self, key: &ObjectKey) -> Option<SlimArc<ConfigMapMeta>> {
+        self.configmaps.get(key).map(|entry| entry.value().clone())
     }
 
     /// A namespace.
@@ -73,21 +73,21 @@ impl Cache {
         self.by_namespace.get(namespace).map(|uids| uids.to_vec()).unwrap_or_default()
     }
 
-    /// Whether a live sync other than `uid` wants this place.
-    pub fn wanted_by_another(&self, place: &ObjectKey, uid: Uid) -> bool {
-        self.destinations.get(place).is_some_and(|uids| uids.iter().any(|other| *other != uid))
+    /// Whether a live sync other than `uid` wants its copy there.
+    pub fn wanted_by_another(&self, key: &ObjectKey, uid: Uid) -> bool {
+        self.destinations.get(key).is_some_and(|uids| uids.iter().any(|other| *other != uid))
     }
 
-    /// The sync that owns a place as its destination, by what the stream showed there.
-    pub fn owner(&self, place: &ObjectKey) -> Option<SlimArc<Sync>> {
-        self.owner_of(place, self.configmap(place).as_deref())
+    /// The sync that owns this destination, by what the watch showed there.
+    pub fn owner(&self, key: &ObjectKey) -> Option<SlimArc<Sync>> {
+        self.owner_of(key, self.configmap(key).as_deref())
     }
 
-    /// The sync that owns a place as its destination, by what stands there.
-    pub fn owner_of(&self, place: &ObjectKey, standing: Option<&ConfigMapMeta>) -> Option<SlimArc<Sync>> {
-        let wanting = self.destinations.get(place)?;
-        let wants = |sync: &SlimArc<Sync>| sync.destination() == Some(place);
-        let marked = standing.and_then(|seen| seen.mark.as_ref()).filter(|_| wanting.len() > 1);
+    /// The sync that owns this destination, by what stands there.
+    pub fn owner_of(&self, key: &ObjectKey, standing: Option<&ConfigMapMeta>) -> Option<SlimArc<Sync>> {
+        let wanting = self.destinations.get(key)?;
+        let wants = |sync: &SlimArc<Sync>| sync.destination() == Some(key);
+        let marked = standing.and_then(|meta| meta.mark.as_ref()).filter(|_| wanting.len() > 1);
         let marked = marked.and_then(|mark| match mark.uid {
             Some(uid) => self.sync(uid),
             None => self.syncs.named(&mark.sync),
@@ -99,8 +99,8 @@ impl Cache {
 
     /// The syncs of contested destinations whose owner changed since the last call.
     pub fn changed_hands(&self) -> Vec<Uid> {
-        let places = std::mem::take(&mut *self.changed_hands.lock());
-        let wanting = places.iter().filter_map(|place| self.destinations.get(place).map(|uids| uids.to_vec()));
+        let keys = std::mem::take(&mut *self.changed_hands.lock());
+        let wanting = keys.iter().filter_map(|key| self.destinations.get(key).map(|uids| uids.to_vec()));
         let mut uids: Vec<Uid> = wanting.flatten().collect();
         uids.sort_unstable();
         uids
@@ -108,10 +108,10 @@ impl Cache {
 
     /// The cycle that `sync` is part of.
     pub fn cycle(&self, sync: &Sync) -> Option<Vec<ObjectKey>> {
-        cycle::find(sync, |place| self.owner(place))
+        cycle::find(sync, |key| self.owner(key))
     }
 
-    /// The newest version that the stream of ConfigMaps told.
+    /// The newest version that the watch of ConfigMaps told.
     pub fn configmaps_rv(&self) -> u64 {
         self.configmaps_rv.load(Ordering::Acquire)
     }

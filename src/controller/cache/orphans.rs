@@ -11,12 +11,12 @@ impl Cache {
     /// What stands at the destination of this sync, which goes or moves away, is an orphaned copy if it carries its mark.
     pub(super) fn note_orphaned(&self, sync: &Sync, deletion_observed: bool) {
         let orphan = sync.orphan();
-        if let Some(place) = sync.destination()
-            && self.mark_at(place) == Some(sync.uid())
+        if let Some(key) = sync.destination()
+            && self.mark_at(key) == Some(sync.uid())
         {
             self.add_orphaned_copy(
                 sync.uid(),
-                OrphanedCopy { key: place.clone(), wanted: true, deletion_observed, orphan },
+                OrphanedCopy { key: key.clone(), wanted: true, deletion_observed, orphan },
             );
         }
         if deletion_observed && let Some(mut others) = self.orphaned_copies.get_mut(&sync.uid()) {
@@ -26,8 +26,8 @@ impl Cache {
         }
     }
 
-    pub(super) fn mark_at(&self, place: &ObjectKey) -> Option<Uid> {
-        self.configmaps.get(place).and_then(|seen| seen.mark.as_ref().and_then(|mark| mark.uid))
+    pub(super) fn mark_at(&self, key: &ObjectKey) -> Option<Uid> {
+        self.configmaps.get(key).and_then(|meta| meta.mark.as_ref().and_then(|mark| mark.uid))
     }
 
     pub(super) fn add_orphaned_copy(&self, uid: Uid, orphaned_copy: OrphanedCopy) {
@@ -48,16 +48,16 @@ impl Cache {
         }
     }
 
-    pub(super) fn forget_orphaned(&self, uid: Uid, place: &ObjectKey) {
+    pub(super) fn forget_orphaned(&self, uid: Uid, key: &ObjectKey) {
         if let Some(mut orphaned_copies) = self.orphaned_copies.get_mut(&uid) {
-            orphaned_copies.retain(|orphaned_copy| orphaned_copy.key != *place);
+            orphaned_copies.retain(|orphaned_copy| orphaned_copy.key != *key);
         }
         self.orphaned_copies.remove_if(&uid, |_, orphaned_copies| orphaned_copies.is_empty());
     }
 
-    pub(super) fn unmark(&self, place: &ObjectKey, before: &ConfigMapMeta, others: &mut Vec<Uid>) {
+    pub(super) fn unmark(&self, key: &ObjectKey, before: &ConfigMapMeta, others: &mut Vec<Uid>) {
         if let Some(uid) = before.mark.as_ref().and_then(|mark| mark.uid) {
-            self.forget_orphaned(uid, place);
+            self.forget_orphaned(uid, key);
             others.push(uid);
         }
     }

@@ -10,7 +10,7 @@ use crate::telemetry::instruments;
 /// are there, and the time is told, unless one of them gave up.
 #[derive(Debug)]
 pub struct Fanout {
-    seen: Instant,
+    since: Instant,
     /// Whether any copy was written for it: an event that changed no content is no fan-out.
     wrote: AtomicBool,
     given_up: AtomicBool,
@@ -19,13 +19,13 @@ pub struct Fanout {
 impl Fanout {
     /// A change that was just seen.
     pub fn start() -> Self {
-        Self { seen: Instant::now(), wrote: AtomicBool::new(false), given_up: AtomicBool::new(false) }
+        Self { since: Instant::now(), wrote: AtomicBool::new(false), given_up: AtomicBool::new(false) }
     }
 
     /// A copy has it.
     pub fn reached_copy(&self) {
         self.wrote.store(true, Ordering::Relaxed);
-        metrics::histogram!(instruments::PROPAGATION_SECONDS).record(self.seen.elapsed().as_secs_f64());
+        metrics::histogram!(instruments::PROPAGATION_SECONDS).record(self.since.elapsed().as_secs_f64());
     }
 
     /// A copy will have it some other time, or from another replica.
@@ -37,7 +37,7 @@ impl Fanout {
 impl Drop for Fanout {
     fn drop(&mut self) {
         if *self.wrote.get_mut() && !*self.given_up.get_mut() {
-            metrics::histogram!(instruments::FANOUT_DURATION_SECONDS).record(self.seen.elapsed().as_secs_f64());
+            metrics::histogram!(instruments::FANOUT_DURATION_SECONDS).record(self.since.elapsed().as_secs_f64());
         }
     }
 }

@@ -27,8 +27,8 @@ pub struct Cause {
     /// Whether it ends a wait after a failure: what the key waits for may have come. (A status that came back is no
     /// such reason.)
     pub urgent: bool,
-    /// The version that a stream told, if that is why.
-    pub told: Option<Version>,
+    /// The version that a watch told, if that is why.
+    pub observed: Option<Version>,
 }
 
 /// What became of a key's work.

@@ -138,7 +138,7 @@ impl Queue {
         self.state.lock().lanes.share_pace(replicas);
     }
 
-    /// A stream told of a copy that was written, by whichever replica.
+    /// A watch told of a copy that was written, by whichever replica.
     pub fn copy_written(&self) {
         self.state.lock().lanes.copy_written();
     }

@@ -26,8 +26,8 @@ pub(super) struct Keys {
     /// Keys at work, by shard.
     at_work: [usize; SHARDS],
     pub(super) items: AHashMap<Key, Item>,
-    /// What the streams told of keys at work meanwhile, and whether it was urgent.
-    heard: AHashMap<Key, Vec<(Version, bool)>>,
+    /// What the watches told of keys at work meanwhile, and whether it was urgent.
+    observed: AHashMap<Key, Vec<(Version, bool)>>,
     pub(super) lanes: Lanes,
     timers: Timers,
     /// Whoever waits for a shard's work to end.
@@ -40,7 +40,7 @@ impl Default for Keys {
             held: [false; SHARDS],
             at_work: [0; SHARDS],
             items: AHashMap::new(),
-            heard: AHashMap::new(),
+            observed: AHashMap::new(),
             lanes: Lanes::default(),
             timers: Timers::default(),
             drains: Vec::new(),
@@ -65,7 +65,7 @@ enum Position {
     AtWork { again: bool, urgent: bool },
     /// Until that time, or until something changes; `failed`: only something urgent ends it sooner.
     Until { when: Instant, failed: bool },
-    /// Nowhere; only what is remembered of it is kept, until the streams have caught up with it.
+    /// Nowhere; only what is remembered of it is kept, until the watches have caught up with it.
     Idle,
 }
 
@@ -89,7 +89,11 @@ impl Keys {
         if item.fanout.is_none() {
             item.fanout.clone_from(&cause.fanout);
         }
-        let echo = item.key_state.as_mut().zip(cause.told).is_some_and(|(key_state, told)| !key_state.hear(told));
+        let echo = item
+            .key_state
+            .as_mut()
+            .zip(cause.observed)
+            .is_some_and(|(key_state, observed)| !key_state.observe(observed));
         let forgettable = item.key_state.as_ref().is_some_and(|key_state| key_state.is_empty());
         let failed = item.key_state.as_ref().is_some_and(|key_state| key_state.copy.failed.is_some());
         match item.position {
@@ -101,9 +105,9 @@ impl Keys {
             }
             Position::Waiting(Lane::Data) => false,
             Position::AtWork { urgent, .. } => {
-                match cause.told {
+                match cause.observed {
                     // Whether it is news is seen when the task is done: its answer may be on the way.
-                    Some(told) => self.heard.entry(key).or_default().push((told, cause.urgent)),
+                    Some(observed) => self.observed.entry(key).or_default().push((observed, cause.urgent)),
                     None => item.position = Position::AtWork { again: true, urgent: urgent || cause.urgent },
                 }
                 false
@@ -189,8 +193,8 @@ impl Keys {
             Position::AtWork { again, urgent } => (again, urgent),
             _ => (false, false),
         };
-        for (told, its_urgent) in self.heard.remove(&key).unwrap_or_default() {
-            if key_state.hear(told) {
+        for (observed, its_urgent) in self.observed.remove(&key).unwrap_or_default() {
+            if key_state.observe(observed) {
                 (again, urgent) = (true, urgent || its_urgent);
             }
         }

@@ -205,8 +205,8 @@ impl Reconciler<'_> {
                     Verdict::Failed(failed) => failed.reason,
                     other => other.reason(),
                 };
-                let (word, cause) = (reason.as_str(), &*text.message);
-                tracing::info!(namespace, name, shard, reason = word, cause, "not in order");
+                let cause = &*text.message;
+                tracing::info!(namespace, name, shard, reason = reason.as_str(), cause, "not in order");
                 self.context.events.warning(sync, reason, text.message.clone().into_owned());
             }
         }

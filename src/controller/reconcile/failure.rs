@@ -59,7 +59,7 @@ impl Reconciler<'_> {
                 let wait = self.after_conflict();
                 self.knowledge.fresh.conflicts += 1;
                 // How many there were in earlier looks says how long to wait, and not that this time nothing is read: what
-                // the stream does not show would be run into for ever.
+                // the watch does not show would be run into for ever.
                 if self.knowledge.fresh.conflicts > 5 {
                     return Some(Outcome::Retry(wait));
                 }

@@ -28,7 +28,7 @@ pub(super) const MOST_STEPS: usize = 24;
 
 /// What the work on a key needs.
 pub struct Context {
-    /// What the streams told.
+    /// What the watches told.
     pub cache: Arc<Cache>,
     /// Contents of sources.
     pub sources: Sources,

@@ -29,8 +29,8 @@ const UNKNOWN: usize = 5 << 19;
 const GROWTH: usize = 64 << 10;
 /// Whoever waits for room looks this often whether somebody has put a content down.
 const LOOK: Duration = Duration::from_millis(20);
-/// How many places without a source are remembered.
-const CACHE_PLACES: usize = 4096;
+/// How many missing sources are remembered.
+const MOST_MISSING: usize = 4096;
 /// For how long one answer "there is none" serves everybody who asks: shorter than the time after which a missing
 /// source is looked for again, so that then one of them asks anew.
 const MISSING_FOR: Duration = Duration::from_secs(240);
@@ -61,7 +61,7 @@ impl Deref for InHand {
 /// Which answer will do.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
-    /// What the stream knows of it: an older version will not do.
+    /// What the watch knows of it: an older version will not do.
     pub observed: SourceVersion,
     /// The GET must have been sent then or later.
     pub sent_since: Option<Instant>,
@@ -132,43 +132,43 @@ impl Sources {
     }
 
     /// What is in the cache, if it will do.
-    pub fn cached(&self, place: &ObjectKey, wanted: Wanted) -> Option<(Found, Instant)> {
+    pub fn cached(&self, key: &ObjectKey, wanted: Wanted) -> Option<(Found, Instant)> {
         let mut state = self.state.lock();
         state.clock += 1;
         let clock = state.clock;
-        let entry = state.entries.get_mut(place)?;
+        let entry = state.entries.get_mut(key)?;
         let found = entry.found.clone().filter(|found| wanted.with(found, entry.sent))?;
         entry.used = clock;
         Some((found, entry.sent))
     }
 
-    /// Whether the version `rv` of the source at `place` is known to have held the same as `content`, and to have been as
+    /// Whether the version `rv` of the source `key` is known to have held the same as `content`, and to have been as
     /// immutable: then a change of its labels need not rewrite its copies.
-    pub fn held_the_same(&self, place: &ObjectKey, rv: u64, content: &SourceContent) -> bool {
+    pub fn held_the_same(&self, key: &ObjectKey, rv: u64, content: &SourceContent) -> bool {
         let state = self.state.lock();
-        let entry = state.entries.get(place);
+        let entry = state.entries.get(key);
         entry.is_some_and(|entry| {
             matches!(&entry.found, Some(Found::Content(kept)) if kept.holds_the_same_as(content))
                 && entry.same.contains(&rv)
         })
     }
 
-    /// The source at `place`, and when the GET that told it was sent.
+    /// The source `key`, and when the GET that told it was sent.
     ///
     /// # Errors
     /// What the GET was answered, when it was neither the source nor that there is none.
-    pub async fn get(&self, place: &ObjectKey, wanted: Wanted) -> Result<(Found, Instant), ApiError> {
+    pub async fn get(&self, key: &ObjectKey, wanted: Wanted) -> Result<(Found, Instant), ApiError> {
         let asked = Instant::now();
         loop {
-            if let Some(hit) = self.cached(place, wanted) {
+            if let Some(hit) = self.cached(key, wanted) {
                 return Ok(hit);
             }
-            let (sent, flight) = self.join(place);
+            let (sent, flight) = self.join(key);
             let answer = flight.await;
-            self.land(place, sent, &answer);
+            self.land(key, sent, &answer);
             let found = answer?;
             // The answer to a GET that others had sent before may be too old for us: then the next one is ours. The
-            // answer to one that was sent after we asked is the truth, whatever the stream has told.
+            // answer to one that was sent after we asked is the truth, whatever the watch has told.
             if sent >= asked || wanted.with(&found, sent) {
                 return Ok((found, sent));
             }
@@ -176,11 +176,11 @@ impl Sources {
     }
 
     /// The GET under way, or a new one.
-    fn join(&self, place: &ObjectKey) -> (Instant, Flight) {
+    fn join(&self, key: &ObjectKey) -> (Instant, Flight) {
         let mut state = self.state.lock();
         state.clock += 1;
         let clock = state.clock;
-        let entry = state.entries.entry(place.clone()).or_insert_with(|| Entry {
+        let entry = state.entries.entry(key.clone()).or_insert_with(|| Entry {
             sent: Instant::now(),
             found: None,
             flight: None,
@@ -193,7 +193,7 @@ impl Sources {
             return (*sent, flight.clone());
         }
         let known = entry.size;
-        let (reader, at, room, state) = (self.reader.clone(), place.clone(), self.room.clone(), self.state.clone());
+        let (reader, at, room, state) = (self.reader.clone(), key.clone(), self.room.clone(), self.state.clone());
         let flight = async move {
             // A panic in here must not spoil every later look.
             let read = std::panic::AssertUnwindSafe(async {
@@ -232,9 +232,9 @@ impl Sources {
     }
 
     /// Keeps the answer; the first of those who shared it does so.
-    fn land(&self, place: &ObjectKey, sent: Instant, answer: &Answer) {
+    fn land(&self, key: &ObjectKey, sent: Instant, answer: &Answer) {
         let mut state = self.state.lock();
-        let Some(entry) = state.entries.get_mut(place) else { return };
+        let Some(entry) = state.entries.get_mut(key) else { return };
         if entry.flight.as_ref().is_none_or(|(of, _)| *of != sent) {
             return;
         }
@@ -247,7 +247,7 @@ impl Sources {
             }
             entry.found = Some(found.clone());
         }
-        while state.entries.len() > CACHE_PLACES && state.forget() {}
+        while state.entries.len() > MOST_MISSING && state.forget() {}
     }
 }
 
@@ -285,11 +285,11 @@ impl State {
         true
     }
 
-    /// Forgets the place that was asked for least. Whether there was one.
+    /// Forgets the source that was asked for least. Whether there was one.
     fn forget(&mut self) -> bool {
         let idle = self.entries.iter().filter(|(_, entry)| entry.flight.is_none());
-        let place = idle.min_by_key(|(_, entry)| entry.used).map(|(place, _)| place.clone());
-        place.is_some_and(|place| self.entries.remove(&place).is_some())
+        let key = idle.min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
+        key.is_some_and(|key| self.entries.remove(&key).is_some())
     }
 }
 
@@ -298,8 +298,8 @@ mod tests {
     use super::*;
 
     fn content(rv: u64) -> SourceContent {
-        use crate::rules::testing::{place, version};
-        SourceContent::new(place("a/x"), version(1, rv), crate::rules::copy::content::Content::default()).unwrap()
+        use crate::rules::testing::{object_key, version};
+        SourceContent::new(object_key("a/x"), version(1, rv), crate::rules::copy::content::Content::default()).unwrap()
     }
 
     #[tokio::test(start_paused = true)]

@@ -157,7 +157,7 @@ impl SourceContent {
         if (answer.immutable == Some(true)) != self.immutable {
             changes.push("field immutable changed".to_owned());
         }
-        Ok(told(&changes))
+        Ok(summary(&changes))
     }
 }
 
@@ -174,7 +174,7 @@ fn compare(sent: &Entries<'_>, got: &Entries<'_>, changes: &mut Vec<String>) {
 }
 
 /// The first few changes in one line.
-fn told(changes: &[String]) -> Option<String> {
+fn summary(changes: &[String]) -> Option<String> {
     const SHOWN: usize = 3;
     let shown = changes.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     match changes.len() {

@@ -72,13 +72,13 @@ impl Reported {
 /// What is known of the source.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Source {
-    /// Nothing: no word of it in the stream.
+    /// Nothing: the watch has not shown it.
     Unknown,
     /// A GET was answered 404.
     Missing,
-    /// The stream told its version.
+    /// The watch told its version.
     Observed(u64),
-    /// Its content is in hand, and is not older than what the stream told.
+    /// Its content is in hand, and is not older than what the watch told.
     InHand {
         /// The version that the GET returned.
         version: Version,
@@ -133,7 +133,7 @@ impl Destination<'_> {
 /// What is known of a namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NamespaceState {
-    /// No word of it in the stream.
+    /// The watch has not shown it.
     Unknown,
     /// A GET was answered 404.
     Absent,
@@ -146,7 +146,7 @@ pub enum NamespaceState {
 /// What is known of what stands at a destination.
 #[derive(Clone, Copy, Debug)]
 pub enum CopyState<'a> {
-    /// No word of it in the stream.
+    /// The watch has not shown it.
     Unknown,
     /// A request was answered 404, or we removed it ourselves.
     Absent,

@@ -1,18 +1,18 @@
-//! Whose is the ConfigMap that stands at a place? Pure questions; every guard of "we never touch what is not ours"
+//! Whose is the ConfigMap that stands at a destination? Pure questions; every guard of "we never touch what is not ours"
 //! is here.
 
 use crate::rules::copy::facts::Owner;
 use crate::rules::record::{ConfigMapMeta, ObjectKey, OwnerMark, Sync};
 use crate::rules::uid::Uid;
 
-/// What a ConfigMap at some place is to a sync.
+/// What a ConfigMap is to a sync.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Claim {
     /// Its copy.
     Ours,
     /// Its copy, with the seed's marks or those of an earlier sync of the same name: to be marked anew when it is next written.
     Inherited,
-    /// Its marks name this sync and this place, but another namespace's UID: it came back with its namespace, from a
+    /// Its marks name this sync and this ConfigMap, but another namespace's UID: it came back with its namespace, from a
     /// backup. It is the sync's copy if its content is what the marks say.
     Restored,
     /// A copy that another sync wrote here.
@@ -27,7 +27,7 @@ pub enum Claim {
 pub fn claim(meta: &ConfigMapMeta, owner: Owner<'_>, namespace: Uid, wants: bool) -> Claim {
     let Some(mark) = &meta.mark else { return Claim::Foreign };
     match mark.uid {
-        // The seed's marks do not tell the place, so they count only where the sync wants its copy.
+        // The seed's marks do not name the ConfigMap, so they count only where the sync wants its copy.
         None if mark.sync == *owner.key && wants => Claim::Inherited,
         None => Claim::Foreign,
         Some(_) if mark.at != Some(namespace) && meta.marks_name_place && mark.sync == *owner.key && wants => {
@@ -45,8 +45,8 @@ pub fn stands_where_written(mark: &OwnerMark, namespace: Uid) -> bool {
     mark.uid.is_some() && mark.at == Some(namespace)
 }
 
-/// Which of the syncs that want one place owns it: the one whose mark stands on the copy, else the oldest. The
-/// others wait until it lets go. (By the mark first: an older sync that comes to want the place later does not take
+/// Which of the syncs that want one destination owns it: the one whose mark stands on the copy, else the oldest. The
+/// others wait until it lets go. (By the mark first: an older sync that comes to want it later does not take
 /// it away; else by age, which two syncs that swap destinations both win, so that they do not wait for each other.)
 pub fn owner<'a>(wanting: impl Iterator<Item = &'a Sync>, mark: Option<&OwnerMark>) -> Option<&'a Sync> {
     let marked = |sync: &Sync| match mark {
@@ -57,9 +57,9 @@ pub fn owner<'a>(wanting: impl Iterator<Item = &'a Sync>, mark: Option<&OwnerMar
     wanting.min_by_key(|sync| (!marked(sync), sync.created, sync.uid()))
 }
 
-/// Whether nobody may ever write to this place.
-pub fn protected(place: &ObjectKey) -> bool {
-    &*place.name == crate::api::names::KUBE_ROOT_CA
+/// Whether nobody may ever write to this ConfigMap.
+pub fn protected(key: &ObjectKey) -> bool {
+    &*key.name == crate::api::names::KUBE_ROOT_CA
 }
 
 #[cfg(test)]

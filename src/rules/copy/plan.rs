@@ -104,7 +104,7 @@ fn update(facts: &CopyFacts<'_>, meta: &ConfigMapMeta) -> Next {
     if hash == read.hash && (read.immutable || !immutable) && !marks_are_anothers(facts, meta) {
         return Next::Settled(Verdict::InOrder { source: version, copy: meta.version });
     }
-    // A copy never goes back: what is not newer than what stands there is written only if it is the last word.
+    // A copy never goes back: what is not newer than what stands there is written only if the source was read after the copy.
     if !newer && !uncached {
         return Next::Do(CopyStep::ReadSource { uncached: true });
     }

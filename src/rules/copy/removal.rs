@@ -33,8 +33,8 @@ impl Removal<'_> {
     fn next(&self, destination: &Destination<'_>, wanted: bool) -> Option<Next> {
         let meta = match destination.copy {
             CopyState::Absent => return None,
-            // Nothing is called missing on the word of a watch alone, if there is reason to think that it was there: the
-            // status says so, or, since a status may lag behind, our finalizer is on an owner that goes.
+            // A watch alone is no proof that a copy is missing, where something speaks for it: the status names it, or, since
+            // a status may lag behind, our finalizer is on an owner that goes.
             CopyState::Unknown if wanted && (self.deleting || self.reported.exists) => {
                 return match destination.namespace {
                     NamespaceState::Unknown => Some(read_namespace(destination)),

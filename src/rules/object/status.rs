@@ -109,9 +109,9 @@ impl StatusContent<'_> {
 /// The status that `verdict` makes of `sync`. Where the verdict is not about them, `status.source` and `status.copy`
 /// stay as they were: they tell the versions of the last write or check.
 pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exists: bool) -> StatusContent<'static> {
-    let told = &sync.status;
+    let reported = &sync.status;
     // What admission made of a copy is no version that a later status may pass on.
-    let passed_on = |version: Option<Version>| version.filter(|_| !told.changed_by_admission);
+    let passed_on = |version: Option<Version>| version.filter(|_| !reported.changed_by_admission);
     let others = sync.others.as_deref();
     let request = others.and_then(|others| others.requested.clone().or_else(|| others.handled.clone()));
     let text = StatusContent {
@@ -121,8 +121,8 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
         destination_exists,
         retry_count: 0,
         observed_generation: Some(sync.generation.into()),
-        source: passed_on(told.source),
-        copy: passed_on(told.copy),
+        source: passed_on(reported.source),
+        copy: passed_on(reported.copy),
         last_handled_request: request.map_or(Cow::Borrowed(""), |request| Cow::Owned(request.into())),
         conditions: [None, None, None, None],
     };
@@ -213,11 +213,11 @@ fn condition(status: &'static str, reason: Reason, message: impl Into<Cow<'stati
 /// The status object for a text. A condition's lastTransitionTime moves only when its status does, and conditions of
 /// types that are not ours are passed on.
 pub fn object(text: &StatusContent<'_>, sync: &Sync, now: Seconds) -> ConfigMapSyncStatus {
-    let told = &sync.status;
+    let reported = &sync.status;
     let foreign = sync.others.iter().flat_map(|others| others.conditions.iter().cloned());
     let time = |seconds: Seconds| Time(Timestamp::from_second(seconds.into()).unwrap_or_default());
     let conditions =
-        CONDITIONS.iter().zip(&text.conditions).zip(&told.conditions).filter_map(|((kind, now_is), was)| {
+        CONDITIONS.iter().zip(&text.conditions).zip(&reported.conditions).filter_map(|((kind, now_is), was)| {
             let now_is = now_is.as_ref()?;
             let since = match was {
                 Some(was) if was.is_true == (now_is.status == "True") => was.since,
@@ -234,7 +234,7 @@ pub fn object(text: &StatusContent<'_>, sync: &Sync, now: Seconds) -> ConfigMapS
         });
     let version = |v: Version| ObjectVersion { uid: v.uid.to_string(), resource_version: v.rv.to_string() };
     ConfigMapSyncStatus {
-        last_sync_time: if text.sync_status == "Success" { Some(now) } else { told.last_sync }.map(time),
+        last_sync_time: if text.sync_status == "Success" { Some(now) } else { reported.last_sync }.map(time),
         sync_status: text.sync_status.clone().into_owned(),
         message: text.message.clone().into_owned(),
         source_exists: text.source_exists,

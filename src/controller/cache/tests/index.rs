@@ -2,7 +2,7 @@
 
 use crate::controller::cache::{Cache, Change, OrphanedCopy, SourceVersion};
 use crate::rules::record::{ConfigMapMeta, Namespace, Sync};
-use crate::rules::testing::{mark, meta, place, sync, uid, version};
+use crate::rules::testing::{mark, meta, object_key, sync, uid, version};
 
 fn apply(cache: &Cache, sync: Sync) -> (Change, Vec<u64>) {
     let mut affected = Vec::new();
@@ -19,7 +19,7 @@ fn numbers(affected: Vec<crate::rules::uid::Uid>) -> Vec<u64> {
 /// Who copies it, and who else is affected.
 fn configmap(cache: &Cache, at: &str, meta: ConfigMapMeta) -> (Vec<u64>, Vec<u64>) {
     let (mut sources, mut others) = (Vec::new(), Vec::new());
-    cache.configmap_applied(place(at), meta, &mut sources, &mut others);
+    cache.configmap_applied(object_key(at), meta, &mut sources, &mut others);
     (numbers(sources), numbers(others))
 }
 
@@ -36,7 +36,7 @@ fn an_event_wakes_who_copies_it_and_who_wants_its_place() {
     assert_eq!(configmap(&cache, "src/x", meta(50, 10)), (vec![1, 2], vec![]));
     assert_eq!(configmap(&cache, "two/x", meta(51, 11)), (vec![3], vec![2]));
     assert_eq!(configmap(&cache, "else/x", meta(52, 12)), (vec![], vec![]));
-    assert!(cache.configmap(&place("else/x")).is_none(), "what concerns nobody is let go");
+    assert!(cache.configmap(&object_key("else/x")).is_none(), "what concerns nobody is let go");
     let mut affected = Vec::new();
     cache.namespace_applied("three", Namespace { uid: uid(100), terminating: false }, &mut affected);
     assert_eq!(numbers(affected), [3]);
@@ -48,13 +48,13 @@ fn what_was_let_go_leaves_its_version_for_a_sync_that_comes_later() {
     configmap(&cache, "src/x", meta(50, 10));
     apply(&cache, sync("n/a", 1, "src/x", "one/x"));
     apply(&cache, sync("n/b", 2, "other/x", "one/y"));
-    assert_eq!(cache.source(&place("src/x")), SourceVersion::Version(10));
-    assert_eq!(cache.source(&place("other/x")), SourceVersion::Unknown);
+    assert_eq!(cache.source(&object_key("src/x")), SourceVersion::Version(10));
+    assert_eq!(cache.source(&object_key("other/x")), SourceVersion::Unknown);
     let (mut sources, mut others) = (Vec::new(), Vec::new());
-    cache.configmap_deleted(&place("src/x"), 11, &mut sources, &mut others);
-    assert_eq!(cache.source(&place("src/x")), SourceVersion::Gone);
+    cache.configmap_deleted(&object_key("src/x"), 11, &mut sources, &mut others);
+    assert_eq!(cache.source(&object_key("src/x")), SourceVersion::Gone);
     cache.configmaps_listed(&ahash::AHashSet::new(), &mut sources, &mut others);
-    assert_eq!(cache.source(&place("other/x")), SourceVersion::Gone, "a list tells of every source");
+    assert_eq!(cache.source(&object_key("other/x")), SourceVersion::Gone, "a list tells of every source");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_copy_that_its_sync_no_longer_wants_is_a_leftover_until_it_goes() {
     let moved = Sync { version: version(1, 20), ..sync("n/s", 1, "src/x", "two/x") };
     apply(&cache, moved);
     let at = |place_of: &str, deletion_observed| OrphanedCopy {
-        key: place(place_of),
+        key: object_key(place_of),
         wanted: true,
         deletion_observed,
         orphan: false,
@@ -86,7 +86,7 @@ fn a_copy_that_its_sync_no_longer_wants_is_a_leftover_until_it_goes() {
     let mut affected = Vec::new();
     cache.sync_deleted(&sync("n/s", 1, "src/x", "two/x"), &mut affected);
     assert_eq!((cache.orphaned_copies(uid(1)), numbers(affected)), (vec![at("one/x", true)], vec![1]));
-    cache.configmap_deleted(&place("one/x"), 30, &mut Vec::new(), &mut Vec::new());
+    cache.configmap_deleted(&object_key("one/x"), 30, &mut Vec::new(), &mut Vec::new());
     assert!(cache.orphaned_copies(uid(1)).is_empty());
 }
 
@@ -97,7 +97,7 @@ fn a_copy_without_a_sync_is_a_leftover_that_nobody_saw_go() {
     assert!(!cache.orphaned_copies(uid(7))[0].deletion_observed);
     assert!(cache.uids().contains(&uid(7)));
     assert_eq!(configmap(&cache, "one/x", meta(50, 11)), (vec![], vec![7]), "its marks were taken off");
-    assert!(cache.orphaned_copies(uid(7)).is_empty() && cache.configmap(&place("one/x")).is_none());
+    assert!(cache.orphaned_copies(uid(7)).is_empty() && cache.configmap(&object_key("one/x")).is_none());
 }
 
 #[test]
@@ -109,9 +109,9 @@ fn rivals_and_who_is_downstream_are_woken_by_a_new_wish() {
     assert!(cache.cycle(&sync("n/a", 1, "src/x", "one/x")).is_some());
     let (_, affected) = apply(&cache, sync("n/d", 4, "else/x", "one/x"));
     assert!(affected.contains(&1), "{affected:?}");
-    assert_eq!(cache.owner(&place("one/x")).map(|owner| owner.uid()), Some(uid(1)));
+    assert_eq!(cache.owner(&object_key("one/x")).map(|owner| owner.uid()), Some(uid(1)));
     configmap(&cache, "one/x", marked(50, 10, 4));
-    assert_eq!(cache.owner(&place("one/x")).map(|owner| owner.uid()), Some(uid(4)), "whose mark stands there");
+    assert_eq!(cache.owner(&object_key("one/x")).map(|owner| owner.uid()), Some(uid(4)), "whose mark stands there");
     let mut affected = Vec::new();
     cache.sync_deleted(&sync("n/c", 3, "two/x", "src/x"), &mut affected);
     assert_eq!(numbers(affected), [1, 2, 3], "the ring has opened");
@@ -128,7 +128,7 @@ fn a_list_without_them_ends_syncs_that_the_stream_left_out() {
     let again = Sync { version: version(9, 40), ..sync("n/b", 9, "src/x", "two/x") };
     apply(&cache, again);
     assert!(cache.sync(uid(2)).is_none(), "one name, one sync");
-    assert_eq!(cache.syncs.named(&place("n/b")).map(|sync| sync.uid()), Some(uid(9)));
+    assert_eq!(cache.syncs.named(&object_key("n/b")).map(|sync| sync.uid()), Some(uid(9)));
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn whoever_looks_while_a_sync_changes_finds_it() {
         });
         while !done.load(std::sync::atomic::Ordering::Acquire) {
             assert_eq!(
-                cache.owner(&place("one/x")).map(|owner| owner.uid()),
+                cache.owner(&object_key("one/x")).map(|owner| owner.uid()),
                 Some(uid(1)),
                 "the rival takes the place"
             );
@@ -201,7 +201,7 @@ fn many_who_want_one_place_cost_their_number_and_not_its_square() {
         affected += gone.len();
     }
     assert!(affected as u64 <= 4 * MANY + 1_000, "{affected} looks for {MANY} syncs");
-    assert_eq!(cache.owner(&place("one/x")).map(|owner| owner.uid()), Some(uid(MANY / 2 + 1)));
+    assert_eq!(cache.owner(&object_key("one/x")).map(|owner| owner.uid()), Some(uid(MANY / 2 + 1)));
     assert_eq!(cache.changed_hands().len() as u64, MANY / 2, "the others are told together");
     assert!(cache.changed_hands().is_empty(), "once");
 }

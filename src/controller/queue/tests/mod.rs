@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::controller::queue::lanes::{DATA_FLOWS, STATUS_PACE, STATUS_PATIENCE};
 use crate::controller::queue::*;
 use crate::rules::record::{ConfigMapMeta, SlimArc};
-use crate::rules::testing::{meta, place, uid, version};
+use crate::rules::testing::{meta, object_key, uid, version};
 
 fn open_queue() -> Queue {
     let queue = Queue::default();
@@ -14,9 +14,9 @@ fn open_queue() -> Queue {
 }
 
 impl KeyState {
-    fn of_copy(place: ObjectKey, meta: SlimArc<ConfigMapMeta>) -> Self {
+    fn of_copy(key: ObjectKey, meta: SlimArc<ConfigMapMeta>) -> Self {
         let mut key_state = Self::default();
-        key_state.copy.answer = Some((place, meta));
+        key_state.copy.answer = Some((key, meta));
         key_state
     }
 }
@@ -30,7 +30,7 @@ impl Queue {
 }
 
 fn push(queue: &Queue, number: u64, source: &str) {
-    queue.push(Key::Object(uid(number)), Some(place(source)), &Cause { urgent: true, ..Cause::default() });
+    queue.push(Key::Object(uid(number)), Some(object_key(source)), &Cause { urgent: true, ..Cause::default() });
 }
 
 /// The next key, if there is one now.
@@ -45,25 +45,29 @@ fn done(queue: &Queue, job: Job, outcome: Outcome) {
 #[tokio::test(start_paused = true)]
 async fn what_an_answer_told_is_no_news_when_a_stream_tells_it() {
     let queue = open_queue();
-    let told = |rv| {
-        queue.push(Key::Object(uid(1)), Some(place("a/x")), &Cause { told: Some(version(7, rv)), ..Cause::default() })
+    let observed = |rv| {
+        queue.push(
+            Key::Object(uid(1)),
+            Some(object_key("a/x")),
+            &Cause { observed: Some(version(7, rv)), ..Cause::default() },
+        )
     };
     for (outcome, left) in [(Outcome::Status, 1), (Outcome::Rest(None), 0)] {
-        let written = |rv| KeyState::of_copy(place("b/x"), SlimArc::new(meta(7, rv)));
+        let written = |rv| KeyState::of_copy(object_key("b/x"), SlimArc::new(meta(7, rv)));
         push(&queue, 1, "a/x");
         let job = pop(&queue).await.unwrap();
         queue.done(job.key, written(30), outcome, None, None);
-        told(30);
+        observed(30);
         assert_eq!(queue.counts(), (0, left), "it is not looked at again");
-        told(31);
+        observed(31);
         let job = pop(&queue).await.expect("somebody else has written");
         assert!(job.key_state.is_empty());
-        [29, 30].into_iter().for_each(told);
+        [29, 30].into_iter().for_each(observed);
         queue.done(job.key, written(30), Outcome::Rest(None), None, None);
         assert_eq!(queue.counts(), (0, 0), "it came before the answer");
         push(&queue, 1, "a/x");
         let job = pop(&queue).await.unwrap();
-        [30, 31].into_iter().for_each(told);
+        [30, 31].into_iter().for_each(observed);
         queue.done(job.key, written(30), Outcome::Rest(None), None, None);
         assert_eq!(queue.counts(), (1, 1), "somebody else has written");
         let job = pop(&queue).await.unwrap();
@@ -200,7 +204,7 @@ async fn a_copys_key_waits_for_the_shard_of_its_namespace_and_beside_its_objects
     let copies = (1..).map(|number| Key::Copy { object, namespace: uid(number << 40 | 1) });
     let copy = { copies }.find(|copy| copy.shard() != Key::Object(object).shard()).unwrap();
     queue.open(copy.shard());
-    let push = |key| queue.push(key, Some(place("a/x")), &Cause::default());
+    let push = |key| queue.push(key, Some(object_key("a/x")), &Cause::default());
     [Key::Object(object), copy].into_iter().for_each(push);
     let job = pop(&queue).await.unwrap();
     assert_eq!((job.key, pop(&queue).await.map(|job| job.key)), (copy, None), "the object's shard is not held");

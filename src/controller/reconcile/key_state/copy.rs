@@ -89,7 +89,7 @@ impl CopyMemory {
     }
 
     /// A watch shows this version: drops the answer that told the same or less. Returns the version that was remembered.
-    pub(super) fn hear(&mut self, observed: Version) -> Option<Version> {
+    pub(super) fn observe(&mut self, observed: Version) -> Option<Version> {
         let known = self.answer.as_ref().map(|(_, meta)| meta.version);
         self.answer.take_if(|(_, meta)| meta.version.uid == observed.uid && meta.version.rv <= observed.rv);
         known

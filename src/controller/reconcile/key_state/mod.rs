@@ -51,8 +51,8 @@ impl KeyState {
 
     /// A watch shows this version: drops the answer that told the same or less. Returns whether it is news, and not what
     /// an answer to a write of ours told before, or has overtaken.
-    pub fn hear(&mut self, observed: Version) -> bool {
-        let known = [self.object.hear(observed), self.copy.hear(observed)];
+    pub fn observe(&mut self, observed: Version) -> bool {
+        let known = [self.object.observe(observed), self.copy.observe(observed)];
         !known.iter().flatten().any(|known| known.uid == observed.uid && known.rv >= observed.rv)
     }
 
@@ -111,7 +111,7 @@ impl KeyState {
 mod tests {
     use super::*;
     use crate::rules::record::{SlimArc, Sync};
-    use crate::rules::testing::{meta, place, sync, version};
+    use crate::rules::testing::{meta, object_key, sync, version};
 
     fn remembering(deleting: bool, finalizer: bool) -> KeyState {
         let answer = Sync { deleting, finalizer, version: version(1, 30), ..sync("a/x", 1, "a/s", "b/c") };
@@ -122,23 +122,34 @@ mod tests {
 
     #[test]
     fn an_answer_is_forgotten_when_a_stream_tells_the_same_or_more() {
-        for (told, news, left) in [(29, false, true), (30, false, false), (31, true, false)] {
+        for (observed, news, left) in [(29, false, true), (30, false, false), (31, true, false)] {
             let mut key_state = remembering(false, true);
-            assert_eq!((key_state.hear(version(1, told)), key_state.object.answer.is_some()), (news, left), "{told}");
+            assert_eq!(
+                (key_state.observe(version(1, observed)), key_state.object.answer.is_some()),
+                (news, left),
+                "{observed}"
+            );
             let mut key_state = KeyState::default();
-            key_state.copy.answer = Some((place("b/c"), SlimArc::new(meta(7, 30))));
-            assert_eq!((key_state.hear(version(7, told)), key_state.copy.answer.is_some()), (news, left), "{told}");
+            key_state.copy.answer = Some((object_key("b/c"), SlimArc::new(meta(7, 30))));
+            assert_eq!(
+                (key_state.observe(version(7, observed)), key_state.copy.answer.is_some()),
+                (news, left),
+                "{observed}"
+            );
             let mut key_state = remembering(false, true);
-            assert!(key_state.hear(version(2, told)) && key_state.object.answer.is_some(), "somebody else's version");
+            assert!(
+                key_state.observe(version(2, observed)) && key_state.object.answer.is_some(),
+                "somebody else's version"
+            );
         }
     }
 
     #[test]
     fn that_the_last_finalizer_went_is_told_by_the_end_of_the_sync_alone() {
         let mut key_state = remembering(true, false);
-        assert!(!key_state.hear(version(1, 30)), "it is as it was before the answer");
+        assert!(!key_state.observe(version(1, 30)), "it is as it was before the answer");
         assert!(key_state.object.answer.is_some(), "the finalizer would come back");
-        assert!(key_state.hear(version(1, 31)), "another finalizer went");
+        assert!(key_state.observe(version(1, 31)), "another finalizer went");
         assert!(key_state.object.answer.is_none());
         let cache = Cache::default();
         let mut key_state = remembering(true, false);

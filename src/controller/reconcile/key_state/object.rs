@@ -21,7 +21,7 @@ impl ObjectMemory {
     }
 
     /// A watch shows this version: drops the answer that told the same or less. Returns the version that was remembered.
-    pub(super) fn hear(&mut self, observed: Version) -> Option<Version> {
+    pub(super) fn observe(&mut self, observed: Version) -> Option<Version> {
         let known = self.answer.as_ref().map(|answer| answer.version);
         self.answer.take_if(|answer| answer.version.uid == observed.uid && is_observed(answer, observed));
         known

@@ -16,7 +16,7 @@ fn hash(value: Value) -> Hash {
 #[test]
 fn what_admission_changed_is_named_by_its_keys() {
     let sent = json!({"data": {"a": "1", "b": "2"}, "binaryData": {"c": "AA=="}});
-    let source = SourceContent::new(place("src/cm"), version(2, 20), content(&sent.to_string())).unwrap();
+    let source = SourceContent::new(object_key("src/cm"), version(2, 20), content(&sent.to_string())).unwrap();
     let changed = |answer: Value| source.changed_by_admission(content(&answer.to_string())).unwrap();
     assert_eq!(changed(sent.clone()), None);
     let reordered = r#"{"data": {"b":"2" , "a":"\u0031"}, "binaryData": {"c":"AA=="}}"#;
@@ -73,7 +73,7 @@ proptest! {
 #[test]
 fn a_copy_holds_the_source_our_marks_and_what_others_put_on_it() {
     let source = SourceContent::new(
-        place("src/cm"),
+        object_key("src/cm"),
         version(2, 20),
         content(r#"{"data": {"k":"v"}, "binaryData": {"b":"AA=="}, "immutable": true}"#),
     )
@@ -86,7 +86,7 @@ fn a_copy_holds_the_source_our_marks_and_what_others_put_on_it() {
     });
     let target = Target {
         owner: Owner::of(&sync),
-        key: &place("dst/cm"),
+        key: &object_key("dst/cm"),
         namespace: uid(100),
         over: Some(version(3, 30)),
         adopted: false,

@@ -37,21 +37,21 @@ fn unusable(orphan: bool) -> Result<Spec, InvalidSpec> {
 )]
 #[case::has_no_source(new().but(Scenario::source_gone), "read source, report SourceMissing, rest 300 s")]
 #[case::is_suspended(new().but(|g| g.spec().suspend = true), "rest")]
-#[case::copies_onto_itself(new().but(|g| g.spec().destination = place("a/x")), "report InvalidSpec, rest")]
+#[case::copies_onto_itself(new().but(|g| g.spec().destination = object_key("a/x")), "report InvalidSpec, rest")]
 #[case::makes_no_sense(
     new().but(|g| { g.sync.spec = unusable(false); g.destination = None; }),
     "report InvalidSpec, rest"
 )]
 #[case::wants_what_kubernetes_keeps(
-    new().but(|g| g.spec().destination = place("b/kube-root-ca.crt")),
+    new().but(|g| g.spec().destination = object_key("b/kube-root-ca.crt")),
     "report DestinationProtected, rest"
 )]
 #[case::is_part_of_a_ring(
-    new().but(|g| g.cycle = Some(vec![place("a/x"), place("b/x"), place("a/x")])),
+    new().but(|g| g.cycle = Some(vec![object_key("a/x"), object_key("b/x"), object_key("a/x")])),
     "report SyncCycle, rest"
 )]
 #[case::wants_another_syncs_copy(
-    standing(copy_of("n/t", 7, LIVE)).but(|g| g.rival = Some(place("n/t"))),
+    standing(copy_of("n/t", 7, LIVE)).but(|g| g.rival = Some(object_key("n/t"))),
     "report DestinationConflict, rest"
 )]
 fn a_new_sync(#[case] mut scenario: Scenario, #[case] steps: &str) {
@@ -129,7 +129,7 @@ fn a_foreign_immutable_one_is_left_alone() {
     "read source, replace, remove b/x, create, report in order, rest")]
 #[case::the_policy(|g: &mut Scenario| { g.spec().orphan = true; g.sync.generation += 1; }, "report in order, rest")]
 #[case::the_sources_place(
-    |g: &mut Scenario| { g.spec().source = place("a/y"); g.sync.generation += 1; g.source_is(5, 2); },
+    |g: &mut Scenario| { g.spec().source = object_key("a/y"); g.sync.generation += 1; g.source_is(5, 2); },
     "read b/x, read source, ask for source, replace, report in order, rest")]
 #[case::it_is_suspended(|g: &mut Scenario| { g.spec().suspend = true; g.source_is(50, 2); }, "rest")]
 #[case::the_namespace_is_going(|g: &mut Scenario| { g.here().namespace = NamespaceState::Terminating; g.here().copy = Copy::Unknown; g.here().truth = None; },
@@ -153,7 +153,7 @@ fn a_copy_went_with_its_namespace_and_the_status_says_so() {
     assert_eq!(scenario.restarted().run(), "rest");
 }
 
-/// A copy never goes back: what a stream or cache tells that lags is asked for again.
+/// A copy never goes back: what a watch or cache tells that lags is asked for again.
 #[rstest]
 #[case::the_copy_was_written_from_a_newer_source(|g: &mut Scenario| g.source = Source::Observed(15), "read b/x, read source, rest")]
 #[case::and_the_cache_lags_too(
@@ -300,7 +300,7 @@ fn a_copy_whose_sync_is_gone(
     #[case] edit: fn(&mut ConfigMapMeta, &mut Destination<'_>),
     #[case] step: &str,
 ) {
-    let at = place("b/x");
+    let at = object_key("b/x");
     let mut destination = Destination {
         key: &at,
         namespace: NamespaceState::Live(uid(LIVE)),

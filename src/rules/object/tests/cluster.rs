@@ -1,6 +1,6 @@
 //! A model of a cluster with its whole history, and of replicas that see it late: what [`crate::rules::object::tests::model`] plays with.
 //!
-//! Time is a number that grows with every event and is the resourceVersion of what the event wrote, so a stream's
+//! Time is a number that grows with every event and is the resourceVersion of what the event wrote, so a watch's
 //! lag is an index into the history.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,7 +44,7 @@ pub(super) struct State {
     pub(super) said: BTreeMap<Uid, (Verdict, StatusContent<'static>)>,
 }
 
-/// What a replica has seen: how far each of its streams is, and its cache of sources.
+/// What a replica has seen: how far each of its watches is, and its cache of sources.
 #[derive(Clone, Default)]
 pub(super) struct Replica {
     pub(super) maps: usize,
@@ -122,15 +122,15 @@ impl View<'_> {
         remembered.map(|(sync, _)| sync).or_else(|| self.history[self.replica.syncs].syncs.get(&uid)).cloned()
     }
 
-    fn streamed(&self, place: &ObjectKey) -> Option<&ConfigMapMeta> {
-        self.history[self.replica.maps].maps.get(place).map(|map| &map.read.meta)
+    fn streamed(&self, key: &ObjectKey) -> Option<&ConfigMapMeta> {
+        self.history[self.replica.maps].maps.get(key).map(|map| &map.read.meta)
     }
 
-    fn known(&self, place: &ObjectKey) -> Known {
-        let streamed = self.streamed(place);
+    fn known(&self, key: &ObjectKey) -> Known {
+        let streamed = self.streamed(key);
         let recall =
             |read: &Read, full: bool| if full { Known::Read(read.clone()) } else { Known::Cached(read.meta.clone()) };
-        match (self.remembered.copies.get(place), streamed) {
+        match (self.remembered.copies.get(key), streamed) {
             (Some((None, _, at)), _) if *at > self.replica.maps => Known::Absent,
             (Some((Some(read), full, at)), _) if *at > self.replica.maps => recall(read, *full),
             (Some((Some(read), full, _)), Some(meta)) if read.meta.version == meta.version => recall(read, *full),
@@ -168,17 +168,17 @@ impl View<'_> {
     }
 
     /// Who wants a place, as far as this replica knows.
-    fn wanting(&self, place: &ObjectKey) -> Vec<&Sync> {
+    fn wanting(&self, key: &ObjectKey) -> Vec<&Sync> {
         let syncs = self.history[self.replica.syncs].syncs.values();
-        syncs.map(|sync| &**sync).filter(|sync| !sync.deleting && sync.destination() == Some(place)).collect()
+        syncs.map(|sync| &**sync).filter(|sync| !sync.deleting && sync.destination() == Some(key)).collect()
     }
 
-    fn destination<'p>(&self, place: &'p ObjectKey, known: &'p Known, sync: &Sync) -> Destination<'p> {
+    fn destination<'p>(&self, key: &'p ObjectKey, known: &'p Known, sync: &Sync) -> Destination<'p> {
         Destination {
-            key: place,
-            namespace: self.namespace(&place.namespace),
+            key: key,
+            namespace: self.namespace(&key.namespace),
             copy: known.standing(),
-            wanted_by_another: self.wanting(place).iter().any(|other| other.uid() != sync.uid()),
+            wanted_by_another: self.wanting(key).iter().any(|other| other.uid() != sync.uid()),
             known: true,
         }
     }
@@ -189,11 +189,11 @@ impl View<'_> {
         let spec = sync.spec.as_ref().ok()?;
         let known = self.known(&spec.destination);
         let streamed = self.history[self.replica.maps].maps.keys();
-        let places: BTreeSet<&ObjectKey> = streamed.chain(self.remembered.copies.keys()).collect();
-        let carry: Vec<(ObjectKey, Known)> = places
+        let keys: BTreeSet<&ObjectKey> = streamed.chain(self.remembered.copies.keys()).collect();
+        let carry: Vec<(ObjectKey, Known)> = keys
             .into_iter()
-            .filter(|place| **place != spec.destination)
-            .map(|place| (place.clone(), self.known(place)))
+            .filter(|key| **key != spec.destination)
+            .map(|key| (key.clone(), self.known(key)))
             .filter(|(_, known)| known.mark().is_some_and(|mark| mark.uid == Some(uid)))
             .collect();
         let wanting = self.wanting(&spec.destination);
@@ -210,15 +210,15 @@ impl View<'_> {
             recheck: self.remembered.recheck,
             destination: self.destination(&spec.destination, &known, &sync),
             rival: owner.filter(|owner| owner.uid() != uid).map(|owner| owner.key.clone()),
-            cycle: cycle::find(&sync, |place| {
-                let mark = self.streamed(place).and_then(|meta| meta.mark.as_ref());
-                ownership::owner(self.wanting(place).into_iter(), mark)
+            cycle: cycle::find(&sync, |key| {
+                let mark = self.streamed(key).and_then(|meta| meta.mark.as_ref());
+                ownership::owner(self.wanting(key).into_iter(), mark)
             }),
             verified: self.remembered.verified,
             changed: None,
             contested: None,
         };
-        let orphaned_copies = carry.iter().map(|(place, known)| self.destination(place, known, &sync)).collect();
+        let orphaned_copies = carry.iter().map(|(key, known)| self.destination(key, known, &sync)).collect();
         let facts = ObjectFacts { sync: &sync, copy: Some(copy), orphaned_copies };
         let step = next(&facts);
         let source = match source {

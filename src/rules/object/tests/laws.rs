@@ -102,7 +102,7 @@ impl Model {
             }
             Step::Report(verdict, text) => {
                 let uid = sync.uid();
-                if !self.write_sync(slot, &sync, |sync| sync.status = told(&text)) {
+                if !self.write_sync(slot, &sync, |sync| sync.status = observed_status(&text)) {
                     return;
                 }
                 let state = Rc::make_mut(self.history.last_mut().unwrap());
@@ -126,8 +126,8 @@ impl Model {
     }
 
     /// Why nothing can be created at a place.
-    fn closed(&self, place: &ObjectKey) -> Option<NamespaceState> {
-        match self.state().spaces.get(&place.namespace) {
+    fn closed(&self, key: &ObjectKey) -> Option<NamespaceState> {
+        match self.state().spaces.get(&key.namespace) {
             None => Some(NamespaceState::Absent),
             Some((_, true)) => Some(NamespaceState::Terminating),
             Some((_, false)) => None,
@@ -262,23 +262,23 @@ impl Model {
 
     /// Copies whose sync is gone. Gives whether there were any.
     fn sweep(&mut self) -> bool {
-        let places: Vec<ObjectKey> = self.state().maps.keys().cloned().collect();
+        let keys: Vec<ObjectKey> = self.state().maps.keys().cloned().collect();
         let mut swept = false;
-        for place in places {
+        for key in keys {
             let state = self.state();
-            let read = &state.maps[&place].read;
+            let read = &state.maps[&key].read;
             let mark = read.meta.mark.as_ref().and_then(|mark| mark.uid);
             if mark.is_none_or(|uid| state.syncs.contains_key(&uid)) {
                 continue;
             }
-            let wanted = |sync: &Rc<Sync>| !sync.deleting && sync.destination() == Some(&place);
-            let namespace = match state.spaces.get(&place.namespace) {
+            let wanted = |sync: &Rc<Sync>| !sync.deleting && sync.destination() == Some(&key);
+            let namespace = match state.spaces.get(&key.namespace) {
                 Some((uid, false)) => NamespaceState::Live(*uid),
                 _ => NamespaceState::Terminating,
             };
             let copy = CopyState::Read(read);
             let destination = Destination {
-                key: &place,
+                key: &key,
                 namespace,
                 copy,
                 wanted_by_another: state.syncs.values().any(wanted),
@@ -354,13 +354,13 @@ impl Model {
     }
 
     fn nothing_is_left(&self, sync: &Sync) {
-        for (place, map) in &self.state().maps {
-            let space = self.state().spaces.get(&place.namespace).filter(|(_, terminating)| !terminating);
+        for (key, map) in &self.state().maps {
+            let space = self.state().spaces.get(&key.namespace).filter(|(_, terminating)| !terminating);
             let mark = map.read.meta.mark.as_ref().filter(|mark| mark.uid == Some(sync.uid()));
-            let wanted = |other: &Rc<Sync>| !other.deleting && other.destination() == Some(place);
+            let wanted = |other: &Rc<Sync>| !other.deleting && other.destination() == Some(key);
             if mark.zip(space).is_some_and(|(mark, (at, _))| mark.at == Some(*at)) && !map.read.meta.deleting {
                 let wanted = self.state().syncs.values().any(wanted);
-                assert!(wanted, "{place} is left behind");
+                assert!(wanted, "{key} is left behind");
             }
         }
     }

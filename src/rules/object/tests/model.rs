@@ -22,7 +22,7 @@ pub(super) enum Event {
     Act(usize),
     /// A replica takes so many steps of a sync, with nothing in between.
     Run(usize, u8),
-    /// A stream of a replica tells what happened, up to some moment.
+    /// A watch of a replica tells what happened, up to some moment.
     Hear(usize, usize, u8),
     /// A sync moves to the other replica, which remembers nothing of it.
     HandOver(usize),
@@ -209,9 +209,9 @@ impl Model {
 
     /// What people and other programs do to ConfigMaps.
     fn meddle(&mut self, event: &Event) {
-        let key = |slot: &usize| place(&format!("k/s{slot}"));
+        let key = |slot: &usize| object_key(&format!("k/s{slot}"));
         self.change(|state, rv| {
-            let there = |at: &At| place(PLACES[*at]);
+            let there = |at: &At| object_key(PLACES[*at]);
             let version = version(1000 + rv, rv);
             let plain = |hash: u8| Map {
                 read: Read {
@@ -287,8 +287,8 @@ impl Model {
     fn want(&mut self, slot: usize, from: &str, to: &str, policy: u8) {
         let bit = |bit: u8| policy & (1 << bit) != 0;
         let spec = Spec {
-            source: place(from),
-            destination: place(to),
+            source: object_key(from),
+            destination: object_key(to),
             overwrite: bit(0) || bit(1),
             orphan: bit(2) && bit(3),
             delete_with_source: bit(4),
@@ -336,7 +336,7 @@ impl Model {
             }
             1 if state.spaces.get(&name).is_some_and(|(_, terminating)| *terminating) => {
                 state.spaces.remove(&name);
-                state.maps.retain(|place, _| place.namespace != name);
+                state.maps.retain(|key, _| key.namespace != name);
             }
             _ => _ = state.spaces.entry(name).or_insert((uid(2000 + rv), false)),
         });

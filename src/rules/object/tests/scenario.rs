@@ -30,7 +30,7 @@ pub(super) struct Scenario {
 
 /// A place: what is known of it, and what is true.
 pub(super) struct Found {
-    pub(super) place: ObjectKey,
+    pub(super) key: ObjectKey,
     pub(super) namespace: NamespaceState,
     pub(super) namespace_truth: NamespaceState,
     pub(super) copy: Copy,
@@ -52,7 +52,7 @@ pub(super) fn found(at: &str, truth: Option<Read>) -> Found {
     let copy = if truth.is_some() { Copy::Cached } else { Copy::Unknown };
     let namespace = NamespaceState::Live(uid(LIVE));
     Found {
-        place: place(at),
+        key: object_key(at),
         namespace,
         namespace_truth: namespace,
         copy,
@@ -102,7 +102,7 @@ pub(super) fn new() -> Scenario {
     }
 }
 
-/// A sync that is in order, as a replica knows it that has just started: by the streams alone.
+/// A sync that is in order, as a replica knows it that has just started: by the watches alone.
 pub(super) fn settled() -> Scenario {
     let mut scenario = new();
     assert_eq!(scenario.run(), "read source, create, finalizer, report in order, rest");
@@ -156,13 +156,13 @@ impl Scenario {
         self.here().copy = Copy::Cached;
     }
 
-    /// The source has changed, and the stream told.
+    /// The source has changed, and the watch told.
     pub(super) fn source_is(&mut self, rv: u64, hash: u8) {
         self.source_truth = Some((rv, hash));
         self.source = Source::Observed(rv);
     }
 
-    /// The source was deleted, and the stream told.
+    /// The source was deleted, and the watch told.
     pub(super) fn source_gone(&mut self) {
         self.source_truth = None;
         self.source = Source::Unknown;
@@ -170,7 +170,7 @@ impl Scenario {
 
     /// It no longer wants the place that it wanted; nothing stands at the new one.
     pub(super) fn moved(&mut self) {
-        self.spec().destination = place("c/x");
+        self.spec().destination = object_key("c/x");
         self.sync.generation += 1;
         self.orphaned_copies.extend(self.destination.replace(found("c/x", None)));
     }
@@ -233,13 +233,13 @@ impl Scenario {
             }
             Step::Copy(CopyStep::ReadNamespace(name)) => {
                 for found in self.destination.iter_mut().chain(&mut self.orphaned_copies) {
-                    if found.place.namespace == name {
+                    if found.key.namespace == name {
                         found.namespace = found.namespace_truth;
                     }
                 }
             }
             Step::Copy(CopyStep::ReadCopy(at)) => self.read(&at),
-            Step::Copy(CopyStep::Create) if self.here().truth.is_some() => self.read(&place("b/x")),
+            Step::Copy(CopyStep::Create) if self.here().truth.is_some() => self.read(&object_key("b/x")),
             Step::Copy(CopyStep::Create) => {
                 let new = ConfigMapMeta { mark: Some(mark(self)), ..meta(3, rv) };
                 self.written(Read { meta: new, hash: [0; 32], immutable: false, as_marked: false });
@@ -247,7 +247,7 @@ impl Scenario {
             Step::Copy(CopyStep::Replace { over, adopt }) => {
                 let was = self.truth().clone();
                 if was.meta.version != over || was.immutable {
-                    return self.read(&place("b/x")); // a conflict, or refused
+                    return self.read(&object_key("b/x")); // a conflict, or refused
                 }
                 let adopted = was.meta.adopted || adopt;
                 let meta =
@@ -276,13 +276,13 @@ impl Scenario {
                 found.copy = Copy::Read; // the answer tells all of it
             }
             Step::AddFinalizer { .. } => self.sync.finalizer = true,
-            Step::Report(_, text) => self.sync.status = told(&text),
+            Step::Report(_, text) => self.sync.status = observed_status(&text),
             Step::Rest(_) | Step::RemoveFinalizer => {}
         }
     }
 
     fn at(&mut self, at: &ObjectKey) -> &mut Found {
-        self.destination.iter_mut().chain(&mut self.orphaned_copies).find(|found| found.place == *at).unwrap()
+        self.destination.iter_mut().chain(&mut self.orphaned_copies).find(|found| found.key == *at).unwrap()
     }
 
     fn read(&mut self, at: &ObjectKey) {
@@ -301,7 +301,7 @@ impl Scenario {
 fn destination(found: &Found) -> Destination<'_> {
     let read = found.truth.as_ref();
     Destination {
-        key: &found.place,
+        key: &found.key,
         namespace: found.namespace,
         copy: match found.copy {
             Copy::Unknown => CopyState::Unknown,

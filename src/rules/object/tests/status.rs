@@ -22,15 +22,15 @@ fn every_other_verdict_says_what_to_do() {
         Verdict::NamespaceMissing,
         Verdict::NamespaceTerminating,
         Verdict::Stalled(Stall::InvalidSpec("sourceNamespace is empty".to_owned())),
-        Verdict::Stalled(Stall::Cycle(vec![place("a/x"), place("b/x"), place("a/x")])),
-        Verdict::Stalled(Stall::DestinationConflict(place("default/older"))),
+        Verdict::Stalled(Stall::Cycle(vec![object_key("a/x"), object_key("b/x"), object_key("a/x")])),
+        Verdict::Stalled(Stall::DestinationConflict(object_key("default/older"))),
         Verdict::Stalled(Stall::DestinationProtected),
         Verdict::Stalled(Stall::DestinationExists),
         Verdict::Stalled(Stall::DestinationControlled),
         Verdict::Stalled(Stall::DestinationImmutable),
         Verdict::Stalled(Stall::Contested("kubectl-edit".to_owned())),
         Verdict::Failed(Failed { reason: Reason::FetchError, message: "cannot read default/x".to_owned(), attempt: 3 }),
-        Verdict::CopyHeld(place("kube-system/my-app-config")),
+        Verdict::CopyHeld(object_key("kube-system/my-app-config")),
         Verdict::Changed { source: version(2, 20), copy: version(3, 30), what: "key injected added".to_owned() },
     ];
     insta::assert_snapshot!(verdicts.iter().map(yaml).collect::<Vec<_>>().join("---\n"));
