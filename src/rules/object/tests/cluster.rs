@@ -175,7 +175,7 @@ impl View<'_> {
 
     fn destination<'p>(&self, key: &'p ObjectKey, known: &'p Known, sync: &Sync) -> Destination<'p> {
         Destination {
-            key: key,
+            key,
             namespace: self.namespace(&key.namespace),
             copy: known.standing(),
             wanted_by_another: self.wanting(key).iter().any(|other| other.uid() != sync.uid()),
