@@ -6,12 +6,12 @@ use std::time::Duration;
 use ahash::AHashSet;
 use futures::{Stream, StreamExt as _};
 use kube::runtime::watcher::{self, Event};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::kubernetes::decode::Object;
-use crate::kubernetes::diagnosis::Diagnosis;
+use crate::kubernetes::error::ApiError;
 use crate::rules::record::{ConfigMapMeta, Namespace, ObjectKey, Sync};
 use crate::rules::uid::Uid;
 use crate::telemetry::instruments;
@@ -23,7 +23,7 @@ const REFUSED: Duration = Duration::from_secs(15);
 #[derive(Default)]
 pub struct Progress {
     listed: AtomicBool,
-    trouble: Mutex<Option<(Diagnosis, Instant)>>,
+    failure: Mutex<Option<(ApiError, Instant)>>,
     done: Notify,
 }
 
@@ -45,18 +45,14 @@ impl Progress {
     }
 
     /// The last error, until something is heard again.
-    pub fn trouble(&self) -> Option<Diagnosis> {
-        self.last_trouble().as_ref().map(|(trouble, _)| trouble.clone())
+    pub fn failure(&self) -> Option<ApiError> {
+        self.failure.lock().as_ref().map(|(error, _)| error.clone())
     }
 
     /// Whether somebody must mend something before anything is heard again. A watch that is no longer refused may stay
     /// silent for long, so this is over when no refusal has come for a while.
     pub fn is_refused(&self) -> bool {
-        self.last_trouble().as_ref().is_some_and(|(trouble, at)| trouble.lasting && at.elapsed() < REFUSED)
-    }
-
-    fn last_trouble(&self) -> MutexGuard<'_, Option<(Diagnosis, Instant)>> {
-        self.trouble.lock()
+        self.failure.lock().as_ref().is_some_and(|(error, at)| error.is_lasting() && at.elapsed() < REFUSED)
     }
 
     fn list_ends(&self) {
@@ -66,10 +62,10 @@ impl Progress {
     }
 
     /// Notes an error, or that it is over. Whether that is news.
-    fn note(&self, trouble: Option<Diagnosis>) -> bool {
-        let now = trouble.map(|trouble| (trouble, Instant::now()));
-        let mut last = self.last_trouble();
-        let news = last.as_ref().map(|(trouble, _)| trouble) != now.as_ref().map(|(trouble, _)| trouble);
+    fn note(&self, error: Option<ApiError>) -> bool {
+        let now = error.map(|error| (error, Instant::now()));
+        let mut last = self.failure.lock();
+        let news = last.as_ref().map(|(error, _)| error) != now.as_ref().map(|(error, _)| error);
         *last = now;
         news
     }
@@ -134,9 +130,9 @@ pub async fn observe<R: Observed>(
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                let trouble = Diagnosis::of_stream(&error);
-                let cause = trouble.to_string();
-                if progress.note(Some(trouble)) {
+                let error = ApiError::from(&error);
+                let cause = error.to_string();
+                if progress.note(Some(error)) {
                     tracing::warn!(stream = R::RESOURCE, cause, "the watch broke; it is opened again");
                 }
                 continue;

@@ -75,16 +75,16 @@ impl Probes {
         let streams = self.streams.lock();
         let Some((streams, activity)) = &*streams else { return Err("not opened yet".to_owned()) };
         for (name, progress) in streams {
-            let trouble = progress.trouble().map(|trouble| format!(": {trouble}")).unwrap_or_default();
+            let cause = progress.failure().map(|error| format!(": {error}")).unwrap_or_default();
             if !progress.is_listed() {
-                return Err(format!("{name} are not listed yet{trouble}"));
+                return Err(format!("{name} are not listed yet{cause}"));
             }
             if progress.is_refused() {
-                return Err(format!("{name} cannot be followed{trouble}"));
+                return Err(format!("{name} cannot be followed{cause}"));
             }
             let age = activity.age(name);
             if age > STALE {
-                return Err(format!("nothing was heard of {name} for {} s{trouble}", age.as_secs()));
+                return Err(format!("nothing was heard of {name} for {} s{cause}", age.as_secs()));
             }
         }
         Ok(())

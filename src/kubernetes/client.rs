@@ -289,7 +289,7 @@ fn method(method: &http::Method) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::diagnosis;
+    use crate::kubernetes::error::with_causes;
 
     /// A server that answers everything with `size` bytes, or with fewer where a page has a smaller limit.
     fn server(size: usize) -> Clients {
@@ -306,12 +306,7 @@ mod tests {
     async fn told(client: &Client, method: http::Method, uri: &str) -> Result<usize, String> {
         let request = Request::builder().method(method).uri(uri).body(Body::empty()).unwrap();
         let answer = client.send(request).await.map_err(|error| error.to_string())?;
-        answer
-            .into_body()
-            .collect()
-            .await
-            .map(|body| body.to_bytes().len())
-            .map_err(|error| diagnosis::with_causes(&error))
+        answer.into_body().collect().await.map(|body| body.to_bytes().len()).map_err(|error| with_causes(&error))
     }
 
     #[tokio::test]

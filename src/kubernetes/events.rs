@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::names::FIELD_MANAGER;
-use crate::kubernetes::diagnosis::Diagnosis;
+use crate::kubernetes::error::ApiError;
 use crate::rules::reason::Reason;
 use crate::rules::record::Sync;
 use crate::telemetry::instruments;
@@ -116,12 +116,12 @@ impl EventSender {
                 metrics::counter!(instruments::EVENTS_DROPPED_TOTAL).increment(1);
                 let (namespace, name) = (reference.namespace, reference.name);
                 // That the namespace of an object is gone is nobody's fault; a right that is missing is told once.
-                let trouble = Diagnosis::of(&error);
-                let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
-                if trouble.lasting && code != 404 && !std::mem::replace(&mut refused, true) {
-                    tracing::warn!(cause = %trouble, "no Event can be sent; the work goes on");
+                let error = ApiError::from(error);
+                let lacks = matches!(error, ApiError::LacksRight(_) | ApiError::Unauthorized(_));
+                if lacks && !std::mem::replace(&mut refused, true) {
+                    tracing::warn!(cause = %error, "no Event can be sent; the work goes on");
                 } else {
-                    tracing::debug!(namespace, name, cause = %trouble, "an Event could not be sent");
+                    tracing::debug!(namespace, name, cause = %error, "an Event could not be sent");
                 }
             }
         }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::environment::clock::Clock;
-use crate::kubernetes::diagnosis::Diagnosis;
+use crate::kubernetes::error::ApiError;
 use crate::leadership::handle::Leadership;
 use crate::leadership::leases::FLEET_LEADER;
 use crate::leadership::task::Settings;
@@ -83,7 +83,7 @@ impl Candidate {
         if self.led.take().is_some() {
             self.stopped_leading();
             if let Ok(Err(error)) = tokio::time::timeout(TURN, self.lock.step_down()).await {
-                warn!(lease = FLEET_LEADER, cause = %trouble(&error), "could not step down as fleet leader; a successor waits for the Lease to run out");
+                warn!(lease = FLEET_LEADER, cause = %api_error(&error), "could not step down as fleet leader; a successor waits for the Lease to run out");
             }
         }
     }
@@ -109,8 +109,8 @@ impl Candidate {
                 self.clear_stale(place(&lease)).await;
                 return;
             }
-            Ok(Err(error)) => self.leadership.leases().fails(STAND, &trouble(&error)),
-            Err(_) => self.leadership.leases().fails(STAND, &Diagnosis::passing("no answer in time")),
+            Ok(Err(error)) => self.leadership.leases().fails(STAND, &api_error(&error)),
+            Err(_) => self.leadership.leases().fails(STAND, &ApiError::Unavailable("no answer in time".to_owned())),
         }
         // The crate knows no clock but the wall's, and a paused leader believes itself to lead: we do not.
         if self.led.is_some_and(|led| self.clock.now() >= led + TTL) {
@@ -139,7 +139,7 @@ impl Candidate {
                     );
                     match self.leadership.leases().delete(FLEET_LEADER, uid, version).await {
                         Ok(()) => self.leadership.leases().answered(DELETE),
-                        Err(error) => self.leadership.leases().fails(DELETE, &Diagnosis::of(&error)),
+                        Err(error) => self.leadership.leases().fails(DELETE, &error.into()),
                     }
                 }
             }
@@ -159,7 +159,7 @@ impl Candidate {
                     info!(session = %session.name, "deleted the Lease of a session that has ended");
                     self.leadership.leases().answered(DELETE);
                 }
-                Err(error) => return self.leadership.leases().fails(DELETE, &Diagnosis::of(&error)),
+                Err(error) => return self.leadership.leases().fails(DELETE, &error.into()),
             }
         }
     }
@@ -182,13 +182,11 @@ impl Candidate {
 }
 
 /// What an error of the election means.
-fn trouble(error: &kube_leader_election::Error) -> Diagnosis {
+fn api_error(error: &kube_leader_election::Error) -> ApiError {
     use kube_leader_election::Error as E;
     match error {
-        E::GetLease(e) | E::CreateLease(e) | E::AcquireLease(e) | E::RenewLease(e) | E::ReleaseLease(e) => {
-            Diagnosis::of(e)
-        }
-        other => Diagnosis::passing(other.to_string()),
+        E::GetLease(e) | E::CreateLease(e) | E::AcquireLease(e) | E::RenewLease(e) | E::ReleaseLease(e) => e.into(),
+        other => ApiError::Unavailable(other.to_string()),
     }
 }
 

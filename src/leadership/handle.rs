@@ -116,7 +116,7 @@ impl Leadership {
 
     /// What leadership lacks, if it is something that does not come by itself: a right, a namespace.
     pub fn lacks(&self) -> Option<String> {
-        self.leases.lacks().map(|trouble| trouble.to_string())
+        self.leases.lacks().map(|error| error.to_string())
     }
 
     /// The Leases of the fleet.

@@ -68,7 +68,7 @@ impl Reconciler<'_> {
             }
             // No answer is mostly an API server that comes back in a moment; only when it does not, it is a failure.
             // Where only this namespace does not answer, it is one at once.
-            (ApiError::Unavailable(_), _)
+            (ApiError::Unavailable(_) | ApiError::NotInstalled, _)
                 if self.key_state.trouble().unanswered < UNANSWERED && self.apart(snapshot, &during).is_none() =>
             {
                 let trouble = self.key_state.change(|trouble| trouble.unanswered += 1);

@@ -66,7 +66,7 @@ impl Writer {
             Ok(answer) => answer,
             Err(_) => Err(ApiError::Unavailable(format!("no answer within {timeout:?}"))),
         };
-        if let Err(ApiError::Unavailable(_)) = &answer {
+        if let Err(ApiError::Unavailable(_) | ApiError::NotInstalled) = &answer {
             inner.unsettled()[shard.index()] = Some(sent + inner.gate.surely_over());
         }
         let took = sent.elapsed();
@@ -96,11 +96,13 @@ impl Inner {
         let late = took > patience.max(LATE_ANSWER);
         let confined = late && self.limiter.server_answers_since(sent);
         match answer {
-            Err(ApiError::Busy(_) | ApiError::Unavailable(_)) if !self.limiter.failed(namespace, sent) => {
+            Err(ApiError::Busy(_) | ApiError::Unavailable(_) | ApiError::NotInstalled)
+                if !self.limiter.failed(namespace, sent) =>
+            {
                 return Ended::NotItsFault;
             }
             Err(ApiError::Busy(wait)) => return Ended::Throttled(*wait),
-            Err(ApiError::Unavailable(_)) => return Ended::Unanswered,
+            Err(ApiError::Unavailable(_) | ApiError::NotInstalled) => return Ended::Unanswered,
             Ok(_) if !confined => self.limiter.answered(namespace, took),
             _ => {}
         }

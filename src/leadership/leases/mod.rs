@@ -25,7 +25,8 @@ pub use parse::Parser;
 
 use crate::api::names::FIELD_MANAGER;
 use crate::kubernetes::backoff::WatchBackoff;
-use crate::kubernetes::diagnosis::{Diagnoses, Diagnosis};
+use crate::kubernetes::error::ApiError;
+use crate::kubernetes::failures::Failures;
 use crate::leadership::protocol::{Answer, Request, SessionName, SessionRecord, Timing};
 use crate::rules::shard::Shard;
 use crate::rules::uid::Uid;
@@ -52,14 +53,14 @@ pub struct Leases {
     /// What the names of our sessions begin with, for the log.
     base: String,
     /// What fails: an outage is told once, not with every heartbeat.
-    troubles: Arc<Diagnoses>,
+    failures: Arc<Failures>,
 }
 
 impl Leases {
     /// The Leases in this namespace. `client` is [`Clients::leases`](crate::kubernetes::client::Clients::leases).
     pub fn new(client: Client, namespace: &str, timing: Timing, base: &str) -> Self {
         let api = Api::namespaced(client.clone(), namespace);
-        Self { client, api, timing, base: base.to_owned(), troubles: Arc::default() }
+        Self { client, api, timing, base: base.to_owned(), failures: Arc::default() }
     }
 
     /// Sends one request, once, and says what became of it.
@@ -71,7 +72,8 @@ impl Leases {
             }
         };
         let answer = tokio::time::timeout(self.timing.lease_request, sent).await;
-        let answer = answer.unwrap_or_else(|_| self.fail(request, &Diagnosis::passing("no answer in time")));
+        let answer =
+            answer.unwrap_or_else(|_| self.fail(request, &ApiError::Unavailable("no answer in time".to_owned())));
         if answer != Answer::Failed {
             self.answered(kind(request));
         }
@@ -110,32 +112,32 @@ impl Leases {
         {
             return Answer::Conflict;
         }
-        self.fail(request, &Diagnosis::of(error))
+        self.fail(request, &error.into())
     }
 
-    fn fail(&self, request: &Request, trouble: &Diagnosis) -> Answer {
-        debug!(replica = %self.base, ?request, cause = %trouble, "a request to a Lease failed");
-        self.fails(kind(request), trouble);
+    fn fail(&self, request: &Request, error: &ApiError) -> Answer {
+        debug!(replica = %self.base, ?request, cause = %error, "a request to a Lease failed");
+        self.fails(kind(request), error);
         Answer::Failed
     }
 
     /// Notes that requests of this kind fail, and says so once.
-    pub fn fails(&self, kind: &'static str, trouble: &Diagnosis) {
-        if self.troubles.begin(kind, trouble) {
-            warn!(replica = %self.base, request = kind, cause = %trouble, "requests to Leases fail; they are tried again until they are answered");
+    pub fn fails(&self, kind: &'static str, error: &ApiError) {
+        if self.failures.begin(kind, error) {
+            warn!(replica = %self.base, request = kind, cause = %error, "requests to Leases fail; they are tried again until they are answered");
         }
     }
 
     /// Notes that one of this kind was answered.
     pub fn answered(&self, kind: &'static str) {
-        if self.troubles.end(kind) {
+        if self.failures.end(kind) {
             info!(replica = %self.base, request = kind, "requests to Leases are answered again");
         }
     }
 
     /// What is missing, if something is that does not come by itself.
-    pub fn lacks(&self) -> Option<Diagnosis> {
-        self.troubles.lasting()
+    pub fn lacks(&self) -> Option<ApiError> {
+        self.failures.lasting()
     }
 
     /// Deletes the Lease of a session that is dead, if it is still the very one that was judged.
@@ -177,7 +179,7 @@ impl Leases {
             .inspect(move |event| match event {
                 Ok(watcher::Event::Init) => {}
                 Ok(_) => leases.answered(WATCH),
-                Err(error) => leases.fails(WATCH, &Diagnosis::of_stream(error)),
+                Err(error) => leases.fails(WATCH, &error.into()),
             })
             .boxed()
     }
