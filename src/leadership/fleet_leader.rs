@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use kube_leader_election::{LeaseLock, LeaseLockParams, LeaseLockResult};
 use metrics::gauge;
@@ -16,9 +15,9 @@ use tracing::{info, warn};
 use crate::environment::clock::Clock;
 use crate::kubernetes::error::ApiError;
 use crate::leadership::handle::Leadership;
-use crate::leadership::leases::FLEET_LEADER;
+use crate::leadership::leases::{FLEET_LEADER, version};
 use crate::leadership::task::Settings;
-use crate::rules::uid::Uid;
+use crate::rules::version::Version;
 use crate::telemetry::instruments::{LEADER_ELECTION_MASTER_STATUS, SHARDS_UNHELD};
 
 /// How long the leader's Lease lives, whatever the lease duration of the sessions. With [`TURN`] a successor leads at
@@ -42,7 +41,7 @@ struct Candidate {
     /// Since when we lead; renewed with each success, in our own clock.
     led: Option<Duration>,
     /// The leader's Lease as we last saw it, and since when it has been so.
-    seen: Option<((Uid, u64), Duration)>,
+    seen: Option<(Version, Duration)>,
 }
 
 /// The task that stands for fleet leader until `cancel`. `client` is [`Clients::leases`](crate::kubernetes::client::Clients::leases).
@@ -106,7 +105,7 @@ impl Candidate {
                 if self.led.take().is_some() {
                     self.stopped_leading();
                 }
-                self.clear_stale(place(&lease)).await;
+                self.clear_stale(version(&lease.metadata)).await;
                 return;
             }
             Ok(Err(error)) => self.leadership.leases().fails(STAND, &api_error(&error)),
@@ -118,32 +117,32 @@ impl Candidate {
             self.stopped_leading();
         }
         // Perhaps it is one that the crate cannot read.
-        if let Ok(Ok(place)) = tokio::time::timeout(TURN, self.leadership.leases().version(FLEET_LEADER)).await {
-            self.clear_stale(place).await;
+        if let Ok(Ok(version)) = tokio::time::timeout(TURN, self.leadership.leases().version(FLEET_LEADER)).await {
+            self.clear_stale(version).await;
         }
     }
 
     /// Deletes the leader's Lease when nothing about it has changed for so long that its holder must be dead.
-    async fn clear_stale(&mut self, place: Option<(Uid, u64)>) {
+    async fn clear_stale(&mut self, version: Option<Version>) {
         let now = self.clock.now();
-        let Some((uid, version)) = place else {
+        let Some(version) = version else {
             self.seen = None;
             return;
         };
         match self.seen {
-            Some((seen, since)) if seen == (uid, version) => {
+            Some((seen, since)) if seen == version => {
                 if now >= since + STALE {
                     info!(
                         lease = FLEET_LEADER,
                         "the fleet leader's Lease has not changed for a long time: deleting it"
                     );
-                    match self.leadership.leases().delete(FLEET_LEADER, uid, version).await {
+                    match self.leadership.leases().delete(FLEET_LEADER, version).await {
                         Ok(()) => self.leadership.leases().answered(DELETE),
                         Err(error) => self.leadership.leases().fails(DELETE, &error.into()),
                     }
                 }
             }
-            _ => self.seen = Some(((uid, version), now)),
+            _ => self.seen = Some((version, now)),
         }
     }
 
@@ -188,9 +187,4 @@ fn api_error(error: &kube_leader_election::Error) -> ApiError {
         E::GetLease(e) | E::CreateLease(e) | E::AcquireLease(e) | E::RenewLease(e) | E::ReleaseLease(e) => e.into(),
         other => ApiError::Unavailable(other.to_string()),
     }
-}
-
-/// A Lease's uid and version.
-fn place(lease: &Lease) -> Option<(Uid, u64)> {
-    Some((Uid::parse(lease.metadata.uid.as_deref()?)?, lease.metadata.resource_version.as_deref()?.parse().ok()?))
 }

@@ -62,12 +62,12 @@ impl LeadershipLog {
             Request::EndSession(ended) => {
                 info!(session = %ended.name, result = word(answer), "wrote the end of a session into its Lease");
             }
-            Request::ReleaseShard(shard, _, _, by) => {
+            Request::ReleaseShard(shard, _, by) => {
                 info!(shard = shard.index(), holder = %by, result = word(answer), "wrote the release of a shard into its Lease");
             }
             // A conflict is what all but one meet when several reach for one shard.
-            Request::CreateShard(shard, by) | Request::TakeShard(shard, _, _, by)
-                if !matches!(answer, Answer::Done(..)) =>
+            Request::CreateShard(shard, by) | Request::TakeShard(shard, _, by)
+                if !matches!(answer, Answer::Done(_)) =>
             {
                 info!(shard = shard.index(), holder = %by, result = word(answer), "the shard was not taken: its Lease changed meanwhile, or the request failed");
             }
@@ -122,7 +122,7 @@ fn before(how: &GainReason) -> Option<&SessionName> {
 
 fn word(answer: &Answer) -> &'static str {
     match answer {
-        Answer::Done(..) => "done",
+        Answer::Done(_) => "done",
         Answer::Conflict => "conflict",
         Answer::Found(_) => "found",
         Answer::Missing => "missing",

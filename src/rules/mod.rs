@@ -11,3 +11,4 @@ pub mod status;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod uid;
+pub mod version;

@@ -50,6 +50,7 @@ fn each_room_imports_only_what_it_may() {
             "leadership",
             &[
                 "rules::uid",
+                "rules::version",
                 "rules::shard",
                 "environment",
                 "telemetry",

@@ -9,12 +9,10 @@ use crate::api::names;
 use crate::kubernetes::decode::object::{FromRaw, Metadata, Object, resource};
 use crate::rules::lenient::{Field, Listed, Shaped, WrongType};
 use crate::rules::reason::Reason;
-use crate::rules::record::{
-    ForeignFields, ObjectKey, ObservedCondition, ObservedStatus, Seconds, Sync, Version, generation,
-};
+use crate::rules::record::{ForeignFields, ObjectKey, ObservedCondition, ObservedStatus, Seconds, Sync, generation};
 use crate::rules::spec::{self, RawSpec};
 use crate::rules::status::{CONDITIONS, ConditionContent, StatusContent};
-use crate::rules::uid::Uid;
+use crate::rules::version::Version;
 
 /// A ConfigMapSync of the stream.
 pub type SyncObject = Object<Sync>;
@@ -120,7 +118,7 @@ struct RawVersion<'a> {
 impl RawVersion<'_> {
     fn version(self) -> Result<Option<Version>, WrongType> {
         let (uid, rv) = (self.uid.into_text()?, self.resource_version.into_text()?);
-        Ok(Uid::parse(&uid).zip(rv.parse().ok()).map(|(uid, rv)| Version { uid, rv }))
+        Ok(Version::parse(&uid, &rv))
     }
 }
 

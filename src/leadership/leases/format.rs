@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::api::names::{LABEL_MANAGED_BY, MANAGED_BY, PREFIX};
 use crate::leadership::protocol::{Phase, Request, SessionName};
 use crate::rules::shard::Shard;
-use crate::rules::uid::Uid;
+use crate::rules::version::Version;
 
 /// Names of session Leases begin so; the session's identity follows.
 pub(super) const SESSION: &str = "configmapsync-session-";
@@ -66,25 +66,21 @@ pub(super) fn phase(word: &str) -> Option<Phase> {
 pub(super) fn lease(request: &Request, lease: Duration, now: jiff::Timestamp) -> DynamicObject {
     match request {
         Request::CreateSession { name, renewal } => session(name, None, Phase::Live, *renewal, lease, now),
-        Request::Renew { name, uid, version, renewal, phase } => {
-            session(name, Some((*uid, *version)), *phase, *renewal, lease, now)
-        }
+        Request::Renew { name, version, renewal, phase } => session(name, Some(*version), *phase, *renewal, lease, now),
         Request::EndSession(ended) => {
-            let at = Some((ended.uid, ended.version));
+            let at = Some(ended.version);
             session(&ended.name, at, Phase::Ended, ended.renewal, ended.lease.unwrap_or(lease), now)
         }
         Request::LookAtSession(name) => session(name, None, Phase::Live, 0, lease, now),
         Request::CreateShard(of, by) => shard(*of, None, Mark::Created(by), lease, now),
-        Request::TakeShard(of, uid, version, by) => shard(*of, Some((*uid, *version)), Mark::Held(by), lease, now),
-        Request::ReleaseShard(of, uid, version, by) => {
-            shard(*of, Some((*uid, *version)), Mark::Released(by), lease, now)
-        }
+        Request::TakeShard(of, version, by) => shard(*of, Some(*version), Mark::Held(by), lease, now),
+        Request::ReleaseShard(of, version, by) => shard(*of, Some(*version), Mark::Released(by), lease, now),
     }
 }
 
 fn session(
     name: &SessionName,
-    at: Option<(Uid, u64)>,
+    at: Option<Version>,
     phase: Phase,
     renewal: u64,
     lease: Duration,
@@ -103,7 +99,7 @@ enum Mark<'a> {
     Released(&'a SessionName),
 }
 
-fn shard(of: Shard, at: Option<(Uid, u64)>, mark: Mark<'_>, lease: Duration, now: jiff::Timestamp) -> DynamicObject {
+fn shard(of: Shard, at: Option<Version>, mark: Mark<'_>, lease: Duration, now: jiff::Timestamp) -> DynamicObject {
     let mut spec = spec(lease, now);
     let annotations = match mark {
         Mark::Created(by) => vec![(CREATED_BY, by.to_string())],
@@ -131,14 +127,14 @@ fn micro_time(now: jiff::Timestamp) -> String {
 
 fn object(
     name: String,
-    at: Option<(Uid, u64)>,
+    at: Option<Version>,
     kind: &str,
     annotations: &[(&str, String)],
     spec: Map<String, Value>,
 ) -> DynamicObject {
     let mut object = DynamicObject::new(&name, &ApiResource::erase::<Lease>(&()));
-    object.metadata.uid = at.map(|(uid, _)| uid.to_string());
-    object.metadata.resource_version = at.map(|(_, version)| version.to_string());
+    object.metadata.uid = at.map(|at| at.uid.to_string());
+    object.metadata.resource_version = at.map(|at| at.rv.to_string());
     object.metadata.labels =
         Some([(annotation("lease"), kind.to_owned()), (LABEL_MANAGED_BY.to_owned(), MANAGED_BY.to_owned())].into());
     object.metadata.annotations =

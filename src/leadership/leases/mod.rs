@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 pub use format::identity;
 pub use object::LeaseObject;
 pub use parse::Parser;
+pub(super) use parse::version;
 
 use crate::api::names::FIELD_MANAGER;
 use crate::kubernetes::backoff::WatchBackoff;
@@ -29,7 +30,7 @@ use crate::kubernetes::error::ApiError;
 use crate::kubernetes::failures::Failures;
 use crate::leadership::protocol::{Answer, Request, SessionName, SessionRecord, Timing};
 use crate::rules::shard::Shard;
-use crate::rules::uid::Uid;
+use crate::rules::version::Version;
 
 /// The name of the Lease by which the fleet leader is elected.
 pub const FLEET_LEADER: &str = "configmapsync-fleet-leader";
@@ -145,15 +146,16 @@ impl Leases {
     /// # Errors
     /// The API server refused, or did not answer in time. A Lease that is gone or changed is no error.
     pub async fn sweep(&self, session: &SessionRecord) -> Result<(), kube::Error> {
-        self.delete(&format::session_lease(&session.name), session.uid, session.version).await
+        self.delete(&format::session_lease(&session.name), session.version).await
     }
 
     /// Deletes a Lease under preconditions.
     ///
     /// # Errors
     /// As [`Leases::sweep`].
-    pub async fn delete(&self, name: &str, uid: Uid, version: u64) -> Result<(), kube::Error> {
-        let preconditions = Preconditions { uid: Some(uid.to_string()), resource_version: Some(version.to_string()) };
+    pub async fn delete(&self, name: &str, version: Version) -> Result<(), kube::Error> {
+        let preconditions =
+            Preconditions { uid: Some(version.uid.to_string()), resource_version: Some(version.rv.to_string()) };
         match self.api.delete(name, &DeleteParams::default().preconditions(preconditions)).await {
             Err(kube::Error::Api(status)) if status.code != 404 && status.code != 409 => Err(kube::Error::Api(status)),
             Err(kube::Error::Api(_)) | Ok(_) => Ok(()),
@@ -161,12 +163,12 @@ impl Leases {
         }
     }
 
-    /// A Lease's uid and version, whatever else it says; `None` when there is no such Lease.
+    /// A Lease's version, whatever else it says; `None` when there is no such Lease.
     ///
     /// # Errors
     /// The API server refused, or did not answer in time.
-    pub async fn version(&self, name: &str) -> Result<Option<(Uid, u64)>, kube::Error> {
-        Ok(self.api.get_opt(name).await?.and_then(|lease| parse::place(&lease.0)))
+    pub async fn version(&self, name: &str) -> Result<Option<Version>, kube::Error> {
+        Ok(self.api.get_opt(name).await?.and_then(|lease| parse::version(&lease.0.metadata)))
     }
 
     /// All Leases in the namespace, ours told apart by their names and not by labels: a label that someone takes off
@@ -203,7 +205,7 @@ fn kind(request: &Request) -> &'static str {
 }
 
 fn done(lease: &LeaseObject) -> Answer {
-    parse::place(&lease.0).map_or(Answer::Failed, |(uid, version)| Answer::Done(uid, version))
+    parse::version(&lease.0.metadata).map_or(Answer::Failed, Answer::Done)
 }
 
 /// The name of a shard's Lease.

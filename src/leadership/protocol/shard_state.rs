@@ -1,7 +1,7 @@
 //! What a shard is to this replica.
 
 use crate::leadership::protocol::message::GainReason;
-use crate::rules::uid::Uid;
+use crate::rules::version::Version;
 
 /// What a shard is to us.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -13,9 +13,9 @@ pub(super) enum ShardState {
     /// A swap is on its way. When a list came in between, what it did not show may be lost on us: not opened then.
     Taking { listed: bool, how: GainReason },
     /// Ours, by a swap that we made.
-    Held(Uid, u64),
+    Held(Version),
     /// Still ours, but only to end what is in flight.
-    Closing(Uid, u64),
+    Closing(Version),
     /// Nothing is in flight; the Lease has to say so yet.
-    Releasing { uid: Uid, version: u64, in_flight: bool },
+    Releasing { version: Version, in_flight: bool },
 }
