@@ -45,7 +45,7 @@ pub enum ApiError {
     /// 422: what was sent is not acceptable, for instance a change of an immutable ConfigMap.
     #[error("{0}")]
     Invalid(String),
-    /// 401, with the words of the server.
+    /// 401, with what the server says.
     #[error("the API server does not accept our credentials ({0}): {NEW_CREDENTIALS}")]
     Unauthorized(String),
     /// 403: a role lacks a right. It says whose and which, without the object's name, which is another one each time.
@@ -157,15 +157,14 @@ impl From<&Status> for ApiError {
             404 => Self::NotInstalled,
             409 if status.reason == "AlreadyExists" => Self::AlreadyExists,
             409 => Self::Conflict,
-            401 => Self::Unauthorized(words(status)),
+            401 => Self::Unauthorized(message(status)),
             403 if caused_by("NamespaceTerminating") => Self::NamespaceTerminating,
-            403 => {
-                lacks(status).map_or_else(|| Self::Forbidden(words(status)), |lacks| Self::LacksRight(lacks.to_owned()))
-            }
+            403 => lacks(status)
+                .map_or_else(|| Self::Forbidden(message(status)), |lacks| Self::LacksRight(lacks.to_owned())),
             429 => Self::Busy(Duration::from_secs(u64::from(retry_after.max(1)))),
             503 if retry_after > 0 => Self::Busy(Duration::from_secs(u64::from(retry_after))),
-            400 | 413 | 422 => Self::Invalid(words(status)),
-            _ => Self::Unavailable(words(status)),
+            400 | 413 | 422 => Self::Invalid(message(status)),
+            _ => Self::Unavailable(message(status)),
         }
     }
 }
@@ -176,8 +175,8 @@ fn lacks(status: &Status) -> Option<&str> {
     lacks.contains(" cannot ").then_some(lacks)
 }
 
-/// The words of the server.
-fn words(status: &Status) -> String {
+/// What the server says.
+fn message(status: &Status) -> String {
     if status.message.is_empty() { format!("the API server answered {}", status.code) } else { status.message.clone() }
 }
 
@@ -193,7 +192,7 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The cause of all causes: what lies around it says nothing to a reader.
+/// The innermost cause: the errors around it say nothing to a reader.
 fn innermost(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.last().map(ToString::to_string).unwrap_or_default()

@@ -9,8 +9,8 @@ use crate::kubernetes::error::{ApiError, with_causes};
 
 /// The longest answer that is read: no object that etcd holds is as large.
 pub(super) const LONGEST: usize = 4 << 20;
-/// So much is told of an answer that is no Status, as a proxy gives one.
-const WORDS: usize = 200;
+/// How many characters are quoted of an answer that is no Status, such as the page of a proxy.
+const QUOTED: usize = 200;
 
 /// Sends a request and reads its answer, if that has at most `longest` bytes.
 ///
@@ -32,7 +32,7 @@ pub(super) async fn exchange(
     }
     let status: Status = serde_json::from_str(&text).unwrap_or_else(|_| Status {
         code: head.status.as_u16(),
-        message: text.chars().take(WORDS).collect(),
+        message: text.chars().take(QUOTED).collect(),
         ..Status::default()
     });
     Err(ApiError::from(&status))

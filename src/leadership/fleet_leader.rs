@@ -41,7 +41,7 @@ struct Candidate {
     /// Since when we lead; renewed with each success, in our own clock.
     led: Option<Duration>,
     /// The leader's Lease as we last saw it, and since when it has been so.
-    seen: Option<(Version, Duration)>,
+    observed: Option<(Version, Duration)>,
 }
 
 /// The task that stands for fleet leader until `cancel`. `client` is [`Clients::leases`](crate::kubernetes::client::Clients::leases).
@@ -57,7 +57,7 @@ pub fn start(
         lease_ttl: TTL,
     };
     let lock = LeaseLock::new(client, &settings.namespace, params);
-    let candidate = Candidate { lock, leadership, clock: settings.clock.clone(), led: None, seen: None };
+    let candidate = Candidate { lock, leadership, clock: settings.clock.clone(), led: None, observed: None };
     candidate.run(cancel)
 }
 
@@ -97,7 +97,7 @@ impl Candidate {
                     info!(lease = FLEET_LEADER, "leading the fleet");
                     gauge!(LEADER_ELECTION_MASTER_STATUS, "name" => FLEET_LEADER).set(1);
                 }
-                self.seen = None;
+                self.observed = None;
                 return;
             }
             Ok(Ok(LeaseLockResult::NotAcquired(lease))) => {
@@ -126,11 +126,11 @@ impl Candidate {
     async fn clear_stale(&mut self, version: Option<Version>) {
         let now = self.clock.now();
         let Some(version) = version else {
-            self.seen = None;
+            self.observed = None;
             return;
         };
-        match self.seen {
-            Some((seen, since)) if seen == version => {
+        match self.observed {
+            Some((observed, since)) if observed == version => {
                 if now >= since + STALE {
                     info!(
                         lease = FLEET_LEADER,
@@ -142,7 +142,7 @@ impl Candidate {
                     }
                 }
             }
-            _ => self.seen = Some((version, now)),
+            _ => self.observed = Some((version, now)),
         }
     }
 
@@ -172,7 +172,7 @@ impl Candidate {
     }
 
     /// A gauge cannot be taken back. 0 is what leaves `max` and `sum` over the replicas to the one that leads now; NaN
-    /// would make the sum NaN. That nobody leads is told by the other gauge, which has an alert of its own.
+    /// would make the sum NaN. The other gauge says that nobody leads, and has an alert of its own.
     fn stopped_leading(&self) {
         info!(lease = FLEET_LEADER, "no longer leading the fleet");
         gauge!(LEADER_ELECTION_MASTER_STATUS, "name" => FLEET_LEADER).set(0);

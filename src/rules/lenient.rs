@@ -1,5 +1,5 @@
-//! Fields that are decoded whatever stands there, borrowed from the text where it can be: nothing here fails for what
-//! an object holds, and nothing is allocated for a word without escapes.
+//! Fields that are decoded whatever they hold: decoding never fails for what an object holds. Text is borrowed, and a text
+//! without escapes allocates nothing.
 
 use std::borrow::Cow;
 use std::fmt;

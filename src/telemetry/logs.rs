@@ -41,7 +41,7 @@ impl Toggle {
     /// When the logger is gone.
     pub fn turn(&mut self) -> anyhow::Result<()> {
         let level = if self.detail { self.filter.clone() } else { format!("{},{DETAIL}", self.filter) };
-        // Said while details are on, so that it is seen both times.
+        // Logged while details are on, so that both lines appear.
         if self.detail {
             tracing::info!(level, "the log level changes back");
         }

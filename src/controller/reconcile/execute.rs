@@ -149,7 +149,7 @@ impl Reconciler<'_> {
 
     /// Learns from the answer to a write of the copy. Returns what admission changed.
     fn wrote(&mut self, sync: &Sync, place: &ObjectKey, source: &SourceContent, written: Written) -> Option<String> {
-        let Written { seen, changed } = written;
+        let Written { meta: seen, changed } = written;
         let changed = changed.or_else(|| lost_marks(&seen, sync));
         tracing::debug!(
             namespace = &*sync.key.namespace,

@@ -41,8 +41,8 @@ macro_rules! resource {
 
 pub(super) use resource;
 
-/// An object of a stream: a record, and the little metadata that kube's watcher asks for. `None`: the object has no
-/// UID or version that we can read, which no API server sends.
+/// An object of a watch: a record, and the little metadata that kube's watcher asks for. `None`: the object has no UID or
+/// version that we can read. No API server sends such an object.
 #[derive(Clone, Debug)]
 pub struct Object<R> {
     pub(super) meta: ObjectMeta,

@@ -50,7 +50,7 @@ pub(super) fn annotation(name: &str) -> String {
     format!("{PREFIX}{name}")
 }
 
-fn phase_word(phase: Phase) -> &'static str {
+fn phase_name(phase: Phase) -> &'static str {
     match phase {
         Phase::Live => "live",
         Phase::Leaving => "leaving",
@@ -58,11 +58,11 @@ fn phase_word(phase: Phase) -> &'static str {
     }
 }
 
-pub(super) fn phase(word: &str) -> Option<Phase> {
-    [Phase::Live, Phase::Leaving, Phase::Ended].into_iter().find(|phase| phase_word(*phase) == word)
+pub(super) fn phase(text: &str) -> Option<Phase> {
+    [Phase::Live, Phase::Leaving, Phase::Ended].into_iter().find(|phase| phase_name(*phase) == text)
 }
 
-/// The Lease that a request writes. A renewal's time is for people: nobody judges by it.
+/// The Lease that a request writes. The time of a renewal is for people: no replica judges by it.
 pub(super) fn lease(request: &Request, lease: Duration, now: jiff::Timestamp) -> DynamicObject {
     match request {
         Request::CreateSession { name, renewal } => session(name, None, Phase::Live, *renewal, lease, now),
@@ -88,7 +88,7 @@ fn session(
 ) -> DynamicObject {
     let mut spec = spec(lease, now);
     spec.insert("holderIdentity".to_owned(), name.as_str().into());
-    let annotations = [(PHASE, phase_word(phase).to_owned()), (RENEWAL, renewal.to_string())];
+    let annotations = [(PHASE, phase_name(phase).to_owned()), (RENEWAL, renewal.to_string())];
     object(session_lease(name), at, "session", &annotations, spec)
 }
 

@@ -1,7 +1,7 @@
 //! Leases as they are on the API server: reading them, writing them, watching them. Decides nothing.
 //!
-//! Leases go over a client of their own, so that a heartbeat never waits behind copies, and each request is sent once:
-//! a renewal that is sent again behind our back would be one that nobody counted from.
+//! Leases have a client of their own, so that a heartbeat never waits behind copies. Each request is sent once: the gate
+//! counts from when a renewal was sent, and could not know of one that is sent again behind its back.
 
 mod format;
 mod object;
@@ -53,7 +53,7 @@ pub struct Leases {
     timing: Timing,
     /// What the names of our sessions begin with, for the log.
     base: String,
-    /// What fails: an outage is told once, not with every heartbeat.
+    /// What fails: an outage is logged once, not with every heartbeat.
     failures: Arc<Failures>,
 }
 
@@ -136,7 +136,7 @@ impl Leases {
         }
     }
 
-    /// What is missing, if something is that does not come by itself.
+    /// A failure that stays until somebody mends it, if there is one.
     pub fn lacks(&self) -> Option<ApiError> {
         self.failures.lasting()
     }
@@ -171,8 +171,8 @@ impl Leases {
         Ok(self.api.get_opt(name).await?.and_then(|lease| parse::version(&lease.0.metadata)))
     }
 
-    /// All Leases in the namespace, ours told apart by their names and not by labels: a label that someone takes off
-    /// would look like a deletion, and hide the Lease from whoever wants to create it anew.
+    /// All Leases in the namespace. Ours are known by their names and not by labels: a label that somebody takes off would
+    /// look like a deletion, and hide the Lease from the replica that wants to create it anew.
     pub fn watch(&self) -> impl Stream<Item = watcher::Result<watcher::Event<LeaseObject>>> + Send + use<> {
         let leases = self.clone();
         // Soon, since no gate opens without a watch.
@@ -195,7 +195,7 @@ impl fmt::Debug for Leases {
 
 const WATCH: &str = "watch";
 
-/// What a request is, in the words of a role.
+/// The verb of a request, as in a Role.
 fn kind(request: &Request) -> &'static str {
     match request {
         Request::CreateSession { .. } | Request::CreateShard(..) => "create",

@@ -17,7 +17,7 @@ use crate::rules::version::Version;
 /// The Lease of the seed's operator, which may still run when ours is started beside it.
 const PREDECESSOR: &str = "3fe4c69f.kapendra.com";
 
-/// So many complaints are remembered; then all are forgotten and may be said once more.
+/// How many complaints are remembered. Then all are forgotten, and may be logged once more.
 const REMEMBERED: usize = 1000;
 
 /// Reads Leases and complains once about each nonsense in each.

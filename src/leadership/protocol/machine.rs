@@ -62,7 +62,7 @@ impl Machine {
         matches!(self.shards.get(shard.index()), Some(ShardState::Held(..)))
     }
 
-    /// Whether it was told to leave.
+    /// Whether it is leaving.
     pub fn is_leaving(&self) -> bool {
         self.leaving
     }
@@ -257,8 +257,8 @@ impl Machine {
         }
     }
 
-    /// Sessions whose time is up are told so in their Leases before anyone goes on to their shards: a late renewal of
-    /// theirs fails then, and if it comes first it wins.
+    /// Writes the end of overdue sessions into their Leases, before any replica takes their shards. A late renewal of such a
+    /// session then fails; a renewal that comes first wins.
     fn end_sessions(&mut self, now: Duration, actions: &mut Vec<Action>) {
         let overdue: Vec<SessionName> = self
             .view

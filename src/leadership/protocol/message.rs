@@ -54,7 +54,7 @@ pub enum Request {
     /// Read our session's Lease, from the API server itself and not from a cache.
     LookAtSession(SessionName),
     /// Create a shard's Lease with no holder. A creation cannot say what it replaces: a replica whose watch lags might
-    /// create what was created, held and deleted meanwhile. So it gives nothing; a swap follows when it was waited out.
+    /// create what was created, held and deleted meanwhile. So a creation gives nothing; a swap follows when it was waited out.
     CreateShard(Shard, SessionName),
     /// Replace a shard's Lease by one with us as holder.
     TakeShard(Shard, Version, SessionName),
@@ -92,7 +92,7 @@ pub enum Action {
     Renamed(SessionName, Loss),
     /// etcd was restored from a backup: no version that was ever seen means anything. The watch has to list anew.
     Restored,
-    /// The watch shows nothing any more: list and watch anew.
+    /// The watch hangs: list and watch anew.
     Rewatch,
     /// All is given up.
     Left,
@@ -138,8 +138,8 @@ pub enum Loss {
 }
 
 impl GainReason {
-    /// One word, for logs and metrics.
-    pub fn word(&self) -> &'static str {
+    /// Its name in logs and metrics.
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Released(_) => "released",
             Self::Ended(_) => "ended",
@@ -150,8 +150,8 @@ impl GainReason {
 }
 
 impl LossReason {
-    /// One word, for logs and metrics.
-    pub fn word(self) -> &'static str {
+    /// Its name in logs and metrics.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Balance => "balance",
             Self::Leaving => "leaving",

@@ -8,7 +8,7 @@ use crate::leadership::protocol::record::{Phase, SessionName, SessionRecord};
 use crate::leadership::protocol::timing::Timing;
 use crate::rules::version::Version;
 
-/// So many renewals that have not come back are remembered. Their gates are long closed when there are more.
+/// How many renewals are remembered that have not come back. The gates of older ones are long closed.
 const REMEMBERED: usize = 8;
 
 /// Our own session.
@@ -121,7 +121,7 @@ impl OwnSession {
     ) -> Result<(), Loss> {
         let before = self.in_flight.take();
         match (request, answer) {
-            // A version that is not above what was seen before the request was sent: the count began anew.
+            // A version that is not above the highest one before the request: etcd counts anew.
             (_, Answer::Done(version)) if before.is_some_and(|before| version.rv <= before) => Err(Loss::Restored),
             (Request::CreateSession { renewal, .. } | Request::Renew { renewal, .. }, Answer::Done(version)) => {
                 self.learn(version, *renewal);
@@ -146,7 +146,7 @@ impl OwnSession {
         }
     }
 
-    /// What a GET found: an answer of ours had got lost, a hand had touched the Lease, or the session is over.
+    /// What a GET found: an answer to us was lost, somebody edited the Lease, or the session is over.
     fn shown(&mut self, record: &SessionRecord) -> Result<(), Loss> {
         if self.lease.is_some_and(|lease| lease.uid == record.version.uid && record.version.rv < lease.rv) {
             return Err(Loss::Restored);
@@ -165,9 +165,8 @@ impl OwnSession {
         if self.lease.is_some_and(|lease| lease.rv >= record.version.rv) {
             return Ok(());
         }
-        // Newer than anything we know. Only renewals of ours have such numbers; a hand that edits something else
-        // leaves the last one standing, and the session goes on from there: the next renewal proves that nobody
-        // ended it.
+        // It is newer than anything we know. Only renewals of ours have such numbers. Somebody who edits another field leaves
+        // the last number as it is, and the session goes on from there: the next renewal proves that nobody ended it.
         if record.renewal < self.done || record.renewal > self.last {
             return Err(Loss::Changed);
         }
@@ -181,7 +180,7 @@ impl OwnSession {
         self.done = self.done.max(renewal);
     }
 
-    /// The event of this renewal has come back on the watch, so all that was changed before it has been seen too.
+    /// The watch has shown this renewal, so it has shown all changes before it too.
     pub(super) fn confirm(&mut self, renewal: u64) {
         while let Some((number, sent)) = self.sent.front().copied().filter(|(number, _)| *number <= renewal) {
             if number == renewal {

@@ -8,14 +8,14 @@ use crate::rules::version::Version;
 pub(super) enum ShardState {
     /// Nothing.
     None,
-    /// The Lease is being created, for whoever may take it then.
+    /// The Lease is being created. Any replica may take it then.
     Creating,
     /// A swap is on its way. When a list came in between, what it did not show may be lost on us: not opened then.
     Taking { listed: bool, how: GainReason },
     /// Ours, by a swap that we made.
     Held(Version),
-    /// Still ours, but only to end what is in flight.
+    /// Still ours, but only until the writes in flight have ended.
     Closing(Version),
-    /// Nothing is in flight; the Lease has to say so yet.
+    /// No write is in flight. The Lease does not say so yet.
     Releasing { version: Version, in_flight: bool },
 }

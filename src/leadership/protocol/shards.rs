@@ -19,8 +19,8 @@ impl Machine {
         let Some(state) = self.shards.get_mut(shard.index()) else { return };
         match state {
             ShardState::None | ShardState::Creating | ShardState::Taking { .. } => {}
-            // Changed by a hand, and it still names us. In a list the changes before the last one are not seen, and
-            // another may have held it in between.
+            // Somebody edited it, and it still names us. A list does not show the changes before the last one: another replica
+            // may have held it in between.
             ShardState::Held(held) | ShardState::Closing(held) if ours && !listed && held.uid == version.uid => {
                 *held = version;
             }
@@ -56,7 +56,7 @@ impl Machine {
         }
     }
 
-    /// The answer to a creation: the Lease is there and names nobody, and is waited out from now.
+    /// The answer to a creation: the Lease exists and names nobody. It is waited out from now on.
     pub(super) fn created(&mut self, now: Duration, shard: Shard, answer: &Answer) {
         self.shards[shard.index()] = ShardState::None;
         if let Answer::Done(version) = *answer {
@@ -129,7 +129,7 @@ impl Machine {
         }
     }
 
-    /// Takes what is free and meant for us, and closes what is meant for others.
+    /// Takes free shards that are meant for us, and closes shards that are meant for others.
     pub(super) fn move_shards(&mut self, now: Duration, actions: &mut Vec<Action>) {
         if self.leaving {
             return;

@@ -17,7 +17,7 @@ pub(super) struct SeenSession {
     pub(super) record: SessionRecord,
     /// When it was last seen to change while it had not ended.
     pub(super) changed: Duration,
-    /// The longest duration that its records have named: one that a hand made shorter is not believed.
+    /// The longest duration that its records have named. A duration that somebody shortened by hand is not believed.
     pub(super) lease: Duration,
     /// No request to end it is sent before this.
     pub(super) retry: Duration,
@@ -40,7 +40,7 @@ pub(super) struct SeenShard {
 /// All sessions and shards as they were seen.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct View {
-    /// What stands in for a duration where a record says nothing sensible, or there is no record.
+    /// The duration that is assumed where there is no record, or none with a sensible duration.
     lease: Duration,
     pub(super) sessions: BTreeMap<SessionName, SeenSession>,
     pub(super) shards: Vec<SeenShard>,
@@ -50,7 +50,7 @@ pub(super) struct View {
     predecessor: Option<u64>,
     /// Until when the predecessor is taken to be at work.
     pub(super) preceded: Duration,
-    /// When the first list was complete; nothing may be believed before.
+    /// When the first list was complete. Nothing is believed before that.
     pub(super) synced: Option<Duration>,
 }
 
@@ -83,7 +83,7 @@ impl View {
         lease.filter(|lease| !lease.is_zero() && *lease <= LONGEST).unwrap_or(self.lease)
     }
 
-    /// Takes the predecessor's Lease in. One that merely lies there, left behind, holds nothing up.
+    /// Takes the predecessor's Lease in. A Lease that was left behind and does not change delays nothing.
     pub(super) fn predecessor_seen(&mut self, now: Duration, rv: u64, lease: Option<Duration>) {
         if self.predecessor.replace(rv).is_some_and(|before| before != rv) {
             self.preceded = now + self.believed(lease);
@@ -100,8 +100,8 @@ impl View {
                 return;
             }
             lease = lease.max(seen.lease);
-            // That it ended is no sign of its life. A list hides the signs before it, though: if it was a hand that wrote
-            // so, the session may have been at work just before.
+            // The end of a session is no sign of its life. But a list hides the signs before it: where somebody wrote the end
+            // by hand, the session may have been at work just before.
             if record.phase == Phase::Ended && !listed {
                 changed = seen.changed;
             }
@@ -204,7 +204,7 @@ impl View {
     pub(super) fn free_since(&self, shard: Shard, me: &SessionName) -> Option<(Duration, GainReason)> {
         let seen = self.shards.get(shard.index())?;
         let waited_out = seen.changed + seen.wait;
-        // It can only be created, which gives it to nobody.
+        // It can only be created, and a creation gives it to nobody.
         let Some(record) = &seen.record else { return Some((seen.changed, GainReason::Unowned)) };
         match &record.holder {
             Holder::Released(by) => Some((seen.changed, GainReason::Released(by.clone()))),
@@ -213,7 +213,7 @@ impl View {
             Holder::Named(name) => match self.sessions.get(name) {
                 None => Some((waited_out, GainReason::Unowned)),
                 Some(session) if session.record.phase == Phase::Ended => {
-                    // Whoever wrote that it ended had judged so, or was a hand: our own clock has to agree.
+                    // A replica judged that it ended, or somebody wrote so by hand: our own clock has to agree.
                     Some((waited_out.max(session.changed + session.lease), GainReason::Ended(name.clone())))
                 }
                 Some(_) => None,
@@ -247,7 +247,7 @@ impl View {
         }
     }
 
-    /// Whether a session's Lease is of no use to anyone: ended, long ago, and named by no shard.
+    /// Whether a session's Lease is of no use to any replica: it ended long ago, and no shard names it.
     fn is_dead(&self, now: Duration, seen: &SeenSession) -> bool {
         seen.record.phase == Phase::Ended
             && now >= seen.changed + seen.lease * 2
