@@ -22,7 +22,7 @@ use args::Args;
 
 /// The rest of the runtime gets this long at the very end. Nothing of value is in flight by then.
 const RUNTIME_END: Duration = Duration::from_secs(1);
-/// The server and the exporter's upkeep end at once when told; this is for a page that is just being made.
+/// The server and the exporter's upkeep end at once when asked; this is for a page that is just being made.
 const HELPERS_END: Duration = Duration::from_secs(2);
 
 /// The program: from the command line to the exit code. 0: a clean end, 1: a failure, 2: wrong usage.

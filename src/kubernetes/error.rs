@@ -75,7 +75,7 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// A word for metrics.
+    /// Its name in metrics.
     pub fn category(&self) -> &'static str {
         match self {
             Self::NotFound(_) => "not_found",

@@ -81,7 +81,7 @@ impl Reader {
         let text = match self.get(&configmap_path(key)).await {
             Ok(text) => text,
             Err(ApiError::NotFound(_) | ApiError::NoNamespace(_)) => return Ok(None),
-            Err(refusal) => return Err(refusal),
+            Err(error) => return Err(error),
         };
         let (meta, content) = configmap(&text)?;
         let hash = content.hash().map_err(ApiError::Invalid)?;
@@ -119,7 +119,7 @@ impl Reader {
                 Ok(object.record.map(|(_, namespace)| namespace))
             }
             Err(ApiError::NotFound(_) | ApiError::NoNamespace(_)) => Ok(None),
-            Err(refusal) => Err(refusal),
+            Err(error) => Err(error),
         }
     }
 
@@ -132,7 +132,7 @@ impl Reader {
         match self.get(&path).await {
             Ok(text) => Ok(serde_json::from_str::<SyncObject>(&text).map_err(unreadable)?.record),
             Err(ApiError::NotFound(_)) => Ok(None),
-            Err(refusal) => Err(refusal),
+            Err(error) => Err(error),
         }
     }
 
@@ -145,7 +145,7 @@ impl Reader {
         let crd: CustomResourceDefinition = match self.get(path).await {
             Ok(text) => serde_json::from_str(&text).map_err(unreadable)?,
             Err(ApiError::NotFound(_)) => return Ok(None),
-            Err(refusal) => return Err(refusal),
+            Err(error) => return Err(error),
         };
         if crd.metadata.deletion_timestamp.is_some() {
             return Ok(None);

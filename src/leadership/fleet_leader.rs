@@ -138,7 +138,7 @@ impl Candidate {
                     );
                     match self.leadership.leases().delete(FLEET_LEADER, version).await {
                         Ok(()) => self.leadership.leases().answered(DELETE),
-                        Err(error) => self.leadership.leases().fails(DELETE, &error.into()),
+                        Err(error) => self.leadership.leases().fails(DELETE, &error),
                     }
                 }
             }
@@ -158,7 +158,7 @@ impl Candidate {
                     info!(session = %session.name, "deleted the Lease of a session that has ended");
                     self.leadership.leases().answered(DELETE);
                 }
-                Err(error) => return self.leadership.leases().fails(DELETE, &error.into()),
+                Err(error) => return self.leadership.leases().fails(DELETE, &error),
             }
         }
     }

@@ -179,7 +179,7 @@ impl Writer {
                 })
             }
             Err(ApiError::NotFound(_) | ApiError::NoNamespace(_)) => Ok(Removed::Gone),
-            Err(refusal) => Err(refusal),
+            Err(error) => Err(error),
         }
     }
 
@@ -199,7 +199,7 @@ impl Writer {
         match self.send(attempt, Method::PATCH, SYNCS, &sync_path(&sync.key), &sync.key, bytes(&body)).await {
             Ok(text) => Ok(parse::<SyncObject>(&text)?.record),
             Err(ApiError::NotFound(_)) if !present => Ok(None),
-            Err(refusal) => Err(refusal),
+            Err(error) => Err(error),
         }
     }
 

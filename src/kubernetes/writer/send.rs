@@ -72,7 +72,7 @@ impl Writer {
         let took = sent.elapsed();
         let ended = inner.judge(&key.namespace, sent, took, patience, &answer);
         let why = match &answer {
-            Err(refusal) if ended != Ended::Late => refusal.to_string(),
+            Err(error) if ended != Ended::Late => error.to_string(),
             _ => format!("the answer took {took:.1?}"),
         };
         entry.end(ended, &why);

@@ -69,19 +69,22 @@ impl Leases {
         let sent = async {
             match request {
                 Request::LookAtSession(name) => self.look(name).await,
-                _ => self.write(request).await.map_or_else(|error| self.failed(request, &error), |lease| done(&lease)),
+                _ => self.write(request).await,
             }
         };
-        let answer = tokio::time::timeout(self.timing.lease_request, sent).await;
-        let answer =
-            answer.unwrap_or_else(|_| self.fail(request, &ApiError::Unavailable("no answer in time".to_owned())));
+        let answer = match tokio::time::timeout(self.timing.lease_request, sent).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(ApiError::Conflict | ApiError::AlreadyExists)) => Answer::Conflict,
+            Ok(Err(error)) => self.failed(request, &error),
+            Err(_) => self.failed(request, &ApiError::Unavailable("no answer in time".to_owned())),
+        };
         if answer != Answer::Failed {
             self.answered(kind(request));
         }
         answer
     }
 
-    async fn write(&self, request: &Request) -> Result<LeaseObject, kube::Error> {
+    async fn write(&self, request: &Request) -> Result<Answer, ApiError> {
         let lease = format::lease(request, self.timing.lease, crate::environment::clock::wall());
         let body = serde_json::to_vec(&lease).map_err(kube::Error::SerdeError)?;
         let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.to_owned()) };
@@ -94,29 +97,19 @@ impl Leases {
         if let Some(uri) = with_timeout(http.uri(), self.timing.lease_request) {
             *http.uri_mut() = uri;
         }
-        self.client.request(http).await
+        let lease: LeaseObject = self.client.request(http).await?;
+        Ok(version(&lease.0.metadata).map_or(Answer::Failed, Answer::Done))
     }
 
     /// Reads our session's Lease from etcd and not from a cache.
-    async fn look(&self, name: &SessionName) -> Answer {
-        let request = Request::LookAtSession(name.clone());
-        match self.api.get_opt(&format::session_lease(name)).await {
-            Ok(Some(lease)) => Parser::default().session(&lease.0).map_or(Answer::Failed, Answer::Found),
-            Ok(None) => Answer::Missing,
-            Err(error) => self.failed(&request, &error),
-        }
+    async fn look(&self, name: &SessionName) -> Result<Answer, ApiError> {
+        Ok(match self.api.get_opt(&format::session_lease(name)).await? {
+            Some(lease) => Parser::default().session(&lease.0).map_or(Answer::Failed, Answer::Found),
+            None => Answer::Missing,
+        })
     }
 
-    fn failed(&self, request: &Request, error: &kube::Error) -> Answer {
-        if let kube::Error::Api(status) = error
-            && status.code == 409
-        {
-            return Answer::Conflict;
-        }
-        self.fail(request, &error.into())
-    }
-
-    fn fail(&self, request: &Request, error: &ApiError) -> Answer {
+    fn failed(&self, request: &Request, error: &ApiError) -> Answer {
         debug!(replica = %self.base, ?request, cause = %error, "a request to a Lease failed");
         self.fails(kind(request), error);
         Answer::Failed
@@ -145,7 +138,7 @@ impl Leases {
     ///
     /// # Errors
     /// The API server refused, or did not answer in time. A Lease that is gone or changed is no error.
-    pub async fn sweep(&self, session: &SessionRecord) -> Result<(), kube::Error> {
+    pub async fn sweep(&self, session: &SessionRecord) -> Result<(), ApiError> {
         self.delete(&format::session_lease(&session.name), session.version).await
     }
 
@@ -153,12 +146,12 @@ impl Leases {
     ///
     /// # Errors
     /// As [`Leases::sweep`].
-    pub async fn delete(&self, name: &str, version: Version) -> Result<(), kube::Error> {
+    pub async fn delete(&self, name: &str, version: Version) -> Result<(), ApiError> {
         let preconditions =
             Preconditions { uid: Some(version.uid.to_string()), resource_version: Some(version.rv.to_string()) };
-        match self.api.delete(name, &DeleteParams::default().preconditions(preconditions)).await {
-            Err(kube::Error::Api(status)) if status.code != 404 && status.code != 409 => Err(kube::Error::Api(status)),
-            Err(kube::Error::Api(_)) | Ok(_) => Ok(()),
+        match self.api.delete(name, &DeleteParams::default().preconditions(preconditions)).await.map_err(ApiError::from)
+        {
+            Ok(_) | Err(ApiError::NotFound(_) | ApiError::NoNamespace(_) | ApiError::Conflict) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -167,8 +160,8 @@ impl Leases {
     ///
     /// # Errors
     /// The API server refused, or did not answer in time.
-    pub async fn version(&self, name: &str) -> Result<Option<Version>, kube::Error> {
-        Ok(self.api.get_opt(name).await?.and_then(|lease| parse::version(&lease.0.metadata)))
+    pub async fn version(&self, name: &str) -> Result<Option<Version>, ApiError> {
+        Ok(self.api.get_opt(name).await?.and_then(|lease| version(&lease.0.metadata)))
     }
 
     /// All Leases in the namespace. Ours are known by their names and not by labels: a label that somebody takes off would
@@ -202,10 +195,6 @@ fn kind(request: &Request) -> &'static str {
         Request::LookAtSession(_) => "get",
         Request::Renew { .. } | Request::EndSession(_) | Request::TakeShard(..) | Request::ReleaseShard(..) => "update",
     }
-}
-
-fn done(lease: &LeaseObject) -> Answer {
-    parse::version(&lease.0.metadata).map_or(Answer::Failed, Answer::Done)
 }
 
 /// The name of a shard's Lease.
