@@ -1,7 +1,7 @@
 //! The small HTTP server behind `/healthz`, `/readyz` and `/metrics`.
 //!
 //! It must never be the reason why a probe fails: a connection carries one request and has a deadline, so that a slow
-//! client cannot keep one of the few places for long, and pages are made off the async threads.
+//! client cannot keep one of the few connections for long, and pages are made off the async threads.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -97,11 +97,11 @@ async fn listen(address: &BindAddress) -> anyhow::Result<Option<TcpListener>> {
 }
 
 async fn serve(listener: TcpListener, pages: Pages, tasks: TaskTracker, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        // The place comes first: what cannot be served waits in the kernel's queue, and costs nothing here.
-        let next = async { (places.clone().acquire_owned().await, listener.accept().await) };
-        let (place, accepted) = match stop.run_until_cancelled(next).await {
+        // The permit comes first: what cannot be served waits in the kernel's queue, and costs nothing here.
+        let next = async { (permits.clone().acquire_owned().await, listener.accept().await) };
+        let (permit, accepted) = match stop.run_until_cancelled(next).await {
             Some(next) => next,
             None => return,
         };
@@ -110,7 +110,7 @@ async fn serve(listener: TcpListener, pages: Pages, tasks: TaskTracker, stop: Ca
                 let (pages, stop) = (pages.clone(), stop.clone());
                 tasks.spawn(async move {
                     stop.run_until_cancelled(tokio::time::timeout(ANSWERED_WITHIN, connection(stream, pages))).await;
-                    drop(place);
+                    drop(permit);
                 });
             }
             Err(error) => {

@@ -20,9 +20,9 @@ use crate::controller::health::Health;
 use crate::telemetry::{exporter, logs};
 use args::Args;
 
-/// What is left of the runtime at the very end gets this long; by then nothing of value is in flight.
+/// The rest of the runtime gets this long at the very end. Nothing of value is in flight by then.
 const RUNTIME_END: Duration = Duration::from_secs(1);
-/// The server and the exporter's upkeep end at once when told; this is for a page that is just being made.
+/// The server and the exporter's upkeep end at once when asked; this is for a page that is just being made.
 const HELPERS_END: Duration = Duration::from_secs(2);
 
 /// The program: from the command line to the exit code. 0: a clean end, 1: a failure, 2: wrong usage.
@@ -104,7 +104,7 @@ where
         tracing::info!(flags = ignored.join(" "), "flags of the former operator are accepted and have no effect");
     }
 
-    // The server outlives the replica: a probe that finds nobody on the way down would be one more alarm.
+    // The server outlives the replica: a probe without an answer on the way down would be one more alarm.
     let (helpers, helpers_stop) = (TaskTracker::new(), CancellationToken::new());
     helpers.spawn(exporter.clone().upkeep(helpers_stop.clone()));
     helpers.spawn(change_logs(asked, toggle, helpers_stop.clone()));

@@ -101,13 +101,13 @@ pub(super) fn identity(text: &str) -> Result<String, String> {
     }
 }
 
-/// EnvFilter alone takes a mistyped level ("inof") for the name of a module, and logs nothing: a word without '=' has
-/// to be a level here.
+/// EnvFilter alone takes a mistyped level ("inof") for the name of a module, and logs nothing: here a
+/// directive without '=' has to be a level.
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
     const FORM: &str = "write error, warn, info, debug, trace or off, or by module as in info,kube=debug";
-    for word in text.split(',').map(str::trim) {
-        if !word.contains('=') && word.parse::<LevelFilter>().is_err() || word.is_empty() {
-            return Err(format!("{word:?} is no level; {FORM}"));
+    for directive in text.split(',').map(str::trim) {
+        if !directive.contains('=') && directive.parse::<LevelFilter>().is_err() || directive.is_empty() {
+            return Err(format!("{directive:?} is no level; {FORM}"));
         }
     }
     EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|why| format!("{why}; {FORM}"))
@@ -164,7 +164,7 @@ fn filled(text: Option<String>) -> Option<String> {
     text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// A machine may be called `My_Laptop.local`: nobody chose that for us, so it is made to fit instead of being refused.
+/// A machine may be called `My_Laptop.local`. Its owner did not choose the name for us, so it is made to fit and not refused.
 fn as_identity(host: &str) -> String {
     let cut: String = host.chars().take(IDENTITY_MAX).map(|c| c.to_ascii_lowercase()).collect();
     let clean = cut.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-");

@@ -29,7 +29,7 @@ struct Check {
 pub enum Question {
     /// `/healthz`: do the loops tick? A failure means that a restart would help.
     Live,
-    /// `/readyz`: are the caches filled and the streams fresh? Needs no leadership.
+    /// `/readyz`: are the caches filled and the watches fresh? Needs no leadership.
     Ready,
 }
 

@@ -1,4 +1,4 @@
-//! What a watch tells, with the bookkeeping of its lists done: which objects a list had, and whether the first one is complete.
+//! What a watch shows, with the bookkeeping of its lists done: which objects a list had, and whether the first one is complete.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use ahash::AHashSet;
 use futures::{Stream, StreamExt as _};
 use kube::runtime::watcher::{self, Event};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::kubernetes::decode::Object;
-use crate::kubernetes::diagnosis::Diagnosis;
+use crate::kubernetes::error::ApiError;
 use crate::rules::record::{ConfigMapMeta, Namespace, ObjectKey, Sync};
 use crate::rules::uid::Uid;
 use crate::telemetry::instruments;
@@ -19,11 +19,11 @@ use crate::telemetry::instruments;
 /// A watch counts as refused for this long after its last refusal. It is longer than the longest backoff, 5 s.
 const REFUSED: Duration = Duration::from_secs(15);
 
-/// Whether a stream's first list is complete, and what is wrong with it, if something is.
+/// Whether the first list of a watch is complete, and why the watch fails, if it does.
 #[derive(Default)]
 pub struct Progress {
     listed: AtomicBool,
-    trouble: Mutex<Option<(Diagnosis, Instant)>>,
+    failure: Mutex<Option<(ApiError, Instant)>>,
     done: Notify,
 }
 
@@ -44,19 +44,15 @@ impl Progress {
         }
     }
 
-    /// The last error, until something is heard again.
-    pub fn trouble(&self) -> Option<Diagnosis> {
-        self.last_trouble().as_ref().map(|(trouble, _)| trouble.clone())
+    /// The last error, until the watch shows something again.
+    pub fn failure(&self) -> Option<ApiError> {
+        self.failure.lock().as_ref().map(|(error, _)| error.clone())
     }
 
-    /// Whether somebody must mend something before anything is heard again. A watch that is no longer refused may stay
-    /// silent for long, so this is over when no refusal has come for a while.
+    /// Whether somebody must mend something before the watch shows anything again. A watch that is no longer refused may
+    /// stay silent for long, so this is over when no refusal has come for a while.
     pub fn is_refused(&self) -> bool {
-        self.last_trouble().as_ref().is_some_and(|(trouble, at)| trouble.lasting && at.elapsed() < REFUSED)
-    }
-
-    fn last_trouble(&self) -> MutexGuard<'_, Option<(Diagnosis, Instant)>> {
-        self.trouble.lock()
+        self.failure.lock().as_ref().is_some_and(|(error, at)| error.is_lasting() && at.elapsed() < REFUSED)
     }
 
     fn list_ends(&self) {
@@ -65,11 +61,11 @@ impl Progress {
         }
     }
 
-    /// Notes an error, or that it is over. Whether that is news.
-    fn note(&self, trouble: Option<Diagnosis>) -> bool {
-        let now = trouble.map(|trouble| (trouble, Instant::now()));
-        let mut last = self.last_trouble();
-        let news = last.as_ref().map(|(trouble, _)| trouble) != now.as_ref().map(|(trouble, _)| trouble);
+    /// Notes an error, or that it is over. Returns whether that is news.
+    fn note(&self, error: Option<ApiError>) -> bool {
+        let now = error.map(|error| (error, Instant::now()));
+        let mut last = self.failure.lock();
+        let news = last.as_ref().map(|(error, _)| error) != now.as_ref().map(|(error, _)| error);
         *last = now;
         news
     }
@@ -104,7 +100,7 @@ impl Observed for (Box<str>, Namespace) {
     }
 }
 
-/// What a watch tells.
+/// What a watch shows.
 #[derive(Debug, PartialEq)]
 pub enum Observation<R> {
     /// A list begins.
@@ -118,25 +114,25 @@ pub enum Observation<R> {
     },
     /// An object went.
     Deleted(R),
-    /// A list is complete: what is not in it is gone.
+    /// A list is complete: objects that are not in it are gone.
     ListEnds(AHashSet<Uid>),
 }
 
-/// Hands on what a watch tells, until it ends. Objects that cannot be read are counted and left out.
+/// Hands on what a watch shows, until it ends. Objects that cannot be read are counted and left out.
 pub async fn observe<R: Observed>(
-    stream: impl Stream<Item = watcher::Result<Event<Object<R>>>>,
+    watch: impl Stream<Item = watcher::Result<Event<Object<R>>>>,
     progress: &Progress,
     mut handle: impl FnMut(Observation<R>),
 ) {
-    let mut stream = std::pin::pin!(stream);
+    let mut watch = std::pin::pin!(watch);
     let mut listed = AHashSet::new();
-    while let Some(event) = stream.next().await {
+    while let Some(event) = watch.next().await {
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                let trouble = Diagnosis::of_stream(&error);
-                let cause = trouble.to_string();
-                if progress.note(Some(trouble)) {
+                let error = ApiError::from(&error);
+                let cause = error.to_string();
+                if progress.note(Some(error)) {
                     tracing::warn!(stream = R::RESOURCE, cause, "the watch broke; it is opened again");
                 }
                 continue;
@@ -194,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_ends_with_what_was_in_it_and_then_the_stream_is_listed() {
+    async fn a_list_ends_with_what_was_in_it_and_only_then_is_complete() {
         let events = [
             Event::Init,
             Event::InitApply(namespace(1, &uid(1))),
@@ -207,10 +203,10 @@ mod tests {
             Event::Delete(namespace(5, &uid(2))),
         ];
         let progress = Progress::default();
-        let (mut told, mut listed_by_then) = (Vec::new(), Vec::new());
+        let (mut observed, mut listed_by_then) = (Vec::new(), Vec::new());
         observe(stream::iter(events.map(Ok)), &progress, |observation: Observation<(Box<str>, Namespace)>| {
             listed_by_then.push(progress.is_listed());
-            told.push(match observation {
+            observed.push(match observation {
                 Observation::ListBegins => "begins".to_owned(),
                 Observation::Applied { record, listed } => format!("{} {listed}", record.0),
                 Observation::Deleted(record) => format!("{} gone", record.0),
@@ -221,7 +217,7 @@ mod tests {
         })
         .await;
         let ends = format!("ends {:?}", [uid(2)]);
-        assert_eq!(told, ["begins", "n1 true", "begins", "n2 true", &ends, "n4 false", "n5 gone"]);
+        assert_eq!(observed, ["begins", "n1 true", "begins", "n2 true", &ends, "n4 false", "n5 gone"]);
         assert_eq!(listed_by_then, [false, false, false, false, false, true, true], "what is gone is known first");
     }
 }

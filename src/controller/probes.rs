@@ -1,4 +1,4 @@
-//! What the probes ask: whether the streams are listed and fresh, and whether the dispatcher goes round.
+//! What the probes ask: whether the watches are listed and fresh, and whether the dispatcher ticks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,38 +12,38 @@ use crate::controller::observe::Progress;
 use crate::kubernetes::client::WatchActivity;
 use crate::leadership::Leadership;
 
-/// A stream that said nothing for this long is not fresh: the server sends a bookmark about every minute, and a
+/// A watch that said nothing for this long is not fresh: the server sends a bookmark about every minute, and a
 /// watch that is silent for 100 s is opened again.
 const STALE: Duration = Duration::from_secs(180);
 /// A loop that has not ticked for this long is stuck.
 pub(super) const STUCK: Duration = Duration::from_secs(60);
 
-pub(super) type Streams = Vec<(&'static str, Arc<Progress>)>;
+pub(super) type Watches = Vec<(&'static str, Arc<Progress>)>;
 
 /// What the probes ask.
 pub(super) struct Probes {
-    streams: Mutex<Option<(Streams, WatchActivity)>>,
+    watches: Mutex<Option<(Watches, WatchActivity)>>,
     pub(super) leadership: Mutex<Option<Leadership>>,
     start: Instant,
-    /// When the dispatcher last went round, in milliseconds since the start; 0 before it began.
+    /// When the dispatcher last ticked, in milliseconds since the start; 0 before it began.
     ticked: AtomicU64,
 }
 
 impl Probes {
     pub(super) fn new() -> Self {
         Self {
-            streams: Mutex::default(),
+            watches: Mutex::default(),
             leadership: Mutex::default(),
             start: Instant::now(),
             ticked: AtomicU64::new(0),
         }
     }
 
-    pub(super) fn watch(&self, streams: Streams, activity: WatchActivity) {
-        *self.streams.lock() = Some((streams, activity));
+    pub(super) fn watch(&self, watches: Watches, activity: WatchActivity) {
+        *self.watches.lock() = Some((watches, activity));
     }
 
-    /// Nothing is dispatched before all is listed; that takes as long as it takes.
+    /// The dispatcher does not tick before all is listed, which may take long.
     pub(super) fn begin_anew(&self) {
         self.ticked.store(0, Ordering::Relaxed);
     }
@@ -72,19 +72,19 @@ impl Probes {
     }
 
     pub(super) fn streams_are_fresh(&self) -> Result<(), String> {
-        let streams = self.streams.lock();
-        let Some((streams, activity)) = &*streams else { return Err("not opened yet".to_owned()) };
-        for (name, progress) in streams {
-            let trouble = progress.trouble().map(|trouble| format!(": {trouble}")).unwrap_or_default();
+        let watches = self.watches.lock();
+        let Some((watches, activity)) = &*watches else { return Err("not opened yet".to_owned()) };
+        for (name, progress) in watches {
+            let cause = progress.failure().map(|error| format!(": {error}")).unwrap_or_default();
             if !progress.is_listed() {
-                return Err(format!("{name} are not listed yet{trouble}"));
+                return Err(format!("{name} are not listed yet{cause}"));
             }
             if progress.is_refused() {
-                return Err(format!("{name} cannot be followed{trouble}"));
+                return Err(format!("{name} cannot be followed{cause}"));
             }
             let age = activity.age(name);
             if age > STALE {
-                return Err(format!("nothing was heard of {name} for {} s{trouble}", age.as_secs()));
+                return Err(format!("nothing was heard of {name} for {} s{cause}", age.as_secs()));
             }
         }
         Ok(())

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::environment::random;
 
-/// How long to wait before a broken stream is opened again: 100 ms doubling to 5 s. An API server that comes back
-/// after an outage should not wait for us, nor be overrun by the whole fleet at once.
+/// How long to wait before a broken watch is opened again: 100 ms, doubling to 5 s. An API server that comes back after an
+/// outage should not wait for us, and the whole fleet should not overrun it at once.
 pub(crate) struct WatchBackoff {
     longest: Duration,
     next: Duration,
@@ -40,8 +40,8 @@ impl Iterator for WatchBackoff {
 }
 
 impl Backoff for WatchBackoff {
-    /// Comes with every event that is no error, and the watcher says `Init` before each list that is refused. So time
-    /// without an error is what starts it anew, and not this.
+    /// kube calls this with every event that is no error, and its watcher says `Init` before each list that is refused. So
+    /// only time without an error starts the backoff anew.
     fn reset(&mut self) {}
 }
 

@@ -1,13 +1,13 @@
-//! A budget of bytes: what is in memory at once is reserved before it is fetched or made.
+//! A budget of bytes: memory is reserved before its content is fetched or made.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Reservations are counted in units of so many bytes.
+/// How many bytes a unit of reservations has.
 const UNIT: usize = 1 << 10;
 
-/// So many bytes, for all who reserve some of them.
+/// Bytes that many share by reserving some of them.
 #[derive(Clone, Debug)]
 pub struct ByteBudget {
     free: Arc<Semaphore>,

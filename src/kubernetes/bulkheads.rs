@@ -1,6 +1,6 @@
-//! Namespaces that are set apart. An admission webhook, a policy or a quota makes writes slow, silent or throttled in
-//! the namespaces that it covers, and only there. One write at a time is sent to such a namespace, so that it never takes
-//! the places of the others; the first one that is answered in time brings it back.
+//! Namespaces that are set apart. An admission webhook, a policy or a quota makes writes slow, silent or throttled in the
+//! namespaces that it covers, and only there. A replica sends one write at a time to such a namespace, so that this never
+//! takes the permits of other namespaces. The first write that is answered in time brings the namespace back.
 //!
 //! A door is a namespace with a kind of object and a verb: a webhook for deletions says nothing about updates.
 
@@ -19,9 +19,9 @@ use crate::telemetry::instruments;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts at one door.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// A door at which nobody has written for this long is forgotten: its namespace may be gone, or another replica's.
+/// A door without a write for this long is forgotten: the namespace may be gone, or another replica may write to it.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
-/// Who finds another write at the door looks again after this time at the latest; mostly the end of that write wakes it.
+/// A write that finds another one at the door looks again after this time at the latest; mostly the end of the other wakes it.
 const BEHIND_ANOTHER: Duration = Duration::from_secs(10);
 /// Admission may take this long by its default, with something on top.
 const ADMISSION_DEFAULT: Duration = Duration::from_secs(12);
@@ -39,10 +39,10 @@ pub struct Door {
     pub verb: &'static str,
 }
 
-/// Who waited at a door may try again.
+/// Keys that waited at a door may try again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Wake {
-    /// All who write to this namespace: it is back.
+    /// All keys that write to this namespace: it is back.
     All(Name),
     /// One of them: the door is free.
     One(Name),
@@ -59,7 +59,7 @@ struct Inner {
     wake: mpsc::UnboundedSender<Wake>,
 }
 
-/// What is known of a door that is set apart.
+/// A door that is set apart.
 #[derive(Debug, Default)]
 struct Apart {
     /// Writes in flight that are late, or were sent since it was set apart.
@@ -70,8 +70,8 @@ struct Apart {
     next: Option<Instant>,
     /// When a write ended here last.
     last: Option<Instant>,
-    /// Whether people were told.
-    told: bool,
+    /// Whether the log says so.
+    logged: bool,
 }
 
 /// How a write at a door ended.
@@ -85,7 +85,7 @@ pub enum Ended {
     Unanswered,
     /// The server asked to come back after this time.
     Throttled(Duration),
-    /// The trouble is not this namespace's.
+    /// The failure is not this namespace's.
     NotItsFault,
 }
 
@@ -99,7 +99,7 @@ pub struct Entry {
 }
 
 impl Bulkheads {
-    /// No namespace is set apart. Who waits at a door is woken through `wake`.
+    /// No namespace is set apart. `wake` wakes the keys that wait at a door.
     pub fn new(wake: mpsc::UnboundedSender<Wake>) -> Self {
         Inner::count(&AHashMap::new());
         Self { shared: Arc::new(Inner { doors: Mutex::default(), wake }) }
@@ -132,7 +132,7 @@ impl Bulkheads {
         Ok(Entry { shared: self.shared.clone(), door, counted: true, timeout: Some(timeout) })
     }
 
-    /// Forgets doors at which nobody writes any more. To be called now and then.
+    /// Forgets doors without writes. To be called now and then.
     pub fn tidy(&self) {
         let mut doors = self.shared.lock();
         let before = doors.len();
@@ -160,14 +160,14 @@ impl Inner {
 
     fn count(doors: &AHashMap<Door, Apart>) {
         let mut namespaces: Vec<&Name> =
-            doors.iter().filter(|(_, it)| it.told).map(|(door, _)| &door.namespace).collect();
+            doors.iter().filter(|(_, it)| it.logged).map(|(door, _)| &door.namespace).collect();
         namespaces.sort_unstable();
         namespaces.dedup();
         metrics::gauge!(instruments::NAMESPACES_SET_APART).set(namespaces.len() as f64);
     }
 
     fn wake(&self, wake: Wake) {
-        // Without anyone who listens the replica goes down.
+        // The receiver is gone only while the replica goes down.
         let _ = self.wake.send(wake);
     }
 }
@@ -190,7 +190,7 @@ impl Entry {
         let mut doors = self.shared.lock();
         let was_apart = doors.contains_key(&self.door);
         match ended {
-            // What most namespaces show, or an answer in time at a door that is not set apart.
+            // A failure that most namespaces show, or an answer in time at a door that is not set apart.
             Ended::InTime | Ended::NotItsFault if !was_apart => return,
             _ => {}
         }
@@ -204,9 +204,9 @@ impl Entry {
         let namespace = self.door.namespace.clone();
         match ended {
             Ended::InTime => {
-                let told = apart.told;
+                let logged = apart.logged;
                 doors.remove(&self.door);
-                if told {
+                if logged {
                     tracing::info!(
                         namespace = &*namespace,
                         resource = self.door.resource,
@@ -219,7 +219,7 @@ impl Entry {
                 return;
             }
             Ended::NotItsFault => {
-                if !apart.told && free {
+                if !apart.logged && free {
                     doors.remove(&self.door);
                     self.shared.wake(Wake::All(namespace));
                 }
@@ -232,7 +232,7 @@ impl Entry {
             }
             Ended::Throttled(wait) => apart.next = Some(now + wait),
         }
-        if !std::mem::replace(&mut apart.told, true) {
+        if !std::mem::replace(&mut apart.logged, true) {
             tracing::warn!(
                 namespace = &*namespace,
                 resource = self.door.resource,
@@ -256,7 +256,7 @@ impl Drop for Entry {
         let mut doors = self.shared.lock();
         if let Some(apart) = doors.get_mut(&self.door) {
             apart.in_flight = apart.in_flight.saturating_sub(1);
-            if !apart.told && apart.in_flight == 0 {
+            if !apart.logged && apart.in_flight == 0 {
                 doors.remove(&self.door);
             }
         }

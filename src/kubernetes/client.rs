@@ -1,5 +1,5 @@
-//! The clients of a replica: for the streams, for reads and writes, for Leases. None sends a request again by itself: a
-//! write must not be sent late, behind the gate's back.
+//! The clients of a replica: for the watches, for reads and writes, for Leases. No client sends a request again by itself:
+//! a write must not be sent late, behind the gate's back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,9 +51,9 @@ pub enum Server {
 pub struct Clients {
     /// For reads and writes.
     pub requests: Client,
-    /// For the stream of syncs.
-    pub streams: Client,
-    /// For streams of metadata.
+    /// For the watch of syncs.
+    pub watches: Client,
+    /// For watches of metadata.
     pub metadata: Client,
     /// For Leases alone: else a big fan-out would starve the heartbeat.
     pub leases: Client,
@@ -71,13 +71,13 @@ impl Clients {
             Server::Remote(config) => config_for(config, agent),
             Server::Within(service) => return Ok(Self::within(service)),
         };
-        let mut streaming = config.clone();
-        streaming.read_timeout = Some(SILENCE);
+        let mut watching = config.clone();
+        watching.read_timeout = Some(SILENCE);
         let activity = WatchActivity::default();
         Ok(Self {
             requests: client(config.clone(), &activity, false)?,
-            streams: client(streaming.clone(), &activity, false)?,
-            metadata: client(streaming, &activity, true)?,
+            watches: client(watching.clone(), &activity, false)?,
+            metadata: client(watching, &activity, true)?,
             leases: client(config, &activity, false)?,
             activity,
         })
@@ -91,7 +91,7 @@ impl Clients {
         };
         Self {
             requests: client(false),
-            streams: client(false),
+            watches: client(false),
             metadata: client(true),
             leases: Client::new(service.clone(), "default"),
             activity,
@@ -116,13 +116,13 @@ fn client(config: Config, activity: &WatchActivity, metadata_only: bool) -> Resu
 }
 
 /// The watches whose activity is noted.
-pub const STREAMS: [&str; 4] = ["configmapsyncs", "configmaps", "namespaces", "leases"];
+pub const WATCHES: [&str; 4] = ["configmapsyncs", "configmaps", "namespaces", "leases"];
 
 /// When each watch last said anything, be it only a bookmark.
 #[derive(Clone)]
 pub struct WatchActivity {
     start: Instant,
-    last: Arc<[AtomicU64; STREAMS.len()]>,
+    last: Arc<[AtomicU64; WATCHES.len()]>,
 }
 
 impl Default for WatchActivity {
@@ -132,14 +132,14 @@ impl Default for WatchActivity {
 }
 
 impl WatchActivity {
-    /// How long ago the stream `resource` last said anything. From the start of this replica, if it never did.
+    /// How long ago the watch of `resource` last said anything; since the start of this replica, if it never did.
     pub fn age(&self, resource: &str) -> Duration {
-        let index = STREAMS.iter().position(|name| *name == resource);
+        let index = WATCHES.iter().position(|name| *name == resource);
         let last = index.map_or(0, |index| self.last[index].load(Ordering::Relaxed));
         self.start.elapsed().saturating_sub(Duration::from_millis(last))
     }
 
-    fn beat(&self, index: usize) {
+    fn note(&self, index: usize) {
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last[index].fetch_max(now, Ordering::Relaxed);
     }
@@ -232,8 +232,8 @@ where
             request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
         }
         let method = method(request.method());
-        // Only the watch itself tells that it is alive: a POST to the same address does not.
-        let stream = STREAMS.iter().position(|name| watch && request.uri().path().ends_with(name));
+        // Only the watch itself shows that it is alive: a POST to the same address does not.
+        let watched = WATCHES.iter().position(|name| watch && request.uri().path().ends_with(name));
         let is_list = Pages::is_list(request.uri()) && request.method() == http::Method::GET;
         let MeasuredLayer { activity, pages, .. } = self.settings.clone();
         let start = Instant::now();
@@ -242,7 +242,7 @@ where
             let answer: Result<Answer, BoxError> = if is_list && !watch {
                 page(&inner, request, &pages).await
             } else {
-                let whole = |body: B| match stream {
+                let whole = |body: B| match watched {
                     Some(_) => body.map_err(Into::into).boxed_unsync(),
                     None => Limited::new(body, LONGEST).map_err(too_long).boxed_unsync(),
                 };
@@ -252,14 +252,14 @@ where
             metrics::counter!(instruments::REST_CLIENT_REQUESTS_TOTAL, "code" => code, "method" => method).increment(1);
             metrics::histogram!(instruments::REST_CLIENT_REQUEST_DURATION_SECONDS, "verb" => method)
                 .record(start.elapsed().as_secs_f64());
-            Ok(answer?.map(|body| match stream {
+            Ok(answer?.map(|body| match watched {
                 Some(index) => {
-                    activity.beat(index);
-                    let beating = body.map_frame(move |frame| {
-                        activity.beat(index);
+                    activity.note(index);
+                    let noting = body.map_frame(move |frame| {
+                        activity.note(index);
                         frame
                     });
-                    beating.boxed_unsync()
+                    noting.boxed_unsync()
                 }
                 None => body,
             }))
@@ -289,7 +289,7 @@ fn method(method: &http::Method) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::diagnosis;
+    use crate::kubernetes::error::with_causes;
 
     /// A server that answers everything with `size` bytes, or with fewer where a page has a smaller limit.
     fn server(size: usize) -> Clients {
@@ -303,19 +303,14 @@ mod tests {
         Clients::within(&BoxCloneSyncService::new(tower::service_fn(answer)))
     }
 
-    async fn told(client: &Client, method: http::Method, uri: &str) -> Result<usize, String> {
+    async fn answer_size(client: &Client, method: http::Method, uri: &str) -> Result<usize, String> {
         let request = Request::builder().method(method).uri(uri).body(Body::empty()).unwrap();
         let answer = client.send(request).await.map_err(|error| error.to_string())?;
-        answer
-            .into_body()
-            .collect()
-            .await
-            .map(|body| body.to_bytes().len())
-            .map_err(|error| diagnosis::with_causes(&error))
+        answer.into_body().collect().await.map(|body| body.to_bytes().len()).map_err(|error| with_causes(&error))
     }
 
     #[tokio::test]
-    async fn only_a_watch_beats_the_pulse_of_its_stream() {
+    async fn only_a_watch_itself_counts_as_its_activity() {
         let clients = server(10);
         std::thread::sleep(Duration::from_millis(30));
         let before = clients.activity.age("configmaps");
@@ -323,10 +318,10 @@ mod tests {
             (http::Method::POST, "/api/v1/namespaces/a/configmaps"),
             (http::Method::GET, "/api/v1/configmaps?limit=500"),
         ] {
-            told(&clients.requests, method, uri).await.unwrap();
+            answer_size(&clients.requests, method, uri).await.unwrap();
         }
         assert!(clients.activity.age("configmaps") >= before);
-        told(&clients.metadata, http::Method::GET, "/api/v1/configmaps?watch=true").await.unwrap();
+        answer_size(&clients.metadata, http::Method::GET, "/api/v1/configmaps?watch=true").await.unwrap();
         assert!(clients.activity.age("configmaps") < before);
     }
 
@@ -334,9 +329,9 @@ mod tests {
     async fn no_more_of_an_answer_is_read_than_there_is_room_for() {
         let clients = server(50 << 20);
         let object = "/api/v1/namespaces/a/configmaps/b";
-        let error = told(&clients.requests, http::Method::GET, object).await.unwrap_err();
+        let error = answer_size(&clients.requests, http::Method::GET, object).await.unwrap_err();
         assert!(error.contains("longer than 4 MiB"), "{error}");
-        let page = told(&clients.metadata, http::Method::GET, "/api/v1/configmaps?limit=500").await.unwrap();
+        let page = answer_size(&clients.metadata, http::Method::GET, "/api/v1/configmaps?limit=500").await.unwrap();
         assert!(page <= LONGEST, "{page}");
     }
 }

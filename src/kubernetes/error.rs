@@ -1,23 +1,35 @@
-//! Why a request did not do what it was sent for, in the words that decisions need.
+//! Why a request did not do what it was sent for: what that means for decisions, and what mends it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use kube::core::Status;
+use kube::runtime::watcher;
 
-use crate::kubernetes::diagnosis;
-
-/// Whoever is busy is asked again after this time at the latest, in seconds.
+/// A busy API server is asked again after this time at the latest, in seconds.
 const LONGEST_BUSY: u32 = 60;
 
-/// A request that did not do what it was sent for.
+const NEW_CREDENTIALS: &str = "renew the kubeconfig and start again, or in a cluster kubectl rollout restart \
+                               deployment/configmapsync-controller-manager -n configmapsync-system";
+const GRANT: &str = "kubectl apply -f deploy/install.yaml grants it";
+const INSTALL_CRD: &str = "kubectl apply -f crds/";
+
+fn create_namespace(name: &str) -> String {
+    format!("kubectl create namespace {name}")
+}
+
+/// A request that did not do what it was sent for. Its text says what mends it, where that is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
-    /// 404 whose details name the object: it is not there. (A missing CRD answers 404 too, without details.)
+    /// 404 whose details name the object: it is not there.
     #[error("{0} does not exist")]
     NotFound(String),
     /// 404 on account of the namespace.
-    #[error("namespace {0} does not exist")]
+    #[error("namespace {0} does not exist: {remedy}", remedy = create_namespace(.0))]
     NoNamespace(String),
+    /// 404 without details: the server knows no such resource.
+    #[error("the CustomResourceDefinition configmapsyncs.apps.kapendra.com is not installed: {INSTALL_CRD}")]
+    NotInstalled,
     /// 409: the object is not the version that the request named.
     #[error("somebody else changed it meanwhile")]
     Conflict,
@@ -33,7 +45,13 @@ pub enum ApiError {
     /// 422: what was sent is not acceptable, for instance a change of an immutable ConfigMap.
     #[error("{0}")]
     Invalid(String),
-    /// 401 or 403: permissions, or an admission policy.
+    /// 401, with what the server says.
+    #[error("the API server does not accept our credentials ({0}): {NEW_CREDENTIALS}")]
+    Unauthorized(String),
+    /// 403: a role lacks a right. It says whose and which, without the object's name, which is another one each time.
+    #[error("User {0}: {GRANT}")]
+    LacksRight(String),
+    /// 403: an admission policy.
     #[error("{0}")]
     Forbidden(String),
     /// No answer in time, a broken connection, 5xx.
@@ -57,7 +75,7 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// A word for metrics.
+    /// Its name in metrics.
     pub fn category(&self) -> &'static str {
         match self {
             Self::NotFound(_) => "not_found",
@@ -67,8 +85,8 @@ impl ApiError {
             Self::NamespaceTerminating => "namespace_terminating",
             Self::Busy(_) => "throttled",
             Self::Invalid(_) => "invalid",
-            Self::Forbidden(_) => "forbidden",
-            Self::Unavailable(_) => "unavailable",
+            Self::Unauthorized(_) | Self::LacksRight(_) | Self::Forbidden(_) => "forbidden",
+            Self::NotInstalled | Self::Unavailable(_) => "unavailable",
             Self::SetApart(..) => "set_apart",
             Self::TooLong(_) => "too_long",
             Self::NoRoom(_) => "no_room",
@@ -76,36 +94,138 @@ impl ApiError {
             Self::ObserveOnly => "observe_only",
         }
     }
+
+    /// The command that mends it, where it is known.
+    pub fn remedy(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::NoNamespace(name) => Some(create_namespace(name).into()),
+            Self::NotInstalled => Some(INSTALL_CRD.into()),
+            Self::Unauthorized(_) => Some(NEW_CREDENTIALS.into()),
+            Self::LacksRight(_) => Some(GRANT.into()),
+            _ => None,
+        }
+    }
+
+    /// Whether it stays until somebody mends it: a right, a definition or a namespace is missing, or the credentials are
+    /// wrong.
+    pub fn is_lasting(&self) -> bool {
+        self.remedy().is_some()
+    }
 }
 
-impl From<kube::Error> for ApiError {
-    fn from(error: kube::Error) -> Self {
+impl From<&kube::Error> for ApiError {
+    fn from(error: &kube::Error) -> Self {
         match error {
-            kube::Error::Api(status) => from_status(&status),
-            other => Self::Unavailable(diagnosis::with_causes(&other)),
+            kube::Error::Api(status) => Self::from(&**status),
+            kube::Error::Service(_) | kube::Error::HyperError(_) => Self::Unavailable(format!(
+                "the API server does not answer ({}): kubectl cluster-info tells whether it does",
+                innermost(error)
+            )),
+            other => Self::Unavailable(with_causes(other)),
         }
     }
 }
 
-/// What the server's answer means.
-pub(super) fn from_status(status: &Status) -> ApiError {
-    let details = status.details.as_ref();
-    let named = details.map_or("", |details| details.name.as_str());
-    let caused_by = |reason: &str| details.is_some_and(|details| details.causes.iter().any(|c| c.reason == reason));
-    let message = || diagnosis::remedy(status).unwrap_or_else(|| diagnosis::words(status));
-    // A webhook may ask for more than a century.
-    let retry_after = details.map_or(0, |details| details.retry_after_seconds.min(LONGEST_BUSY));
-    match status.code {
-        404 if details.is_some_and(|details| details.kind == "namespaces") => ApiError::NoNamespace(named.to_owned()),
-        404 if !named.is_empty() => ApiError::NotFound(named.to_owned()),
-        404 => ApiError::Unavailable(message()),
-        409 if status.reason == "AlreadyExists" => ApiError::AlreadyExists,
-        409 => ApiError::Conflict,
-        403 if caused_by("NamespaceTerminating") => ApiError::NamespaceTerminating,
-        401 | 403 => ApiError::Forbidden(message()),
-        429 => ApiError::Busy(Duration::from_secs(u64::from(retry_after.max(1)))),
-        503 if retry_after > 0 => ApiError::Busy(Duration::from_secs(u64::from(retry_after))),
-        400 | 413 | 422 => ApiError::Invalid(message()),
-        _ => ApiError::Unavailable(message()),
+impl From<kube::Error> for ApiError {
+    fn from(error: kube::Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&watcher::Error> for ApiError {
+    fn from(error: &watcher::Error) -> Self {
+        match error {
+            // kube reads the refusal of a watch as its first event.
+            watcher::Error::InitialListFailed(failed)
+            | watcher::Error::WatchStartFailed(failed)
+            | watcher::Error::WatchFailed(failed) => Self::from(failed),
+            other => Self::Unavailable(with_causes(other)),
+        }
+    }
+}
+
+impl From<&Status> for ApiError {
+    fn from(status: &Status) -> Self {
+        let details = status.details.as_ref();
+        let named = details.map_or("", |details| details.name.as_str());
+        let caused_by = |reason: &str| details.is_some_and(|details| details.causes.iter().any(|c| c.reason == reason));
+        // A webhook may ask for more than a century.
+        let retry_after = details.map_or(0, |details| details.retry_after_seconds.min(LONGEST_BUSY));
+        match status.code {
+            404 if details.is_some_and(|details| details.kind == "namespaces") => Self::NoNamespace(named.to_owned()),
+            404 if !named.is_empty() => Self::NotFound(named.to_owned()),
+            404 => Self::NotInstalled,
+            409 if status.reason == "AlreadyExists" => Self::AlreadyExists,
+            409 => Self::Conflict,
+            401 => Self::Unauthorized(message(status)),
+            403 if caused_by("NamespaceTerminating") => Self::NamespaceTerminating,
+            403 => lacks(status)
+                .map_or_else(|| Self::Forbidden(message(status)), |lacks| Self::LacksRight(lacks.to_owned())),
+            429 => Self::Busy(Duration::from_secs(u64::from(retry_after.max(1)))),
+            503 if retry_after > 0 => Self::Busy(Duration::from_secs(u64::from(retry_after))),
+            400 | 413 | 422 => Self::Invalid(message(status)),
+            _ => Self::Unavailable(message(status)),
+        }
+    }
+}
+
+/// The user and what that user cannot do, where a role lacks a right and no admission policy refused.
+fn lacks(status: &Status) -> Option<&str> {
+    let (_, lacks) = status.message.split_once("is forbidden: User ")?;
+    lacks.contains(" cannot ").then_some(lacks)
+}
+
+/// What the server says.
+fn message(status: &Status) -> String {
+    if status.message.is_empty() { format!("the API server answered {}", status.code) } else { status.message.clone() }
+}
+
+/// An error and what it was caused by, in one line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+/// The innermost cause: the errors around it say nothing to a reader.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.last().map(ToString::to_string).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::json;
+
+    const LACKS: &str = r#"configmaps "cm" is forbidden: User "u" cannot update resource "configmaps" in API group "" in the namespace "a""#;
+    const POLICY: &str =
+        r#"configmaps "cm" is forbidden: ValidatingAdmissionPolicy 'frozen' with binding 'frozen' denied request: no"#;
+
+    #[rstest]
+    #[case(401, "Unauthorized", json!({}), Some("kubectl rollout restart"))]
+    #[case(403, LACKS, json!({"name": "cm"}), Some(r#"User "u" cannot update resource "configmaps" in API group "" in the namespace "a": kubectl apply -f deploy/install.yaml"#))]
+    #[case(403, POLICY, json!({"name": "cm"}), None)]
+    #[case(404, "", json!({"name": "ops", "kind": "namespaces"}), Some("kubectl create namespace ops"))]
+    #[case(404, "404 page not found", json!({}), Some("kubectl apply -f crds/"))]
+    #[case(404, "", json!({"name": "cm", "kind": "configmaps"}), None)]
+    #[case(500, "", json!({}), None)]
+    fn what_is_missing_is_named_with_the_command_that_mends_it(
+        #[case] code: u16,
+        #[case] message: &str,
+        #[case] details: serde_json::Value,
+        #[case] expected: Option<&str>,
+    ) {
+        let status = json!({ "code": code, "message": message, "details": details, "reason": "" });
+        let error = ApiError::from(&serde_json::from_value::<Status>(status).unwrap());
+        assert_eq!(error.is_lasting(), expected.is_some(), "{error}");
+        assert!(expected.is_none_or(|words| error.to_string().contains(words)), "{error}");
+        assert!(error.remedy().is_none_or(|remedy| error.to_string().ends_with(&format!(": {remedy}"))), "{error}");
     }
 }

@@ -1,5 +1,5 @@
-//! Kubernetes Events for people: at most one a second, 25 at once, Normal ones dropped first, and never in the way of
-//! the work.
+//! Kubernetes Events for people: at most one a second, 25 at once. Normal Events are dropped first. Events never delay the
+//! work.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::names::FIELD_MANAGER;
-use crate::kubernetes::diagnosis::Diagnosis;
+use crate::kubernetes::error::ApiError;
 use crate::rules::reason::Reason;
 use crate::rules::record::Sync;
 use crate::telemetry::instruments;
 
 /// How many Events may be sent at once.
 const BURST: f64 = 25.0;
-/// The last so many are kept for Warnings.
+/// How many of them are kept for Warnings.
 const FOR_WARNINGS: f64 = 10.0;
 /// Names up to this length leave the recorder room for its own end of an Event's name.
 const LONGEST_NAME: usize = 230;
@@ -115,13 +115,13 @@ impl EventSender {
             if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(5), sent).await {
                 metrics::counter!(instruments::EVENTS_DROPPED_TOTAL).increment(1);
                 let (namespace, name) = (reference.namespace, reference.name);
-                // That the namespace of an object is gone is nobody's fault; a right that is missing is told once.
-                let trouble = Diagnosis::of(&error);
-                let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
-                if trouble.lasting && code != 404 && !std::mem::replace(&mut refused, true) {
-                    tracing::warn!(cause = %trouble, "no Event can be sent; the work goes on");
+                // A namespace that is gone needs nobody's help. A missing right is logged once.
+                let error = ApiError::from(error);
+                let lacks = matches!(error, ApiError::LacksRight(_) | ApiError::Unauthorized(_));
+                if lacks && !std::mem::replace(&mut refused, true) {
+                    tracing::warn!(cause = %error, "no Event can be sent; the work goes on");
                 } else {
-                    tracing::debug!(namespace, name, cause = %trouble, "an Event could not be sent");
+                    tracing::debug!(namespace, name, cause = %error, "an Event could not be sent");
                 }
             }
         }

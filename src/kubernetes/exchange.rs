@@ -5,13 +5,12 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube::client::Body;
 use kube::core::Status;
 
-use crate::kubernetes::diagnosis;
-use crate::kubernetes::error::{self, ApiError};
+use crate::kubernetes::error::{ApiError, with_causes};
 
 /// The longest answer that is read: no object that etcd holds is as large.
 pub(super) const LONGEST: usize = 4 << 20;
-/// So much is told of an answer that is no Status, as a proxy gives one.
-const WORDS: usize = 200;
+/// How many characters are quoted of an answer that is no Status, such as the page of a proxy.
+const QUOTED: usize = 200;
 
 /// Sends a request and reads its answer, if that has at most `longest` bytes.
 ///
@@ -25,18 +24,18 @@ pub(super) async fn exchange(
     let (head, body) = client.send(request).await?.into_parts();
     let body = Limited::new(body, longest).collect().await.map_err(|error| match error.is::<LengthLimitError>() {
         true => ApiError::TooLong(longest),
-        false => ApiError::Unavailable(diagnosis::with_causes(&*error)),
+        false => ApiError::Unavailable(with_causes(&*error)),
     })?;
     let text = String::from_utf8(body.to_bytes().into()).map_err(unreadable)?;
     if head.status.is_success() {
         return Ok(text);
     }
-    let status = serde_json::from_str(&text).unwrap_or_else(|_| Status {
+    let status: Status = serde_json::from_str(&text).unwrap_or_else(|_| Status {
         code: head.status.as_u16(),
-        message: text.chars().take(WORDS).collect(),
+        message: text.chars().take(QUOTED).collect(),
         ..Status::default()
     });
-    Err(error::from_status(&status))
+    Err(ApiError::from(&status))
 }
 
 /// An answer that makes no sense.

@@ -19,7 +19,7 @@ use crate::telemetry::instruments;
 
 /// One halving covers all answers that were on their way when it happened.
 const COOL_DOWN: Duration = Duration::from_millis(500);
-/// An answer is slow if it took longer than this, and longer than so many times the fastest one. The second bound allows for a
+/// An answer is slow if it took longer than this, and longer than this multiple of the fastest one. The second bound allows for a
 /// distant server.
 const SLOW: Duration = Duration::from_millis(100);
 const SLOWER_THAN_FASTEST: u32 = 4;
@@ -29,16 +29,16 @@ const SHRINK: f64 = 0.03;
 const FEW: f64 = 4.0;
 /// The fastest answer is forgotten after one to two times this: the server may have moved away.
 const FASTEST_WITHIN: Duration = Duration::from_secs(30);
-/// So many namespaces are remembered, each by its last answer, and each for so long.
+/// How many namespaces are remembered, each by its last answer, and for how long.
 const NAMESPACES: usize = 64;
 const REMEMBERED_FOR: Duration = Duration::from_secs(30);
-/// A write that has waited so many times the usual answer, and at least this long, is late: it holds no place any more.
+/// A write is late when it has waited for this multiple of the usual answer, and at least this long. It then holds no permit.
 const LATE: u32 = 8;
 const LATE_AT_LEAST: Duration = Duration::from_millis(300);
-/// So many late writes, as a multiple of the places, may be in flight beside those that hold a place.
+/// How many late writes, as a multiple of the permits, may be in flight beside the writes that hold a permit.
 const LATE_WRITES: usize = 4;
 
-/// Hands out places for writes.
+/// Hands out permits for writes.
 #[derive(Clone)]
 pub struct Limiter {
     shared: Arc<Inner>,
@@ -55,7 +55,7 @@ struct State {
     /// How many may be in flight; between 1 and `most`. Fractions add up to the next whole one.
     limit: f64,
     in_flight: usize,
-    /// Late writes, which gave their place back.
+    /// Late writes, which gave their permit back.
     late: usize,
     fastest: Fastest,
     recent: VecDeque<Sign>,
@@ -100,7 +100,7 @@ impl Limiter {
             heartbeat: None,
             cooling_until: None,
         };
-        // The same in every process: what is decided must not be chance (`environment/random.rs`).
+        // The same seeds in every process: decisions must not depend on chance (`environment/random.rs`).
         let hasher = RandomState::with_seeds(11, 13, 17, 19);
         let limiter = Self { shared: Arc::new(Inner { state: Mutex::new(state), freed: Notify::new(), most, hasher }) };
         metrics::gauge!(instruments::WRITERS_LIMIT).set(most as f64);
@@ -146,8 +146,8 @@ impl Limiter {
         }
     }
 
-    /// A write in `namespace` was turned away, failed or was not answered. Returns whether that is the namespace's own
-    /// trouble: otherwise it is the server's, and half as many are sent from now on.
+    /// A write in `namespace` was turned away, failed or was not answered. Returns whether only the
+    /// namespace fails: otherwise the server does, and half as many are sent from now on.
     pub fn failed(&self, namespace: &str, sent: Instant) -> bool {
         let namespace = self.shared.hasher.hash_one(namespace);
         let mut state = self.shared.lock();
@@ -205,7 +205,7 @@ impl State {
         self.recent.push_back(sign);
     }
 
-    /// The median of what the namespaces showed last; zero where nothing is known.
+    /// The median of the last answers of the namespaces; zero where there are none.
     fn usual(&self, now: Instant) -> Duration {
         let mut took = [Duration::ZERO; NAMESPACES];
         let mut known = 0;
@@ -246,7 +246,7 @@ impl Fastest {
 }
 
 impl Permit {
-    /// The write that it was for is late: gives the place back though the write is in flight, unless there are too many
+    /// The write that it was for is late: gives the permit back though the write is in flight, unless there are too many
     /// such writes.
     pub fn give_back_early(&mut self) {
         let mut state = self.shared.lock();
@@ -274,19 +274,19 @@ impl Drop for Permit {
     }
 }
 
-/// The place of one key at work. A key that waits for a read, or whose write is late, has none.
+/// The permit of one key at work. A key that waits for a read, or whose write is late, has none.
 pub struct Turn {
     limiter: Limiter,
     permit: Option<Permit>,
 }
 
 impl Turn {
-    /// With a place already.
+    /// With a permit already.
     pub fn new(limiter: Limiter, permit: Permit) -> Self {
         Self { limiter, permit: Some(permit) }
     }
 
-    /// Waits for a place, unless it has one.
+    /// Waits for a permit, unless it has one.
     pub async fn take(&mut self) {
         if self.permit.as_ref().is_none_or(|permit| permit.late) {
             self.permit = None;
@@ -294,7 +294,7 @@ impl Turn {
         }
     }
 
-    /// Gives the place back.
+    /// Gives the permit back.
     pub fn give_back(&mut self) {
         self.permit = None;
     }
@@ -307,14 +307,14 @@ impl Turn {
     }
 }
 
-/// Spaces writes so that no more than so many a second are sent, in the order in which they come.
+/// Spaces writes, so that no more than `per_second` are sent, in the order in which they come.
 pub struct Rate {
     gap: Option<Duration>,
-    /// When the next write may be sent. Whoever waits for that holds the lock, which is given in order.
+    /// When the next write may be sent. The write that waits for it holds the lock, which is given in order.
     next: tokio::sync::Mutex<Instant>,
 }
 
-/// Who waits for a turn looks this often whether there is still something to wait for.
+/// How often a write that waits for its turn checks whether there is still something to wait for.
 const LOOK: Duration = Duration::from_millis(100);
 
 impl Rate {

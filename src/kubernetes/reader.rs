@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a GET may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Sends GETs. A GET without a resourceVersion is answered with what is true now, not from a cache of the server's.
+/// Sends GETs. The server answers a GET without a resourceVersion from etcd, and not from a cache.
 #[derive(Clone)]
 pub struct Reader {
     client: kube::Client,
@@ -66,29 +66,29 @@ impl Reader {
     ///
     /// # Errors
     /// `NotFound` when it is missing, `TooLong` when it has more.
-    pub async fn source(&self, place: &ObjectKey, longest: usize) -> Result<SourceContent, ApiError> {
-        let text = self.get_up_to(&configmap_path(place), longest.min(LONGEST)).await?;
-        let (seen, content) = configmap(&text)?;
-        SourceContent::new(place.clone(), seen.version, content).map_err(ApiError::Invalid)
+    pub async fn source(&self, key: &ObjectKey, longest: usize) -> Result<SourceContent, ApiError> {
+        let text = self.get_up_to(&configmap_path(key), longest.min(LONGEST)).await?;
+        let (meta, content) = configmap(&text)?;
+        SourceContent::new(key.clone(), meta.version, content).map_err(ApiError::Invalid)
     }
 
     /// What stands where a copy is to stand; `None` when nothing does.
     ///
     /// # Errors
     /// When there was no answer that says so.
-    pub async fn copy(&self, place: &ObjectKey) -> Result<Option<CopyRead>, ApiError> {
+    pub async fn copy(&self, key: &ObjectKey) -> Result<Option<CopyRead>, ApiError> {
         let mut reserved = self.reserve().await?;
-        let text = match self.get(&configmap_path(place)).await {
+        let text = match self.get(&configmap_path(key)).await {
             Ok(text) => text,
             Err(ApiError::NotFound(_) | ApiError::NoNamespace(_)) => return Ok(None),
-            Err(refusal) => return Err(refusal),
+            Err(error) => return Err(error),
         };
-        let (seen, content) = configmap(&text)?;
+        let (meta, content) = configmap(&text)?;
         let hash = content.hash().map_err(ApiError::Invalid)?;
         let MetadataOf { metadata } = serde_json::from_str(&text).map_err(unreadable)?;
         let marked = metadata.get("annotations").and_then(|all| all[ANNOTATION_HASH].as_str());
         let as_marked = marked == Some(&*hexadecimal(&hash));
-        let read = Read { meta: seen, hash, immutable: content.immutable == Some(true), as_marked };
+        let read = Read { meta, hash, immutable: content.immutable == Some(true), as_marked };
         let size = text.len().saturating_sub(content.len());
         reserved.shrink_to(size);
         Ok(Some(CopyRead { read, metadata, size, _reserved: reserved }))
@@ -98,9 +98,9 @@ impl Reader {
     ///
     /// # Errors
     /// `Conflict` when it is another version.
-    pub async fn whole_copy(&self, place: &ObjectKey, version: Version) -> Result<Value, ApiError> {
+    pub async fn whole_copy(&self, key: &ObjectKey, version: Version) -> Result<Value, ApiError> {
         let _reserved = self.reserve().await?;
-        let object: Value = serde_json::from_str(&self.get(&configmap_path(place)).await?).map_err(unreadable)?;
+        let object: Value = serde_json::from_str(&self.get(&configmap_path(key)).await?).map_err(unreadable)?;
         let is = |field: &str, text: String| object["metadata"][field] == text;
         if is("uid", version.uid.to_string()) && is("resourceVersion", version.rv.to_string()) {
             return Ok(object);
@@ -119,7 +119,7 @@ impl Reader {
                 Ok(object.record.map(|(_, namespace)| namespace))
             }
             Err(ApiError::NotFound(_) | ApiError::NoNamespace(_)) => Ok(None),
-            Err(refusal) => Err(refusal),
+            Err(error) => Err(error),
         }
     }
 
@@ -132,7 +132,7 @@ impl Reader {
         match self.get(&path).await {
             Ok(text) => Ok(serde_json::from_str::<SyncObject>(&text).map_err(unreadable)?.record),
             Err(ApiError::NotFound(_)) => Ok(None),
-            Err(refusal) => Err(refusal),
+            Err(error) => Err(error),
         }
     }
 
@@ -145,7 +145,7 @@ impl Reader {
         let crd: CustomResourceDefinition = match self.get(path).await {
             Ok(text) => serde_json::from_str(&text).map_err(unreadable)?,
             Err(ApiError::NotFound(_)) => return Ok(None),
-            Err(refusal) => return Err(refusal),
+            Err(error) => return Err(error),
         };
         if crd.metadata.deletion_timestamp.is_some() {
             return Ok(None);
@@ -155,7 +155,7 @@ impl Reader {
         Ok(Some(Duration::from_secs(u64::try_from(age).unwrap_or(0))))
     }
 
-    /// Room for a copy of the largest size. Whoever waits for it may hold some of it already, so it is not waited for long.
+    /// Room for a copy of the largest size. A key that waits for it may hold some of it already, so no key waits long.
     async fn reserve(&self) -> Result<Reservation, ApiError> {
         tokio::time::timeout(PATIENCE, self.copies.reserve(COPY)).await.map_err(|_| ApiError::NoRoom(PATIENCE))
     }
@@ -182,10 +182,10 @@ struct MetadataOf {
 fn configmap(text: &str) -> Result<(ConfigMapMeta, Content<'_>), ApiError> {
     let object: ConfigMapObject = serde_json::from_str(text).map_err(unreadable)?;
     let content = serde_json::from_str(text).map_err(unreadable)?;
-    let (_, seen) = object.record.ok_or_else(|| ApiError::Unavailable("an object without a uid".to_owned()))?;
-    Ok((seen, content))
+    let (_, meta) = object.record.ok_or_else(|| ApiError::Unavailable("an object without a uid".to_owned()))?;
+    Ok((meta, content))
 }
 
-fn configmap_path(place: &ObjectKey) -> String {
-    format!("/api/v1/namespaces/{}/configmaps/{}", place.namespace, place.name)
+fn configmap_path(key: &ObjectKey) -> String {
+    format!("/api/v1/namespaces/{}/configmaps/{}", key.namespace, key.name)
 }

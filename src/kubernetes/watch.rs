@@ -1,4 +1,4 @@
-//! The streams of what is in the cluster: list and watch, by kube's own watcher, each resumed where it broke off.
+//! What is in the cluster: list and watch, by kube's own watcher. A watch that breaks is resumed where it broke off.
 
 use futures::{Stream, StreamExt as _};
 use kube::Api;
@@ -13,7 +13,7 @@ use crate::telemetry::instruments;
 
 /// Every ConfigMapSync.
 pub fn syncs(clients: &Clients) -> impl Stream<Item = watcher::Result<Event<SyncObject>>> + Send + use<> {
-    follow("configmapsyncs", Api::all(clients.streams.clone()), watcher::Config::default())
+    follow("configmapsyncs", Api::all(clients.watches.clone()), watcher::Config::default())
 }
 
 /// The metadata of every ConfigMap but those that Kubernetes keeps in each namespace.

@@ -1,6 +1,6 @@
-//! Where the streams of a replica run: on a thread of their own, which rests while they are busy. To wake for an event
-//! costs as much as to decode it or more. So what comes within a moment is read together, as a network card does it
-//! with its interrupts; and no worker is woken beside it.
+//! Where the watches of a replica run: on a thread of their own, which rests while they are busy. Waking for an event costs
+//! as much as decoding it, or more. So the thread reads together what comes within a moment, as a network card does with
+//! its interrupts, and no worker is woken beside it.
 
 use std::io;
 use std::thread;
@@ -13,10 +13,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::kubernetes::client::Server;
 
-/// How long it rests; the longest that an event waits for it. Nothing that decides who may write is among these events:
+/// How long the thread rests, and the longest that an event waits for it. None of these events decides who may write:
 /// Leases are watched elsewhere.
 const REST: Duration = Duration::from_millis(10);
-/// Streams are busy when one event follows another within this time. One that comes alone is read at once.
+/// The watches are busy when one event follows another within this time. An event that comes alone is read at once.
 const BUSY: Duration = Duration::from_millis(20);
 
 /// Starts the thread; it ends with `end`. A simulation has one thread for everything.
@@ -31,7 +31,7 @@ pub fn start(server: &Server, tracker: &TaskTracker, end: CancellationToken) -> 
     let handle = runtime.handle().clone();
     tracker.spawn_blocking(move || {
         runtime.block_on(end.cancelled());
-        // Someone may still wait for the name server.
+        // A task may still wait for the name server.
         runtime.shutdown_background();
     });
     Ok(handle)
@@ -56,10 +56,10 @@ mod tests {
     async fn what_runs_there_is_elsewhere_and_ends_with_the_end() {
         let (tracker, end) = (TaskTracker::new(), CancellationToken::new());
         let server = Server::Remote(Box::new(kube::Config::new(http::Uri::from_static("http://localhost"))));
-        let listening = start(&server, &tracker, end.clone()).unwrap();
-        let there = tracker.spawn_on(async { thread::current().id() }, &listening).await.unwrap();
+        let handle = start(&server, &tracker, end.clone()).unwrap();
+        let there = tracker.spawn_on(async { thread::current().id() }, &handle).await.unwrap();
         assert_ne!(there, thread::current().id());
-        tracker.spawn_on(std::future::pending::<()>(), &listening);
+        tracker.spawn_on(std::future::pending::<()>(), &handle);
         end.cancel();
         tracker.close();
         tracker.wait().await;

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use kube_leader_election::{LeaseLock, LeaseLockParams, LeaseLockResult};
 use metrics::gauge;
@@ -14,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::environment::clock::Clock;
-use crate::kubernetes::diagnosis::Diagnosis;
+use crate::kubernetes::error::ApiError;
 use crate::leadership::handle::Leadership;
-use crate::leadership::leases::FLEET_LEADER;
+use crate::leadership::leases::{FLEET_LEADER, version};
 use crate::leadership::task::Settings;
-use crate::rules::uid::Uid;
+use crate::rules::version::Version;
 use crate::telemetry::instruments::{LEADER_ELECTION_MASTER_STATUS, SHARDS_UNHELD};
 
 /// How long the leader's Lease lives, whatever the lease duration of the sessions. With [`TURN`] a successor leads at
@@ -42,7 +41,7 @@ struct Candidate {
     /// Since when we lead; renewed with each success, in our own clock.
     led: Option<Duration>,
     /// The leader's Lease as we last saw it, and since when it has been so.
-    seen: Option<((Uid, u64), Duration)>,
+    observed: Option<(Version, Duration)>,
 }
 
 /// The task that stands for fleet leader until `cancel`. `client` is [`Clients::leases`](crate::kubernetes::client::Clients::leases).
@@ -58,7 +57,7 @@ pub fn start(
         lease_ttl: TTL,
     };
     let lock = LeaseLock::new(client, &settings.namespace, params);
-    let candidate = Candidate { lock, leadership, clock: settings.clock.clone(), led: None, seen: None };
+    let candidate = Candidate { lock, leadership, clock: settings.clock.clone(), led: None, observed: None };
     candidate.run(cancel)
 }
 
@@ -83,7 +82,7 @@ impl Candidate {
         if self.led.take().is_some() {
             self.stopped_leading();
             if let Ok(Err(error)) = tokio::time::timeout(TURN, self.lock.step_down()).await {
-                warn!(lease = FLEET_LEADER, cause = %trouble(&error), "could not step down as fleet leader; a successor waits for the Lease to run out");
+                warn!(lease = FLEET_LEADER, cause = %api_error(&error), "could not step down as fleet leader; a successor waits for the Lease to run out");
             }
         }
     }
@@ -98,7 +97,7 @@ impl Candidate {
                     info!(lease = FLEET_LEADER, "leading the fleet");
                     gauge!(LEADER_ELECTION_MASTER_STATUS, "name" => FLEET_LEADER).set(1);
                 }
-                self.seen = None;
+                self.observed = None;
                 return;
             }
             Ok(Ok(LeaseLockResult::NotAcquired(lease))) => {
@@ -106,11 +105,11 @@ impl Candidate {
                 if self.led.take().is_some() {
                     self.stopped_leading();
                 }
-                self.clear_stale(place(&lease)).await;
+                self.clear_stale(version(&lease.metadata)).await;
                 return;
             }
-            Ok(Err(error)) => self.leadership.leases().fails(STAND, &trouble(&error)),
-            Err(_) => self.leadership.leases().fails(STAND, &Diagnosis::passing("no answer in time")),
+            Ok(Err(error)) => self.leadership.leases().fails(STAND, &api_error(&error)),
+            Err(_) => self.leadership.leases().fails(STAND, &ApiError::Unavailable("no answer in time".to_owned())),
         }
         // The crate knows no clock but the wall's, and a paused leader believes itself to lead: we do not.
         if self.led.is_some_and(|led| self.clock.now() >= led + TTL) {
@@ -118,32 +117,32 @@ impl Candidate {
             self.stopped_leading();
         }
         // Perhaps it is one that the crate cannot read.
-        if let Ok(Ok(place)) = tokio::time::timeout(TURN, self.leadership.leases().version(FLEET_LEADER)).await {
-            self.clear_stale(place).await;
+        if let Ok(Ok(version)) = tokio::time::timeout(TURN, self.leadership.leases().version(FLEET_LEADER)).await {
+            self.clear_stale(version).await;
         }
     }
 
     /// Deletes the leader's Lease when nothing about it has changed for so long that its holder must be dead.
-    async fn clear_stale(&mut self, place: Option<(Uid, u64)>) {
+    async fn clear_stale(&mut self, version: Option<Version>) {
         let now = self.clock.now();
-        let Some((uid, version)) = place else {
-            self.seen = None;
+        let Some(version) = version else {
+            self.observed = None;
             return;
         };
-        match self.seen {
-            Some((seen, since)) if seen == (uid, version) => {
+        match self.observed {
+            Some((observed, since)) if observed == version => {
                 if now >= since + STALE {
                     info!(
                         lease = FLEET_LEADER,
                         "the fleet leader's Lease has not changed for a long time: deleting it"
                     );
-                    match self.leadership.leases().delete(FLEET_LEADER, uid, version).await {
+                    match self.leadership.leases().delete(FLEET_LEADER, version).await {
                         Ok(()) => self.leadership.leases().answered(DELETE),
-                        Err(error) => self.leadership.leases().fails(DELETE, &Diagnosis::of(&error)),
+                        Err(error) => self.leadership.leases().fails(DELETE, &error),
                     }
                 }
             }
-            _ => self.seen = Some(((uid, version), now)),
+            _ => self.observed = Some((version, now)),
         }
     }
 
@@ -159,7 +158,7 @@ impl Candidate {
                     info!(session = %session.name, "deleted the Lease of a session that has ended");
                     self.leadership.leases().answered(DELETE);
                 }
-                Err(error) => return self.leadership.leases().fails(DELETE, &Diagnosis::of(&error)),
+                Err(error) => return self.leadership.leases().fails(DELETE, &error),
             }
         }
     }
@@ -173,7 +172,7 @@ impl Candidate {
     }
 
     /// A gauge cannot be taken back. 0 is what leaves `max` and `sum` over the replicas to the one that leads now; NaN
-    /// would make the sum NaN. That nobody leads is told by the other gauge, which has an alert of its own.
+    /// would make the sum NaN. The other gauge says that nobody leads, and has an alert of its own.
     fn stopped_leading(&self) {
         info!(lease = FLEET_LEADER, "no longer leading the fleet");
         gauge!(LEADER_ELECTION_MASTER_STATUS, "name" => FLEET_LEADER).set(0);
@@ -182,17 +181,10 @@ impl Candidate {
 }
 
 /// What an error of the election means.
-fn trouble(error: &kube_leader_election::Error) -> Diagnosis {
+fn api_error(error: &kube_leader_election::Error) -> ApiError {
     use kube_leader_election::Error as E;
     match error {
-        E::GetLease(e) | E::CreateLease(e) | E::AcquireLease(e) | E::RenewLease(e) | E::ReleaseLease(e) => {
-            Diagnosis::of(e)
-        }
-        other => Diagnosis::passing(other.to_string()),
+        E::GetLease(e) | E::CreateLease(e) | E::AcquireLease(e) | E::RenewLease(e) | E::ReleaseLease(e) => e.into(),
+        other => ApiError::Unavailable(other.to_string()),
     }
-}
-
-/// A Lease's uid and version.
-fn place(lease: &Lease) -> Option<(Uid, u64)> {
-    Some((Uid::parse(lease.metadata.uid.as_deref()?)?, lease.metadata.resource_version.as_deref()?.parse().ok()?))
 }

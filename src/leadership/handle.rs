@@ -103,7 +103,7 @@ impl Leadership {
         self.latency.clone()
     }
 
-    /// Whether the gate is open, as of the last tick: for who has nothing to do while it is closed. Before a write
+    /// Whether the gate is open, as of the last tick: for tasks that have nothing to do while it is closed. Before a write
     /// [`Leadership::may_write`] is asked.
     pub fn gate_opens(&self) -> watch::Receiver<bool> {
         self.gate_opens.clone()
@@ -114,9 +114,9 @@ impl Leadership {
         self.fleet.clone()
     }
 
-    /// What leadership lacks, if it is something that does not come by itself: a right, a namespace.
+    /// What leadership lacks until somebody mends it: a right, a namespace.
     pub fn lacks(&self) -> Option<String> {
-        self.leases.lacks().map(|trouble| trouble.to_string())
+        self.leases.lacks().map(|error| error.to_string())
     }
 
     /// The Leases of the fleet.
@@ -124,7 +124,7 @@ impl Leadership {
         &self.leases
     }
 
-    /// The answer to [`LeadershipEvent::Closing`]: nothing is in flight for this shard any more.
+    /// The answer to [`LeadershipEvent::Closing`]: no write for this shard is in flight any more.
     pub fn drained(&self, shard: Shard) {
         // Without a task there is nothing left to release.
         let _ = self.commands.send(Command::Drained(shard));

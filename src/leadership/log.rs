@@ -1,4 +1,4 @@
-//! What people are told: the log lines that tell a take-over in order, and the metrics.
+//! What leadership tells people: log lines that show a take-over in order, and metrics.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::leadership::protocol::{Action, Answer, Fleet, GainReason, Phase, Requ
 use crate::rules::shard::SHARDS;
 use crate::telemetry::instruments::{LEASE_RENEWAL_SECONDS, LEASE_RENEWALS_TOTAL, SHARD_HANDOVERS_TOTAL, SHARDS_HELD};
 
-/// What was told last, so that it is not told again.
+/// What was logged last, so that it is not logged again.
 pub(super) struct LeadershipLog {
     timing: Timing,
     held: Option<u32>,
@@ -53,23 +53,23 @@ impl LeadershipLog {
     pub(super) fn answered(&self, request: &Request, answer: &Answer, took: Duration) {
         match request {
             Request::CreateSession { .. } | Request::Renew { .. } => {
-                counter!(LEASE_RENEWALS_TOTAL, "result" => word(answer)).increment(1);
+                counter!(LEASE_RENEWALS_TOTAL, "result" => result(answer)).increment(1);
                 histogram!(LEASE_RENEWAL_SECONDS).record(took);
                 if took * 2 > self.timing.period {
                     warn!(seconds = took.as_secs_f64(), "the renewal of the session was slow");
                 }
             }
             Request::EndSession(ended) => {
-                info!(session = %ended.name, result = word(answer), "wrote the end of a session into its Lease");
+                info!(session = %ended.name, result = result(answer), "wrote the end of a session into its Lease");
             }
-            Request::ReleaseShard(shard, _, _, by) => {
-                info!(shard = shard.index(), holder = %by, result = word(answer), "wrote the release of a shard into its Lease");
+            Request::ReleaseShard(shard, _, by) => {
+                info!(shard = shard.index(), holder = %by, result = result(answer), "wrote the release of a shard into its Lease");
             }
-            // A conflict is what all but one meet when several reach for one shard.
-            Request::CreateShard(shard, by) | Request::TakeShard(shard, _, _, by)
-                if !matches!(answer, Answer::Done(..)) =>
+            // When several replicas reach for one shard, all but one meet a conflict.
+            Request::CreateShard(shard, by) | Request::TakeShard(shard, _, by)
+                if !matches!(answer, Answer::Done(_)) =>
             {
-                info!(shard = shard.index(), holder = %by, result = word(answer), "the shard was not taken: its Lease changed meanwhile, or the request failed");
+                info!(shard = shard.index(), holder = %by, result = result(answer), "the shard was not taken: its Lease changed meanwhile, or the request failed");
             }
             _ => {}
         }
@@ -78,21 +78,25 @@ impl LeadershipLog {
     pub(super) fn action(&self, action: &Action) {
         match action {
             Action::Open(shard, how) => {
-                counter!(SHARD_HANDOVERS_TOTAL, "reason" => how.word()).increment(1);
+                counter!(SHARD_HANDOVERS_TOTAL, "reason" => how.as_str()).increment(1);
                 info!(
                     shard = shard.index(),
                     holder = before(how).map(SessionName::as_str),
-                    cause = how.word(),
+                    cause = how.as_str(),
                     "took a shard"
                 );
             }
             Action::Close(shard, why) => {
-                counter!(SHARD_HANDOVERS_TOTAL, "reason" => why.word()).increment(1);
-                info!(shard = shard.index(), cause = why.word(), "closing a shard: no new writes; those in flight end");
+                counter!(SHARD_HANDOVERS_TOTAL, "reason" => why.as_str()).increment(1);
+                info!(
+                    shard = shard.index(),
+                    cause = why.as_str(),
+                    "closing a shard: no new writes; those in flight end"
+                );
             }
             Action::Lose(shard, why) => {
-                counter!(SHARD_HANDOVERS_TOTAL, "reason" => why.word()).increment(1);
-                warn!(shard = shard.index(), cause = why.word(), "lost a shard");
+                counter!(SHARD_HANDOVERS_TOTAL, "reason" => why.as_str()).increment(1);
+                warn!(shard = shard.index(), cause = why.as_str(), "lost a shard");
             }
             Action::Renamed(name, loss) => {
                 warn!(session = %name, cause = %loss, "lost the session; beginning a new one")
@@ -120,9 +124,9 @@ fn before(how: &GainReason) -> Option<&SessionName> {
     }
 }
 
-fn word(answer: &Answer) -> &'static str {
+fn result(answer: &Answer) -> &'static str {
     match answer {
-        Answer::Done(..) => "done",
+        Answer::Done(_) => "done",
         Answer::Conflict => "conflict",
         Answer::Found(_) => "found",
         Answer::Missing => "missing",

@@ -77,7 +77,7 @@ pub fn start(
     (leadership, receiver, run)
 }
 
-/// So many things that are ready are taken in before anything is done: shards that open together are told together.
+/// The task takes in so many things that are ready before it does anything: shards that open together are announced together.
 const BATCH: usize = 128;
 
 /// Where the task tells what it knows.
@@ -99,7 +99,7 @@ struct Task {
     clock: Clock,
     tick: Duration,
     leases: Leases,
-    stream: BoxStream<'static, watcher::Result<Event<LeaseObject>>>,
+    watch: BoxStream<'static, watcher::Result<Event<LeaseObject>>>,
     parser: Parser,
     /// What the list that is under way has shown.
     listing: Vec<Record>,
@@ -123,7 +123,7 @@ impl Task {
         Self {
             machine: Machine::new(base, settings.timing, SHARDS, now),
             tick: (settings.timing.period / 20).min(Duration::from_millis(100)),
-            stream: leases.watch().boxed(),
+            watch: leases.watch().boxed(),
             log: LeadershipLog::new(settings.timing),
             clock: settings.clock,
             leases,
@@ -136,7 +136,7 @@ impl Task {
         }
     }
 
-    /// Runs until everything was given up or `cancel` comes. Whichever it is, nothing may be written afterwards.
+    /// Runs until everything was given up or `cancel` comes. Nothing may be written afterwards.
     pub(super) async fn run(mut self, cancel: CancellationToken) {
         let mut ticks = tokio::time::interval(self.tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -146,18 +146,18 @@ impl Task {
                 () = cancel.cancelled() => break,
                 Some(answered) = self.in_flight.next() => Some(self.answered(answered)),
                 Some(command) = self.orders.recv() => Some(Self::ordered(&command)),
-                Some(event) = self.stream.next() => self.watched(event),
+                Some(event) = self.watch.next() => self.watched(event),
                 _ = ticks.tick() => Some(Input::Tick),
             };
             let mut actions = input.map(|input| self.step(input)).unwrap_or_default();
             for _ in 1..BATCH {
                 if actions.iter().any(|action| matches!(action, Action::Restored | Action::Rewatch)) {
-                    break; // what this stream has still to say is of the past
+                    break; // what this watch has still to say is of the past
                 }
                 let Some(input) = self.ready() else { break };
                 actions.extend(input.map(|input| self.step(input)).unwrap_or_default());
             }
-            // First what may be written, then the news: whoever hears of a loss finds the gate closed.
+            // The gate is published first: when the news of a loss arrives, the gate is closed already.
             self.publish();
             self.perform(actions);
         }
@@ -178,7 +178,7 @@ impl Task {
         if let Ok(command) = self.orders.try_recv() {
             return Some(Some(Self::ordered(&command)));
         }
-        let event = self.stream.next().now_or_never()??;
+        let event = self.watch.next().now_or_never()??;
         Some(self.watched(event))
     }
 
@@ -210,11 +210,11 @@ impl Task {
             Ok(Event::InitDone) => Some(Input::Relisted(std::mem::take(&mut self.listing))),
             Ok(Event::Apply(lease)) => self.parser.record(&lease.0).map(Input::Observed),
             Ok(Event::Delete(lease)) => self.parser.record(&lease.0).map(Input::Gone),
-            Err(_) => None, // told already
+            Err(_) => None, // Leases has logged it
         }
     }
 
-    /// Says what is held and until when it may be written.
+    /// Publishes which shards are held, and until when they may be written for.
     fn publish(&mut self) {
         let now = self.clock.now();
         let held =
@@ -259,7 +259,7 @@ impl Task {
     }
 
     fn watch_anew(&mut self) {
-        self.stream = self.leases.watch().boxed();
+        self.watch = self.leases.watch().boxed();
         self.listing.clear();
     }
 
@@ -275,7 +275,7 @@ impl Task {
         );
     }
 
-    /// Events keep their order. Nobody listens any more only when the replica goes down.
+    /// Events keep their order. The receiver is gone only while the replica goes down.
     fn tell(&self, opened: &mut Vec<Shard>, event: LeadershipEvent) {
         self.flush(opened);
         let _ = self.outlets.events.send(event);

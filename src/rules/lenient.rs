@@ -1,5 +1,5 @@
-//! Fields that are decoded whatever stands there, borrowed from the text where it can be: nothing here fails for what
-//! an object holds, and nothing is allocated for a word without escapes.
+//! Fields that are decoded whatever they hold: decoding never fails for what an object holds. Text is borrowed, and a text
+//! without escapes allocates nothing.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -192,20 +192,11 @@ impl<'de, M: Make<'de>> Visitor<'de> for Any<M> {
     fn visit_unit<E>(self) -> Result<M, E> {
         Ok(M::default())
     }
-    fn visit_none<E>(self) -> Result<M, E> {
-        Ok(M::default())
-    }
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<M, D::Error> {
-        deserializer.deserialize_any(self)
-    }
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<M, E> {
         Ok(M::text(Cow::Borrowed(text)))
     }
     fn visit_str<E>(self, text: &str) -> Result<M, E> {
         Ok(M::text(Cow::Owned(text.to_owned())))
-    }
-    fn visit_string<E>(self, text: String) -> Result<M, E> {
-        Ok(M::text(Cow::Owned(text)))
     }
     fn visit_bool<E>(self, value: bool) -> Result<M, E> {
         Ok(M::bool(value))

@@ -12,3 +12,4 @@ pub mod spec;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod uid;
+pub mod version;

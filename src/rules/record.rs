@@ -8,6 +8,7 @@ use std::fmt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::rules::uid::Uid;
+pub use crate::rules::version::Version;
 
 /// A name, shared by all records that mention it: a pointer.
 pub type Name = arcstr::ArcStr;
@@ -49,15 +50,6 @@ impl fmt::Debug for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
-}
-
-/// One version of one object. Within a resource `rv` is a number that only grows (KEP-5504).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Version {
-    /// metadata.uid.
-    pub uid: Uid,
-    /// metadata.resourceVersion.
-    pub rv: u64,
 }
 
 /// A ConfigMapSync.

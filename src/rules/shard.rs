@@ -16,7 +16,7 @@ impl Shard {
     /// The shard of a sync: the top six bits of FNV-1a 64 over its UID's text. The same ranges as Kubernetes' own
     /// sharded list and watch (KEP-5866), so that a server can one day filter by them.
     pub fn of(uid: Uid) -> Self {
-        Self((fnv1a(uid.to_string().as_bytes()) >> 58) as u8)
+        Self((fnv1a(uid.encode(&mut [0; 36]).as_bytes()) >> 58) as u8)
     }
 
     /// All shards, in order.

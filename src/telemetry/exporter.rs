@@ -75,7 +75,7 @@ fn seconds_since_1970() -> f64 {
 }
 
 /// What the process takes: name, kind, sentence. The standard names of Prometheus' client libraries, but for the limit,
-/// which is told here so that no other exporter is needed to see memory come near it.
+/// which stands here so that memory can be seen to come near it without another exporter.
 pub const PROCESS: &[(&str, &str, &str)] = &[
     ("process_cpu_seconds_total", "counter", "CPU time spent, user and system."),
     ("process_resident_memory_bytes", "gauge", "Resident memory."),
@@ -114,7 +114,7 @@ fn process_metrics(page: &mut String, started: f64) {
 }
 
 /// The limit of the process's control group. In a container its own group stands at the root of what it sees, whatever
-/// path is told; elsewhere the path holds. A limit may change while the process runs.
+/// path the file names; elsewhere the path holds. A limit may change while the process runs.
 fn memory_limit() -> Option<f64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     limit_files(&groups).iter().find_map(|file| limit(&std::fs::read_to_string(file).ok()?))

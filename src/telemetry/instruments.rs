@@ -183,9 +183,9 @@ mod tests {
 
     #[test]
     fn names_follow_the_rules_of_prometheus() {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut names = std::collections::BTreeSet::new();
         for one in ALL {
-            assert!(seen.insert(one.name), "{} stands twice", one.name);
+            assert!(names.insert(one.name), "{} stands twice", one.name);
             assert!(one.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", one.name);
             assert_eq!(one.kind == Kind::Counter, one.name.ends_with("_total"), "{}", one.name);
             assert_eq!(one.unit == Unit::Seconds, one.name.ends_with("_seconds"), "{}", one.name);

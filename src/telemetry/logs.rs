@@ -41,7 +41,7 @@ impl Toggle {
     /// When the logger is gone.
     pub fn turn(&mut self) -> anyhow::Result<()> {
         let level = if self.detail { self.filter.clone() } else { format!("{},{DETAIL}", self.filter) };
-        // Said while details are on, so that it is seen both times.
+        // Logged while details are on, so that both lines appear.
         if self.detail {
             tracing::info!(level, "the log level changes back");
         }
@@ -67,11 +67,11 @@ pub fn install(format: LogFormat, filter: &str) -> anyhow::Result<Toggle> {
         .init()
         .context("a logger for the log crate is installed already")?;
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
+        let location = panic.location().map(ToString::to_string);
         let payload = panic.payload();
         let cause = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
         let cause = cause.unwrap_or("no message");
-        tracing::error!(cause, place, "a task panicked");
+        tracing::error!(cause, location, "a task panicked");
     }));
     Ok(toggle)
 }

@@ -106,7 +106,7 @@ impl Reconciler<'_> {
             let attempt = Attempt { shard: self.shard, turn: &mut self.turn, asked: fresh.asked };
             context.writer.write_copy(attempt, &key, &source, (size, body), over).await?
         };
-        let Written { seen: meta, changed } = written;
+        let Written { meta, changed } = written;
         let changed = changed.or_else(|| lost_marks(&meta, sync));
         self.tell_written(sync, &key, &source, changed.as_deref());
         let reported = &sync.status;

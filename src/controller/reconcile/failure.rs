@@ -71,8 +71,9 @@ impl Reconciler<'_> {
             }
             // No answer is mostly an API server that comes back in a moment; only when it does not, it is a failure.
             // Where only this namespace does not answer, it is one at once.
-            (ApiError::Unavailable(_), _)
-                if memory.retries().unanswered < UNANSWERED && self.apart(snapshot, &during).is_none() =>
+            (ApiError::Unavailable(_) | ApiError::NotInstalled, _)
+                if self.knowledge.memory.retries().unanswered < UNANSWERED
+                    && self.apart(snapshot, &during).is_none() =>
             {
                 let retries = self.knowledge.memory.change_retries(|retries| retries.unanswered += 1);
                 let wait = Duration::from_secs(1 << retries.unanswered);

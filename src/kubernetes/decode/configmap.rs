@@ -7,7 +7,7 @@ use crate::kubernetes::decode::object::{FromRaw, Metadata, Object, RawMetadata, 
 use crate::rules::record::{ConfigMapMeta, ObjectKey, OwnerMark, Version};
 use crate::rules::uid::Uid;
 
-/// A ConfigMap's metadata: its place, and what is kept of it.
+/// A ConfigMap's metadata: its key, and what is kept of it.
 pub type ConfigMapObject = Object<(ObjectKey, ConfigMapMeta)>;
 resource!((ObjectKey, ConfigMapMeta), NamespaceResourceScope, "", "v1", "ConfigMap", "configmaps");
 
@@ -22,7 +22,7 @@ impl FromRaw for (ObjectKey, ConfigMapMeta) {
         let annotations = &metadata.annotations;
         let owners = metadata.owner_references.items().unwrap_or_default();
         let finalizers = metadata.finalizers.items().unwrap_or_default();
-        let seen = ConfigMapMeta {
+        let meta = ConfigMapMeta {
             version,
             adopted: annotations.get(names::ANNOTATION_ADOPTED).is_some(),
             foreign_metadata: metadata.labels.others
@@ -41,12 +41,12 @@ impl FromRaw for (ObjectKey, ConfigMapMeta) {
                 && annotations.get(names::ANNOTATION_SYNC).is_none(),
             mark,
         };
-        (ObjectKey::new(&*metadata.namespace, &*metadata.name), seen)
+        (ObjectKey::new(&*metadata.namespace, &*metadata.name), meta)
     }
 }
 
-fn names_an_object(place: &ObjectKey) -> bool {
-    dns::is_label(&place.namespace) && dns::is_subdomain(&place.name)
+fn names_an_object(key: &ObjectKey) -> bool {
+    dns::is_label(&key.namespace) && dns::is_subdomain(&key.name)
 }
 
 /// Our marks. Those of the seed's operator are its labels; marks that make no sense are none.
@@ -55,10 +55,10 @@ fn mark(metadata: &Metadata<'_>) -> Option<OwnerMark> {
     let at = annotations.get(names::ANNOTATION_AT).and_then(|at| at.split_once('/'));
     let at = at.filter(|(_, name)| *name == metadata.name).and_then(|(uid, _)| Uid::parse(uid));
     let Some(sync) = annotations.get(names::ANNOTATION_SYNC) else {
-        let place = ObjectKey::new(labels.get(names::LABEL_SYNC_NAMESPACE)?, labels.get(names::LABEL_SYNC_NAME)?);
-        let seeds = labels.get(names::LABEL_MANAGED_BY) == Some(names::MANAGED_BY) && names_an_object(&place);
+        let key = ObjectKey::new(labels.get(names::LABEL_SYNC_NAMESPACE)?, labels.get(names::LABEL_SYNC_NAME)?);
+        let seeds = labels.get(names::LABEL_MANAGED_BY) == Some(names::MANAGED_BY) && names_an_object(&key);
         // One of ours that lost its annotation has the rest of them, which the seed's have not.
-        return seeds.then_some(OwnerMark { sync: place, uid: None, source_rv: 0, at });
+        return seeds.then_some(OwnerMark { sync: key, uid: None, source_rv: 0, at });
     };
     let mut parts = sync.split('/');
     let (namespace, name, uid) = (parts.next()?, parts.next()?, Uid::parse(parts.next()?)?);
@@ -78,12 +78,12 @@ mod tests {
 
     #[test]
     fn marks_are_read_and_nonsense_is_no_mark() {
-        let seen = |labels: Value, annotations: Value| {
+        let meta = |labels: Value, annotations: Value| {
             let object = json!({"metadata": {"name": "cm", "namespace": "n", "uid": UID, "resourceVersion": "7",
                 "labels": labels, "annotations": annotations}, "data": {"k": "v"}});
             serde_json::from_value::<ConfigMapObject>(object).unwrap().record.unwrap().1
         };
-        let ours = seen(
+        let ours = meta(
             json!(null),
             json!({names::ANNOTATION_SYNC: format!("a/s/{UID}"), names::ANNOTATION_SOURCE: format!("a/x/{UID}/42"),
                 names::ANNOTATION_AT: format!("{UID}/cm")}),
@@ -91,14 +91,14 @@ mod tests {
         let mark = ours.mark.unwrap();
         assert_eq!((mark.uid, mark.source_rv, mark.at), (Uid::parse(UID), 42, Uid::parse(UID)));
         assert!(!ours.foreign_metadata);
-        let elsewhere = seen(
+        let elsewhere = meta(
             json!({}),
             json!({names::ANNOTATION_SYNC: format!("a/s/{UID}"), names::ANNOTATION_AT: format!("{UID}/other")}),
         );
         assert_eq!(elsewhere.mark.unwrap().at, None);
-        assert!(seen(json!({"team": "blue"}), json!({names::ANNOTATION_SYNC: "nonsense"})).mark.is_none());
+        assert!(meta(json!({"team": "blue"}), json!({names::ANNOTATION_SYNC: "nonsense"})).mark.is_none());
         let seed = json!({names::LABEL_SYNC_NAME: "s", names::LABEL_SYNC_NAMESPACE: "a", names::LABEL_MANAGED_BY: names::MANAGED_BY});
-        assert_eq!(seen(seed, json!({names::ANNOTATION_HASH: "h"})).mark.unwrap().uid, None);
-        assert!(seen(json!({}), json!({names::ANNOTATION_HASH: "h"})).seed_adopted);
+        assert_eq!(meta(seed, json!({names::ANNOTATION_HASH: "h"})).mark.unwrap().uid, None);
+        assert!(meta(json!({}), json!({names::ANNOTATION_HASH: "h"})).seed_adopted);
     }
 }

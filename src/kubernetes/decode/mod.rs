@@ -1,5 +1,5 @@
-//! From the API server's JSON to records. Decoding never fails for what an object holds: one undecodable object
-//! would restart a whole stream for ever. It skips what is not kept, above all the contents of ConfigMaps.
+//! From the API server's JSON to records. Decoding never fails for what an object holds: one undecodable object would
+//! restart its watch for ever. Decoding skips what is not kept, above all the contents of ConfigMaps.
 
 mod configmap;
 mod namespace;

@@ -9,8 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::rules::copy::content;
 use crate::rules::lenient::{Field, Listed};
-use crate::rules::record::Version;
-use crate::rules::uid::Uid;
+use crate::rules::version::Version;
 
 /// Makes a [`kube::Resource`] of the object that holds this record.
 macro_rules! resource {
@@ -42,8 +41,8 @@ macro_rules! resource {
 
 pub(super) use resource;
 
-/// An object of a stream: a record, and the little metadata that kube's watcher asks for. `None`: the object has no
-/// UID or version that we can read, which no API server sends.
+/// An object of a watch: a record, and the little metadata that kube's watcher asks for. `None`: the object has no UID or
+/// version that we can read. No API server sends such an object.
 #[derive(Clone, Debug)]
 pub struct Object<R> {
     pub(super) meta: ObjectMeta,
@@ -57,10 +56,7 @@ where
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (metadata, body) = R::split(R::Raw::deserialize(deserializer)?);
-        let version = match (Uid::parse(&metadata.uid), metadata.resource_version.parse()) {
-            (Some(uid), Ok(rv)) => Some(Version { uid, rv }),
-            _ => None,
-        };
+        let version = Version::parse(&metadata.uid, &metadata.resource_version);
         // All that kube's watcher asks for.
         let resource_version = Some(metadata.resource_version.clone().into_owned());
         let meta = ObjectMeta { resource_version, ..ObjectMeta::default() };

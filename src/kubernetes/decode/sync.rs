@@ -10,13 +10,11 @@ use crate::kubernetes::decode::object::{FromRaw, Metadata, Object, resource};
 use crate::rules::lenient::{Field, Listed, Shaped, WrongType};
 use crate::rules::object::status::{CONDITIONS, ConditionContent, StatusContent};
 use crate::rules::reason::Reason;
-use crate::rules::record::{
-    ForeignFields, ObjectKey, ObservedCondition, ObservedStatus, Seconds, Sync, Version, generation,
-};
+use crate::rules::record::{ForeignFields, ObjectKey, ObservedCondition, ObservedStatus, Seconds, Sync, generation};
 use crate::rules::spec::{self, RawSpec};
-use crate::rules::uid::Uid;
+use crate::rules::version::Version;
 
-/// A ConfigMapSync of the stream.
+/// A ConfigMapSync, as the watch sends it.
 pub type SyncObject = Object<Sync>;
 resource!(Sync, NamespaceResourceScope, "apps.kapendra.com", "v1", "ConfigMapSync", "configmapsyncs");
 
@@ -43,8 +41,8 @@ impl FromRaw for Sync {
         let all = finalizers.len();
         finalizers.retain(|finalizer| finalizer.text() != Some(names::FINALIZER));
         let ours = finalizers.len() < all;
-        // A status that makes no sense is one that says nothing: it is written anew.
-        let (told, mut others) = told(status).unwrap_or_default();
+        // A status that cannot be read says nothing: it is written anew.
+        let (observed, mut others) = read_status(status).unwrap_or_default();
         others.finalizers = finalizers.iter().filter_map(Field::text).map(str::to_owned).collect();
         let requested = metadata.annotations.get(names::ANNOTATION_REQUESTED_AT).filter(|value| !value.is_empty());
         others.requested = requested.map(|value| cut(value, LONGEST_REQUEST).into());
@@ -58,7 +56,7 @@ impl FromRaw for Sync {
             finalizer: ours,
             others: some.then(|| Box::new(others)),
             spec: spec::read(spec),
-            status: told,
+            status: observed,
         }
     }
 }
@@ -120,7 +118,7 @@ struct RawVersion<'a> {
 impl RawVersion<'_> {
     fn version(self) -> Result<Option<Version>, WrongType> {
         let (uid, rv) = (self.uid.into_text()?, self.resource_version.into_text()?);
-        Ok(Uid::parse(&uid).zip(rv.parse().ok()).map(|(uid, rv)| Version { uid, rv }))
+        Ok(Version::parse(&uid, &rv))
     }
 }
 
@@ -141,8 +139,8 @@ struct RawCondition<'a> {
     observed_generation: Field<'a>,
 }
 
-/// What is kept of a status, and what else is in it.
-fn told(status: Shaped<RawStatus<'_>>) -> Result<(ObservedStatus, ForeignFields), WrongType> {
+/// What is kept of a status, and the fields of others in it.
+fn read_status(status: Shaped<RawStatus<'_>>) -> Result<(ObservedStatus, ForeignFields), WrongType> {
     let Some(status) = status.object()? else { return Ok(Default::default()) };
     let version = |version: Shaped<RawVersion<'_>>| version.object()?.map_or(Ok(None), RawVersion::version);
     let retries = status.retry_count.number()?.unwrap_or(0);
@@ -185,13 +183,13 @@ fn told(status: Shaped<RawStatus<'_>>) -> Result<(ObservedStatus, ForeignFields)
         }
     }
     if twice {
-        text.sync_status.to_mut().push('\0'); // one of ours twice: not what we write
+        text.sync_status.to_mut().push('\0'); // one of our conditions twice: no status of ours
     }
     let last_sync = match status.last_sync_time {
         Field::Absent => None,
         last => Some(seconds(time(&last)?)?),
     };
-    let told = ObservedStatus {
+    let observed = ObservedStatus {
         observed_generation: generation(text.observed_generation),
         source: text.source,
         copy: text.copy,
@@ -206,7 +204,7 @@ fn told(status: Shaped<RawStatus<'_>>) -> Result<(ObservedStatus, ForeignFields)
         digest: text.digest(),
     };
     let handled = Some(&*text.last_handled_request).filter(|it| !it.is_empty()).map(Into::into);
-    Ok((told, ForeignFields { conditions: foreign, handled, ..ForeignFields::default() }))
+    Ok((observed, ForeignFields { conditions: foreign, handled, ..ForeignFields::default() }))
 }
 
 #[cfg(test)]
@@ -254,7 +252,7 @@ mod tests {
             let text = text(&verdict, &before, true, true);
             let status = object(&text, &before, 5);
             let read = serde_json::to_string(&status).unwrap();
-            let (read, _) = told(serde_json::from_str(&read).unwrap()).unwrap();
+            let (read, _) = read_status(serde_json::from_str(&read).unwrap()).unwrap();
             assert_eq!(read.digest, text.digest(), "{verdict:?}");
         }
     }

@@ -64,7 +64,7 @@ struct Inner {
 pub struct Attempt<'a> {
     /// The shard that it is for.
     pub shard: Shard,
-    /// The place that it takes while it is in flight.
+    /// The permit that it holds while it is in flight.
     pub turn: &'a mut Turn,
     /// A person asked for it: it does not wait for a namespace that is set apart.
     pub asked: bool,
@@ -74,7 +74,7 @@ pub struct Attempt<'a> {
 #[derive(Debug)]
 pub struct Written {
     /// Its metadata.
-    pub seen: ConfigMapMeta,
+    pub meta: ConfigMapMeta,
     /// What admission made of what was sent, if it changed anything.
     pub changed: Option<String>,
 }
@@ -122,7 +122,7 @@ impl Writer {
     pub async fn write_copy(
         &self,
         mut attempt: Attempt<'_>,
-        place: &ObjectKey,
+        key: &ObjectKey,
         source: &SourceContent,
         (size, body): (usize, impl FnOnce() -> Vec<u8>),
         over: Option<Version>,
@@ -130,13 +130,13 @@ impl Writer {
         let body = self.body(&mut attempt, size, body).await;
         let text = match over {
             None => {
-                let path = format!("/api/v1/namespaces/{}/configmaps", place.namespace);
-                self.send(attempt, Method::POST, CONFIGMAPS, &path, place, body).await?
+                let path = format!("/api/v1/namespaces/{}/configmaps", key.namespace);
+                self.send(attempt, Method::POST, CONFIGMAPS, &path, key, body).await?
             }
-            Some(_) => self.send(attempt, Method::PUT, CONFIGMAPS, &configmap_path(place), place, body).await?,
+            Some(_) => self.send(attempt, Method::PUT, CONFIGMAPS, &configmap_path(key), key, body).await?,
         };
         let answer: content::Content<'_> = parse(&text)?;
-        Ok(Written { seen: seen(parse(&text)?)?, changed: source.changed_by_admission(answer).map_err(unreadable)? })
+        Ok(Written { meta: meta(parse(&text)?)?, changed: source.changed_by_admission(answer).map_err(unreadable)? })
     }
 
     /// PUTs a ConfigMap as it was read, but without our marks; the body names the UID and version that it replaces.
@@ -146,11 +146,11 @@ impl Writer {
     pub async fn unmark_copy(
         &self,
         attempt: Attempt<'_>,
-        place: &ObjectKey,
+        key: &ObjectKey,
         body: Vec<u8>,
     ) -> Result<ConfigMapMeta, ApiError> {
-        let text = self.send(attempt, Method::PUT, CONFIGMAPS, &configmap_path(place), place, body.into()).await?;
-        seen(parse(&text)?)
+        let text = self.send(attempt, Method::PUT, CONFIGMAPS, &configmap_path(key), key, body.into()).await?;
+        meta(parse(&text)?)
     }
 
     /// DELETEs this version of a copy. One that is gone already is no error.
@@ -160,7 +160,7 @@ impl Writer {
     pub async fn remove_copy(
         &self,
         attempt: Attempt<'_>,
-        place: &ObjectKey,
+        key: &ObjectKey,
         version: Version,
     ) -> Result<Removed, ApiError> {
         let body = json!({
@@ -168,18 +168,18 @@ impl Writer {
             "preconditions": {"uid": version.uid.to_string(), "resourceVersion": version.rv.to_string()},
         });
         // Answered with a Status when it is gone, with the object when a finalizer holds it.
-        match self.send(attempt, Method::DELETE, CONFIGMAPS, &configmap_path(place), place, bytes(&body)).await {
+        match self.send(attempt, Method::DELETE, CONFIGMAPS, &configmap_path(key), key, bytes(&body)).await {
             Ok(answer) => {
                 let held: Option<ConfigMapObject> = serde_json::from_str(&answer).ok();
                 // A plain object in the answer is one that was removed in the same moment.
-                let held = held.and_then(|object| object.record).map(|(_, seen)| seen);
-                Ok(match held.filter(|seen| seen.deleting && seen.foreign_metadata) {
-                    Some(seen) => Removed::Held(Box::new(seen)),
+                let held = held.and_then(|object| object.record).map(|(_, meta)| meta);
+                Ok(match held.filter(|meta| meta.deleting && meta.foreign_metadata) {
+                    Some(meta) => Removed::Held(Box::new(meta)),
                     None => Removed::Gone,
                 })
             }
             Err(ApiError::NotFound(_) | ApiError::NoNamespace(_)) => Ok(Removed::Gone),
-            Err(refusal) => Err(refusal),
+            Err(error) => Err(error),
         }
     }
 
@@ -199,7 +199,7 @@ impl Writer {
         match self.send(attempt, Method::PATCH, SYNCS, &sync_path(&sync.key), &sync.key, bytes(&body)).await {
             Ok(text) => Ok(parse::<SyncObject>(&text)?.record),
             Err(ApiError::NotFound(_)) if !present => Ok(None),
-            Err(refusal) => Err(refusal),
+            Err(error) => Err(error),
         }
     }
 
@@ -267,8 +267,8 @@ fn verb(method: &Method) -> &'static str {
     }
 }
 
-fn configmap_path(place: &ObjectKey) -> String {
-    format!("/api/v1/namespaces/{}/configmaps/{}", place.namespace, place.name)
+fn configmap_path(key: &ObjectKey) -> String {
+    format!("/api/v1/namespaces/{}/configmaps/{}", key.namespace, key.name)
 }
 
 fn sync_path(key: &ObjectKey) -> String {
@@ -292,8 +292,8 @@ impl AsRef<[u8]> for Body {
     }
 }
 
-fn seen(object: ConfigMapObject) -> Result<ConfigMapMeta, ApiError> {
-    object.record.map(|(_, seen)| seen).ok_or_else(|| unreadable("no uid or resourceVersion"))
+fn meta(object: ConfigMapObject) -> Result<ConfigMapMeta, ApiError> {
+    object.record.map(|(_, meta)| meta).ok_or_else(|| unreadable("no uid or resourceVersion"))
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, ApiError> {

@@ -28,26 +28,26 @@ impl Writer {
         method: Method,
         resource: &'static str,
         path: &str,
-        place: &ObjectKey,
+        key: &ObjectKey,
         body: Bytes,
     ) -> Result<String, ApiError> {
         let inner = &*self.inner;
         let Attempt { shard, turn, asked } = attempt;
         let verb = verb(&method);
         if inner.observe_only {
-            let (namespace, name) = (&*place.namespace, &*place.name);
+            let (namespace, name) = (&*key.namespace, &*key.name);
             tracing::info!(namespace, name, shard = shard.index(), verb, resource, "would write");
             return Err(ApiError::ObserveOnly);
         }
         turn.take().await;
         inner.rate.turn(|| !inner.gate.may_write(shard)).await;
-        let door = Door { namespace: place.namespace.clone(), resource, verb };
+        let door = Door { namespace: key.namespace.clone(), resource, verb };
         let mut entry =
-            inner.bulkheads.enter(door, asked).map_err(|wait| ApiError::SetApart(place.namespace.to_string(), wait))?;
+            inner.bulkheads.enter(door, asked).map_err(|wait| ApiError::SetApart(key.namespace.to_string(), wait))?;
         let usual = inner.gate.request_timeout();
         let timeout = entry.timeout().map_or(usual, |timeout| timeout.max(usual));
         let request = request(method, path, resource, timeout, body)?;
-        // The last thing before it goes out: whether it may.
+        // The gate is asked last, right before the request goes out.
         if !inner.gate.may_write(shard) {
             return Err(ApiError::GateClosed);
         }
@@ -57,7 +57,7 @@ impl Writer {
         let mut answering = std::pin::pin!(exchange(&inner.client, request, LONGEST));
         let mut answer = tokio::time::timeout(patience, &mut answering).await;
         if answer.is_err() {
-            // Whoever waits for a place need not wait for this one.
+            // Writes that wait for a permit need not wait for this one.
             entry.mark_late();
             turn.mark_late();
             answer = tokio::time::timeout_at(sent + timeout, &mut answering).await;
@@ -66,13 +66,13 @@ impl Writer {
             Ok(answer) => answer,
             Err(_) => Err(ApiError::Unavailable(format!("no answer within {timeout:?}"))),
         };
-        if let Err(ApiError::Unavailable(_)) = &answer {
+        if let Err(ApiError::Unavailable(_) | ApiError::NotInstalled) = &answer {
             inner.unsettled()[shard.index()] = Some(sent + inner.gate.surely_over());
         }
         let took = sent.elapsed();
-        let ended = inner.judge(&place.namespace, sent, took, patience, &answer);
+        let ended = inner.judge(&key.namespace, sent, took, patience, &answer);
         let why = match &answer {
-            Err(refusal) if ended != Ended::Late => refusal.to_string(),
+            Err(error) if ended != Ended::Late => error.to_string(),
             _ => format!("the answer took {took:.1?}"),
         };
         entry.end(ended, &why);
@@ -84,7 +84,7 @@ impl Writer {
 }
 
 impl Inner {
-    /// What an answer says of the server and of the namespace.
+    /// What an answer says about the server and about the namespace.
     fn judge(
         &self,
         namespace: &str,
@@ -96,11 +96,13 @@ impl Inner {
         let late = took > patience.max(LATE_ANSWER);
         let confined = late && self.limiter.server_answers_since(sent);
         match answer {
-            Err(ApiError::Busy(_) | ApiError::Unavailable(_)) if !self.limiter.failed(namespace, sent) => {
+            Err(ApiError::Busy(_) | ApiError::Unavailable(_) | ApiError::NotInstalled)
+                if !self.limiter.failed(namespace, sent) =>
+            {
                 return Ended::NotItsFault;
             }
             Err(ApiError::Busy(wait)) => return Ended::Throttled(*wait),
-            Err(ApiError::Unavailable(_)) => return Ended::Unanswered,
+            Err(ApiError::Unavailable(_) | ApiError::NotInstalled) => return Ended::Unanswered,
             Ok(_) if !confined => self.limiter.answered(namespace, took),
             _ => {}
         }
@@ -144,7 +146,7 @@ fn request(
     let uri = format!("{path}?timeout={}ms{manager}", timeout.as_millis());
     let content = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
     let mut request = Request::builder().method(method).uri(uri).header(http::header::CONTENT_TYPE, content);
-    // What was removed is no longer of interest; what was written is compared with what was sent.
+    // Nobody reads what was removed. What was written is compared with what was sent.
     if resource == CONFIGMAPS && is_delete {
         request = request.header(http::header::ACCEPT, METADATA_ONLY);
     }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::api::names::{LABEL_MANAGED_BY, MANAGED_BY, PREFIX};
 use crate::leadership::protocol::{Phase, Request, SessionName};
 use crate::rules::shard::Shard;
-use crate::rules::uid::Uid;
+use crate::rules::version::Version;
 
 /// Names of session Leases begin so; the session's identity follows.
 pub(super) const SESSION: &str = "configmapsync-session-";
@@ -50,7 +50,7 @@ pub(super) fn annotation(name: &str) -> String {
     format!("{PREFIX}{name}")
 }
 
-fn phase_word(phase: Phase) -> &'static str {
+fn phase_name(phase: Phase) -> &'static str {
     match phase {
         Phase::Live => "live",
         Phase::Leaving => "leaving",
@@ -58,33 +58,29 @@ fn phase_word(phase: Phase) -> &'static str {
     }
 }
 
-pub(super) fn phase(word: &str) -> Option<Phase> {
-    [Phase::Live, Phase::Leaving, Phase::Ended].into_iter().find(|phase| phase_word(*phase) == word)
+pub(super) fn phase(text: &str) -> Option<Phase> {
+    [Phase::Live, Phase::Leaving, Phase::Ended].into_iter().find(|phase| phase_name(*phase) == text)
 }
 
-/// The Lease that a request writes. A renewal's time is for people: nobody judges by it.
+/// The Lease that a request writes. The time of a renewal is for people: no replica judges by it.
 pub(super) fn lease(request: &Request, lease: Duration, now: jiff::Timestamp) -> DynamicObject {
     match request {
         Request::CreateSession { name, renewal } => session(name, None, Phase::Live, *renewal, lease, now),
-        Request::Renew { name, uid, version, renewal, phase } => {
-            session(name, Some((*uid, *version)), *phase, *renewal, lease, now)
-        }
+        Request::Renew { name, version, renewal, phase } => session(name, Some(*version), *phase, *renewal, lease, now),
         Request::EndSession(ended) => {
-            let at = Some((ended.uid, ended.version));
+            let at = Some(ended.version);
             session(&ended.name, at, Phase::Ended, ended.renewal, ended.lease.unwrap_or(lease), now)
         }
         Request::LookAtSession(name) => session(name, None, Phase::Live, 0, lease, now),
         Request::CreateShard(of, by) => shard(*of, None, Mark::Created(by), lease, now),
-        Request::TakeShard(of, uid, version, by) => shard(*of, Some((*uid, *version)), Mark::Held(by), lease, now),
-        Request::ReleaseShard(of, uid, version, by) => {
-            shard(*of, Some((*uid, *version)), Mark::Released(by), lease, now)
-        }
+        Request::TakeShard(of, version, by) => shard(*of, Some(*version), Mark::Held(by), lease, now),
+        Request::ReleaseShard(of, version, by) => shard(*of, Some(*version), Mark::Released(by), lease, now),
     }
 }
 
 fn session(
     name: &SessionName,
-    at: Option<(Uid, u64)>,
+    at: Option<Version>,
     phase: Phase,
     renewal: u64,
     lease: Duration,
@@ -92,7 +88,7 @@ fn session(
 ) -> DynamicObject {
     let mut spec = spec(lease, now);
     spec.insert("holderIdentity".to_owned(), name.as_str().into());
-    let annotations = [(PHASE, phase_word(phase).to_owned()), (RENEWAL, renewal.to_string())];
+    let annotations = [(PHASE, phase_name(phase).to_owned()), (RENEWAL, renewal.to_string())];
     object(session_lease(name), at, "session", &annotations, spec)
 }
 
@@ -103,7 +99,7 @@ enum Mark<'a> {
     Released(&'a SessionName),
 }
 
-fn shard(of: Shard, at: Option<(Uid, u64)>, mark: Mark<'_>, lease: Duration, now: jiff::Timestamp) -> DynamicObject {
+fn shard(of: Shard, at: Option<Version>, mark: Mark<'_>, lease: Duration, now: jiff::Timestamp) -> DynamicObject {
     let mut spec = spec(lease, now);
     let annotations = match mark {
         Mark::Created(by) => vec![(CREATED_BY, by.to_string())],
@@ -131,14 +127,14 @@ fn micro_time(now: jiff::Timestamp) -> String {
 
 fn object(
     name: String,
-    at: Option<(Uid, u64)>,
+    at: Option<Version>,
     kind: &str,
     annotations: &[(&str, String)],
     spec: Map<String, Value>,
 ) -> DynamicObject {
     let mut object = DynamicObject::new(&name, &ApiResource::erase::<Lease>(&()));
-    object.metadata.uid = at.map(|(uid, _)| uid.to_string());
-    object.metadata.resource_version = at.map(|(_, version)| version.to_string());
+    object.metadata.uid = at.map(|at| at.uid.to_string());
+    object.metadata.resource_version = at.map(|at| at.rv.to_string());
     object.metadata.labels =
         Some([(annotation("lease"), kind.to_owned()), (LABEL_MANAGED_BY.to_owned(), MANAGED_BY.to_owned())].into());
     object.metadata.annotations =

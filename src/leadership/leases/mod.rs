@@ -1,7 +1,7 @@
 //! Leases as they are on the API server: reading them, writing them, watching them. Decides nothing.
 //!
-//! Leases go over a client of their own, so that a heartbeat never waits behind copies, and each request is sent once:
-//! a renewal that is sent again behind our back would be one that nobody counted from.
+//! Leases have a client of their own, so that a heartbeat never waits behind copies. Each request is sent once: the gate
+//! counts from when a renewal was sent, and could not know of one that is sent again behind its back.
 
 mod format;
 mod object;
@@ -22,13 +22,15 @@ use tracing::{debug, info, warn};
 pub use format::identity;
 pub use object::LeaseObject;
 pub use parse::Parser;
+pub(super) use parse::version;
 
 use crate::api::names::FIELD_MANAGER;
 use crate::kubernetes::backoff::WatchBackoff;
-use crate::kubernetes::diagnosis::{Diagnoses, Diagnosis};
+use crate::kubernetes::error::ApiError;
+use crate::kubernetes::failures::Failures;
 use crate::leadership::protocol::{Answer, Request, SessionName, SessionRecord, Timing};
 use crate::rules::shard::Shard;
-use crate::rules::uid::Uid;
+use crate::rules::version::Version;
 
 /// The name of the Lease by which the fleet leader is elected.
 pub const FLEET_LEADER: &str = "configmapsync-fleet-leader";
@@ -51,15 +53,15 @@ pub struct Leases {
     timing: Timing,
     /// What the names of our sessions begin with, for the log.
     base: String,
-    /// What fails: an outage is told once, not with every heartbeat.
-    troubles: Arc<Diagnoses>,
+    /// What fails: an outage is logged once, not with every heartbeat.
+    failures: Arc<Failures>,
 }
 
 impl Leases {
     /// The Leases in this namespace. `client` is [`Clients::leases`](crate::kubernetes::client::Clients::leases).
     pub fn new(client: Client, namespace: &str, timing: Timing, base: &str) -> Self {
         let api = Api::namespaced(client.clone(), namespace);
-        Self { client, api, timing, base: base.to_owned(), troubles: Arc::default() }
+        Self { client, api, timing, base: base.to_owned(), failures: Arc::default() }
     }
 
     /// Sends one request, once, and says what became of it.
@@ -67,18 +69,22 @@ impl Leases {
         let sent = async {
             match request {
                 Request::LookAtSession(name) => self.look(name).await,
-                _ => self.write(request).await.map_or_else(|error| self.failed(request, &error), |lease| done(&lease)),
+                _ => self.write(request).await,
             }
         };
-        let answer = tokio::time::timeout(self.timing.lease_request, sent).await;
-        let answer = answer.unwrap_or_else(|_| self.fail(request, &Diagnosis::passing("no answer in time")));
+        let answer = match tokio::time::timeout(self.timing.lease_request, sent).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(ApiError::Conflict | ApiError::AlreadyExists)) => Answer::Conflict,
+            Ok(Err(error)) => self.failed(request, &error),
+            Err(_) => self.failed(request, &ApiError::Unavailable("no answer in time".to_owned())),
+        };
         if answer != Answer::Failed {
             self.answered(kind(request));
         }
         answer
     }
 
-    async fn write(&self, request: &Request) -> Result<LeaseObject, kube::Error> {
+    async fn write(&self, request: &Request) -> Result<Answer, ApiError> {
         let lease = format::lease(request, self.timing.lease, crate::environment::clock::wall());
         let body = serde_json::to_vec(&lease).map_err(kube::Error::SerdeError)?;
         let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.to_owned()) };
@@ -91,84 +97,75 @@ impl Leases {
         if let Some(uri) = with_timeout(http.uri(), self.timing.lease_request) {
             *http.uri_mut() = uri;
         }
-        self.client.request(http).await
+        let lease: LeaseObject = self.client.request(http).await?;
+        Ok(version(&lease.0.metadata).map_or(Answer::Failed, Answer::Done))
     }
 
     /// Reads our session's Lease from etcd and not from a cache.
-    async fn look(&self, name: &SessionName) -> Answer {
-        let request = Request::LookAtSession(name.clone());
-        match self.api.get_opt(&format::session_lease(name)).await {
-            Ok(Some(lease)) => Parser::default().session(&lease.0).map_or(Answer::Failed, Answer::Found),
-            Ok(None) => Answer::Missing,
-            Err(error) => self.failed(&request, &error),
-        }
+    async fn look(&self, name: &SessionName) -> Result<Answer, ApiError> {
+        Ok(match self.api.get_opt(&format::session_lease(name)).await? {
+            Some(lease) => Parser::default().session(&lease.0).map_or(Answer::Failed, Answer::Found),
+            None => Answer::Missing,
+        })
     }
 
-    fn failed(&self, request: &Request, error: &kube::Error) -> Answer {
-        if let kube::Error::Api(status) = error
-            && status.code == 409
-        {
-            return Answer::Conflict;
-        }
-        self.fail(request, &Diagnosis::of(error))
-    }
-
-    fn fail(&self, request: &Request, trouble: &Diagnosis) -> Answer {
-        debug!(replica = %self.base, ?request, cause = %trouble, "a request to a Lease failed");
-        self.fails(kind(request), trouble);
+    fn failed(&self, request: &Request, error: &ApiError) -> Answer {
+        debug!(replica = %self.base, ?request, cause = %error, "a request to a Lease failed");
+        self.fails(kind(request), error);
         Answer::Failed
     }
 
     /// Notes that requests of this kind fail, and says so once.
-    pub fn fails(&self, kind: &'static str, trouble: &Diagnosis) {
-        if self.troubles.begin(kind, trouble) {
-            warn!(replica = %self.base, request = kind, cause = %trouble, "requests to Leases fail; they are tried again until they are answered");
+    pub fn fails(&self, kind: &'static str, error: &ApiError) {
+        if self.failures.begin(kind, error) {
+            warn!(replica = %self.base, request = kind, cause = %error, "requests to Leases fail; they are tried again until they are answered");
         }
     }
 
     /// Notes that one of this kind was answered.
     pub fn answered(&self, kind: &'static str) {
-        if self.troubles.end(kind) {
+        if self.failures.end(kind) {
             info!(replica = %self.base, request = kind, "requests to Leases are answered again");
         }
     }
 
-    /// What is missing, if something is that does not come by itself.
-    pub fn lacks(&self) -> Option<Diagnosis> {
-        self.troubles.lasting()
+    /// A failure that stays until somebody mends it, if there is one.
+    pub fn lacks(&self) -> Option<ApiError> {
+        self.failures.lasting()
     }
 
     /// Deletes the Lease of a session that is dead, if it is still the very one that was judged.
     ///
     /// # Errors
     /// The API server refused, or did not answer in time. A Lease that is gone or changed is no error.
-    pub async fn sweep(&self, session: &SessionRecord) -> Result<(), kube::Error> {
-        self.delete(&format::session_lease(&session.name), session.uid, session.version).await
+    pub async fn sweep(&self, session: &SessionRecord) -> Result<(), ApiError> {
+        self.delete(&format::session_lease(&session.name), session.version).await
     }
 
     /// Deletes a Lease under preconditions.
     ///
     /// # Errors
     /// As [`Leases::sweep`].
-    pub async fn delete(&self, name: &str, uid: Uid, version: u64) -> Result<(), kube::Error> {
-        let preconditions = Preconditions { uid: Some(uid.to_string()), resource_version: Some(version.to_string()) };
-        match self.api.delete(name, &DeleteParams::default().preconditions(preconditions)).await {
-            Err(kube::Error::Api(status)) if status.code != 404 && status.code != 409 => Err(kube::Error::Api(status)),
-            Err(kube::Error::Api(_)) | Ok(_) => Ok(()),
+    pub async fn delete(&self, name: &str, version: Version) -> Result<(), ApiError> {
+        let preconditions =
+            Preconditions { uid: Some(version.uid.to_string()), resource_version: Some(version.rv.to_string()) };
+        match self.api.delete(name, &DeleteParams::default().preconditions(preconditions)).await.map_err(ApiError::from)
+        {
+            Ok(_) | Err(ApiError::NotFound(_) | ApiError::NoNamespace(_) | ApiError::Conflict) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// A Lease's uid and version, whatever else it says; `None` when there is no such Lease.
+    /// A Lease's version, whatever else it says; `None` when there is no such Lease.
     ///
     /// # Errors
     /// The API server refused, or did not answer in time.
-    pub async fn version(&self, name: &str) -> Result<Option<(Uid, u64)>, kube::Error> {
-        Ok(self.api.get_opt(name).await?.and_then(|lease| parse::place(&lease.0)))
+    pub async fn version(&self, name: &str) -> Result<Option<Version>, ApiError> {
+        Ok(self.api.get_opt(name).await?.and_then(|lease| version(&lease.0.metadata)))
     }
 
-    /// All Leases in the namespace, ours told apart by their names and not by labels: a label that someone takes off
-    /// would look like a deletion, and hide the Lease from whoever wants to create it anew.
+    /// All Leases in the namespace. Ours are known by their names and not by labels: a label that somebody takes off would
+    /// look like a deletion, and hide the Lease from the replica that wants to create it anew.
     pub fn watch(&self) -> impl Stream<Item = watcher::Result<watcher::Event<LeaseObject>>> + Send + use<> {
         let leases = self.clone();
         // Soon, since no gate opens without a watch.
@@ -177,7 +174,7 @@ impl Leases {
             .inspect(move |event| match event {
                 Ok(watcher::Event::Init) => {}
                 Ok(_) => leases.answered(WATCH),
-                Err(error) => leases.fails(WATCH, &Diagnosis::of_stream(error)),
+                Err(error) => leases.fails(WATCH, &error.into()),
             })
             .boxed()
     }
@@ -191,17 +188,13 @@ impl fmt::Debug for Leases {
 
 const WATCH: &str = "watch";
 
-/// What a request is, in the words of a role.
+/// The verb of a request, as in a Role.
 fn kind(request: &Request) -> &'static str {
     match request {
         Request::CreateSession { .. } | Request::CreateShard(..) => "create",
         Request::LookAtSession(_) => "get",
         Request::Renew { .. } | Request::EndSession(_) | Request::TakeShard(..) | Request::ReleaseShard(..) => "update",
     }
-}
-
-fn done(lease: &LeaseObject) -> Answer {
-    parse::place(&lease.0).map_or(Answer::Failed, |(uid, version)| Answer::Done(uid, version))
 }
 
 /// The name of a shard's Lease.

@@ -1,5 +1,5 @@
-//! A Lease as it is decoded: what is looked at, and nothing else. A typed Lease, and even an untyped object, fails for a time
-//! that cannot be parsed, as in the managed fields of whoever wrote it, and with it the list of all Leases, for ever.
+//! A Lease as it is decoded: the fields that are read, and no others. A typed Lease, and even an untyped object, fails for a
+//! time that cannot be parsed, for instance in the managed fields. The list of all Leases would then fail too, for ever.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::DynamicObject;
 use tracing::warn;
 
@@ -11,12 +12,12 @@ use crate::api::dns::is_subdomain;
 use crate::leadership::leases::format::{CREATED_BY, PHASE, RELEASED_BY, RENEWAL, SESSION, SHARD, annotation, phase};
 use crate::leadership::protocol::{Holder, LONGEST, Phase, Record, SessionName, SessionRecord, ShardRecord};
 use crate::rules::shard::Shard;
-use crate::rules::uid::Uid;
+use crate::rules::version::Version;
 
 /// The Lease of the seed's operator, which may still run when ours is started beside it.
 const PREDECESSOR: &str = "3fe4c69f.kapendra.com";
 
-/// So many complaints are remembered; then all are forgotten and may be said once more.
+/// How many complaints are remembered. Then all are forgotten, and may be logged once more.
 const REMEMBERED: usize = 1000;
 
 /// Reads Leases and complains once about each nonsense in each.
@@ -25,9 +26,9 @@ pub struct Parser {
     said: HashSet<(String, &'static str)>,
 }
 
-/// A Lease's uid and version.
-pub(super) fn place(lease: &DynamicObject) -> Option<(Uid, u64)> {
-    Some((Uid::parse(lease.metadata.uid.as_deref()?)?, lease.metadata.resource_version.as_deref()?.parse().ok()?))
+/// The version of an object with these metadata.
+pub(in crate::leadership) fn version(metadata: &ObjectMeta) -> Option<Version> {
+    Version::parse(metadata.uid.as_deref()?, metadata.resource_version.as_deref()?)
 }
 
 fn mark<'a>(lease: &'a DynamicObject, name: &str) -> Option<&'a str> {
@@ -47,8 +48,8 @@ impl Parser {
         } else if name.starts_with(SHARD) {
             self.shard(lease).map(Record::Shard)
         } else if name == PREDECESSOR {
-            let (_, version) = place(lease)?;
-            Some(Record::Predecessor { version, lease: self.duration(lease) })
+            let Version { rv, .. } = version(&lease.metadata)?;
+            Some(Record::Predecessor { rv, lease: self.duration(lease) })
         } else {
             None
         }
@@ -57,7 +58,7 @@ impl Parser {
     /// What a session's Lease says.
     pub fn session(&mut self, lease: &DynamicObject) -> Option<SessionRecord> {
         let name = SessionName::new(lease.metadata.name.as_deref()?.strip_prefix(SESSION)?);
-        let (uid, version) = place(lease)?;
+        let version = version(&lease.metadata)?;
         if holder(lease) != Some(name.as_str()) {
             self.complain(lease, "a session's Lease does not name its session as its holder");
         }
@@ -72,7 +73,7 @@ impl Parser {
             self.complain(lease, "a session's Lease has no number of its renewal");
             0
         });
-        Some(SessionRecord { name, uid, version, lease: self.duration(lease), phase, renewal })
+        Some(SessionRecord { name, version, lease: self.duration(lease), phase, renewal })
     }
 
     fn shard(&mut self, lease: &DynamicObject) -> Option<ShardRecord> {
@@ -84,7 +85,7 @@ impl Parser {
             self.complain(lease, "a Lease with the name of a shard that does not exist; left alone");
             return None;
         };
-        let (uid, version) = place(lease)?;
+        let version = version(&lease.metadata)?;
         let named = [holder(lease), mark(lease, RELEASED_BY)];
         if named.iter().flatten().any(|name| !is_subdomain(name)) {
             self.complain(lease, "a shard's Lease names something that is no session; waited out");
@@ -99,7 +100,7 @@ impl Parser {
                 Holder::Cleared
             }
         };
-        Some(ShardRecord { shard, uid, version, lease: self.duration(lease), holder })
+        Some(ShardRecord { shard, version, lease: self.duration(lease), holder })
     }
 
     fn duration(&mut self, lease: &DynamicObject) -> Option<Duration> {

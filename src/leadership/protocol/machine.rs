@@ -62,7 +62,7 @@ impl Machine {
         matches!(self.shards.get(shard.index()), Some(ShardState::Held(..)))
     }
 
-    /// Whether it was told to leave.
+    /// Whether it is leaving.
     pub fn is_leaving(&self) -> bool {
         self.leaving
     }
@@ -90,10 +90,10 @@ impl Machine {
             Input::Relisted(records) => self.relisted(now, records, &mut actions),
             Input::Observed(Record::Shard(record)) => self.shard_seen(now, record, false, &mut actions),
             Input::Observed(Record::Session(record)) => self.session_seen(now, record, false, &mut actions),
-            Input::Observed(Record::Predecessor { version, lease }) => self.view.predecessor_seen(now, version, lease),
+            Input::Observed(Record::Predecessor { rv, lease }) => self.view.predecessor_seen(now, rv, lease),
             Input::Gone(Record::Predecessor { .. }) => {}
             Input::Gone(Record::Shard(record)) => {
-                self.shard_gone(now, record.shard, Some(record.version), &mut actions)
+                self.shard_gone(now, record.shard, Some(record.version.rv), &mut actions)
             }
             Input::Gone(Record::Session(record)) => self.session_gone(now, &record, &mut actions),
             Input::Answered(request, answer) => self.answered(now, request, answer, &mut actions),
@@ -118,7 +118,7 @@ impl Machine {
         for record in records {
             match record {
                 Record::Session(record) => sessions.push(record),
-                Record::Predecessor { version, lease } => self.view.predecessor_seen(now, version, lease),
+                Record::Predecessor { rv, lease } => self.view.predecessor_seen(now, rv, lease),
                 Record::Shard(record) => {
                     if let Some(listed) = listed.get_mut(record.shard.index()) {
                         *listed = true;
@@ -146,9 +146,9 @@ impl Machine {
             self.view.session_gone(now, &name, None);
         }
         self.view.listed(now);
-        if let Some((uid, version)) = self.own.floor.take() {
+        if let Some(floor) = self.own.floor.take() {
             let ours = sessions.iter().find(|record| record.name == self.own.name);
-            if !ours.is_some_and(|record| record.uid != uid || record.version >= version) {
+            if !ours.is_some_and(|record| record.version.uid != floor.uid || record.version.rv >= floor.rv) {
                 self.lose_session(now, Loss::Restored, actions);
                 return;
             }
@@ -171,8 +171,8 @@ impl Machine {
     }
 
     fn session_gone(&mut self, now: Duration, record: &SessionRecord, actions: &mut Vec<Action>) {
-        self.view.session_gone(now, &record.name, Some(record.version));
-        let ours = record.name == self.own.name && self.own.lease.is_none_or(|(uid, _)| uid == record.uid);
+        self.view.session_gone(now, &record.name, Some(record.version.rv));
+        let ours = record.name == self.own.name && self.own.lease.is_none_or(|lease| lease.uid == record.version.uid);
         if ours {
             self.lose_session(now, Loss::Deleted, actions);
         }
@@ -210,7 +210,7 @@ impl Machine {
                 }
             }
             Request::EndSession(ended) if ended.name == self.own.name => {
-                let done = matches!(answer, Answer::Done(..));
+                let done = matches!(answer, Answer::Done(_));
                 if let Err(loss) = self.own.answered(now, &self.timing, &request, answer) {
                     self.lose_session(now, loss, actions);
                 } else if done {
@@ -218,15 +218,15 @@ impl Machine {
                 }
             }
             Request::EndSession(ended) => {
-                if let Answer::Done(uid, version) = answer {
-                    self.view.session_seen(now, SessionRecord { uid, version, ..ended.clone() }, false);
+                if let Answer::Done(version) = answer {
+                    self.view.session_seen(now, SessionRecord { version, ..ended.clone() }, false);
                 }
             }
             Request::CreateShard(shard, by) if *by == self.own.name => self.created(now, *shard, &answer),
-            Request::TakeShard(shard, _, _, by) if *by == self.own.name => {
+            Request::TakeShard(shard, _, by) if *by == self.own.name => {
                 self.taken(now, *shard, &answer, actions);
             }
-            Request::ReleaseShard(shard, _, _, by) if *by == self.own.name => self.released(now, *shard, &answer),
+            Request::ReleaseShard(shard, _, by) if *by == self.own.name => self.released(now, *shard, &answer),
             // Of a session that is over.
             _ => {}
         }
@@ -257,8 +257,8 @@ impl Machine {
         }
     }
 
-    /// Sessions whose time is up are told so in their Leases before anyone goes on to their shards: a late renewal of
-    /// theirs fails then, and if it comes first it wins.
+    /// Writes the end of overdue sessions into their Leases, before any replica takes their shards. A late renewal of such a
+    /// session then fails; a renewal that comes first wins.
     fn end_sessions(&mut self, now: Duration, actions: &mut Vec<Action>) {
         let overdue: Vec<SessionName> = self
             .view

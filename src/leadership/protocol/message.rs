@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::leadership::protocol::record::{Phase, Record, SessionName, SessionRecord};
 use crate::rules::shard::Shard;
-use crate::rules::uid::Uid;
+use crate::rules::version::Version;
 
 /// What happened.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -27,8 +27,8 @@ pub enum Input {
     Leave,
 }
 
-/// A request to the API server. Every replacement carries uid and version: a PUT without the uid of a Lease that was
-/// deleted would create it anew.
+/// A request to the API server. Every replacement names a version: a PUT without the UID of a Lease that was deleted would
+/// create it anew.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Request {
     /// Create our session's Lease.
@@ -42,10 +42,8 @@ pub enum Request {
     Renew {
         /// Ours.
         name: SessionName,
-        /// The Lease's uid.
-        uid: Uid,
-        /// The version that is replaced.
-        version: u64,
+        /// The version of the Lease that is replaced.
+        version: Version,
         /// The number of this renewal.
         renewal: u64,
         /// Live or leaving.
@@ -56,19 +54,19 @@ pub enum Request {
     /// Read our session's Lease, from the API server itself and not from a cache.
     LookAtSession(SessionName),
     /// Create a shard's Lease with no holder. A creation cannot say what it replaces: a replica whose watch lags might
-    /// create what was created, held and deleted meanwhile. So it gives nothing; a swap follows when it was waited out.
+    /// create what was created, held and deleted meanwhile. So a creation gives nothing; a swap follows when it was waited out.
     CreateShard(Shard, SessionName),
     /// Replace a shard's Lease by one with us as holder.
-    TakeShard(Shard, Uid, u64, SessionName),
+    TakeShard(Shard, Version, SessionName),
     /// Replace a shard's Lease by one without a holder and with the mark that we released it.
-    ReleaseShard(Shard, Uid, u64, SessionName),
+    ReleaseShard(Shard, Version, SessionName),
 }
 
 /// What became of a request.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Answer {
-    /// It was done; this is the Lease's uid and its new version.
-    Done(Uid, u64),
+    /// It was done; this is the Lease's new version.
+    Done(Version),
     /// Another write came before it (409), or what was to be replaced is gone.
     Conflict,
     /// The Lease that was to be looked at.
@@ -94,7 +92,7 @@ pub enum Action {
     Renamed(SessionName, Loss),
     /// etcd was restored from a backup: no version that was ever seen means anything. The watch has to list anew.
     Restored,
-    /// The watch shows nothing any more: list and watch anew.
+    /// The watch hangs: list and watch anew.
     Rewatch,
     /// All is given up.
     Left,
@@ -140,8 +138,8 @@ pub enum Loss {
 }
 
 impl GainReason {
-    /// One word, for logs and metrics.
-    pub fn word(&self) -> &'static str {
+    /// Its name in logs and metrics.
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Released(_) => "released",
             Self::Ended(_) => "ended",
@@ -152,8 +150,8 @@ impl GainReason {
 }
 
 impl LossReason {
-    /// One word, for logs and metrics.
-    pub fn word(self) -> &'static str {
+    /// Its name in logs and metrics.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Balance => "balance",
             Self::Leaving => "leaving",

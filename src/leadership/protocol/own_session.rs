@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::leadership::protocol::message::{Answer, Loss, Request};
 use crate::leadership::protocol::record::{Phase, SessionName, SessionRecord};
 use crate::leadership::protocol::timing::Timing;
-use crate::rules::uid::Uid;
+use crate::rules::version::Version;
 
-/// So many renewals that have not come back are remembered. Their gates are long closed when there are more.
+/// How many renewals are remembered that have not come back. The gates of older ones are long closed.
 const REMEMBERED: usize = 8;
 
 /// Our own session.
@@ -16,8 +16,8 @@ const REMEMBERED: usize = 8;
 pub(super) struct OwnSession {
     pub(super) name: SessionName,
     pub(super) phase: Phase,
-    /// The Lease, once it is known to exist: its uid and the highest version that was answered or seen.
-    pub(super) lease: Option<(Uid, u64)>,
+    /// The Lease, once it is known to exist: the highest version of it that was answered or seen.
+    pub(super) lease: Option<Version>,
     /// When the renewals were sent whose events have not come back, oldest first.
     pub(super) sent: VecDeque<(u64, Duration)>,
     /// The number of the last renewal sent.
@@ -26,7 +26,7 @@ pub(super) struct OwnSession {
     pub(super) done: u64,
     /// When the last renewal was sent whose event has come back. The gate counts from here.
     pub(super) confirmed: Option<Duration>,
-    /// A request is out, and was sent when this was the highest version seen of any Lease.
+    /// A request is out, and was sent when this was the highest resourceVersion seen of any Lease.
     pub(super) in_flight: Option<u64>,
     /// A renewal met a conflict: look before anything else.
     in_doubt: bool,
@@ -37,7 +37,7 @@ pub(super) struct OwnSession {
     /// The watch is not asked to begin again before this.
     pub(super) rewatch: Duration,
     /// The version when the watch last began to list: what it lists must not be older.
-    pub(super) floor: Option<(Uid, u64)>,
+    pub(super) floor: Option<Version>,
 }
 
 impl OwnSession {
@@ -88,7 +88,7 @@ impl OwnSession {
         let (name, renewal) = (self.name.clone(), self.last);
         Some(match self.lease {
             None => Request::CreateSession { name, renewal },
-            Some((uid, version)) => Request::Renew { name, uid, version, renewal, phase: self.phase },
+            Some(version) => Request::Renew { name, version, renewal, phase: self.phase },
         })
     }
 
@@ -97,14 +97,13 @@ impl OwnSession {
         if self.in_flight.is_some() || now < self.retry {
             return None;
         }
-        let (uid, version) = self.lease?;
+        let version = self.lease?;
         self.in_flight = Some(highest);
         if self.in_doubt {
             return Some(Request::LookAtSession(self.name.clone()));
         }
         Some(Request::EndSession(SessionRecord {
             name: self.name.clone(),
-            uid,
             version,
             lease: Some(timing.lease),
             phase: Phase::Ended,
@@ -122,10 +121,10 @@ impl OwnSession {
     ) -> Result<(), Loss> {
         let before = self.in_flight.take();
         match (request, answer) {
-            // A version that is not above what was seen before the request was sent: the count began anew.
-            (_, Answer::Done(_, version)) if before.is_some_and(|before| version <= before) => Err(Loss::Restored),
-            (Request::CreateSession { renewal, .. } | Request::Renew { renewal, .. }, Answer::Done(uid, version)) => {
-                self.learn(uid, version, *renewal);
+            // A version that is not above the highest one before the request: etcd counts anew.
+            (_, Answer::Done(version)) if before.is_some_and(|before| version.rv <= before) => Err(Loss::Restored),
+            (Request::CreateSession { renewal, .. } | Request::Renew { renewal, .. }, Answer::Done(version)) => {
+                self.learn(version, *renewal);
                 Ok(())
             }
             (Request::CreateSession { .. } | Request::Renew { .. } | Request::EndSession(_), Answer::Conflict) => {
@@ -147,9 +146,9 @@ impl OwnSession {
         }
     }
 
-    /// What a GET found: an answer of ours had got lost, a hand had touched the Lease, or the session is over.
+    /// What a GET found: an answer to us was lost, somebody edited the Lease, or the session is over.
     fn shown(&mut self, record: &SessionRecord) -> Result<(), Loss> {
-        if self.lease.is_some_and(|(uid, version)| uid == record.uid && record.version < version) {
+        if self.lease.is_some_and(|lease| lease.uid == record.version.uid && record.version.rv < lease.rv) {
             return Err(Loss::Restored);
         }
         self.seen(record)
@@ -157,32 +156,31 @@ impl OwnSession {
 
     /// An event of our own Lease, or what a list or a GET found.
     pub(super) fn seen(&mut self, record: &SessionRecord) -> Result<(), Loss> {
-        if self.lease.is_some_and(|(uid, _)| uid != record.uid) {
+        if self.lease.is_some_and(|lease| lease.uid != record.version.uid) {
             return Err(Loss::Deleted);
         }
         if record.phase == Phase::Ended {
             return Err(Loss::Ended);
         }
-        if self.lease.is_some_and(|(_, version)| version >= record.version) {
+        if self.lease.is_some_and(|lease| lease.rv >= record.version.rv) {
             return Ok(());
         }
-        // Newer than anything we know. Only renewals of ours have such numbers; a hand that edits something else
-        // leaves the last one standing, and the session goes on from there: the next renewal proves that nobody
-        // ended it.
+        // It is newer than anything we know. Only renewals of ours have such numbers. Somebody who edits another field leaves
+        // the last number as it is, and the session goes on from there: the next renewal proves that nobody ended it.
         if record.renewal < self.done || record.renewal > self.last {
             return Err(Loss::Changed);
         }
-        self.learn(record.uid, record.version, record.renewal);
+        self.learn(record.version, record.renewal);
         Ok(())
     }
 
-    fn learn(&mut self, uid: Uid, version: u64, renewal: u64) {
-        let known = self.lease.map_or(0, |(_, version)| version);
-        self.lease = Some((uid, known.max(version)));
+    fn learn(&mut self, version: Version, renewal: u64) {
+        let known = self.lease.map_or(0, |lease| lease.rv);
+        self.lease = Some(Version { rv: known.max(version.rv), ..version });
         self.done = self.done.max(renewal);
     }
 
-    /// The event of this renewal has come back on the watch, so all that was changed before it has been seen too.
+    /// The watch has shown this renewal, so it has shown all changes before it too.
     pub(super) fn confirm(&mut self, renewal: u64) {
         while let Some((number, sent)) = self.sent.front().copied().filter(|(number, _)| *number <= renewal) {
             if number == renewal {

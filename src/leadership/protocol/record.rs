@@ -1,11 +1,11 @@
-//! What the Leases of the fleet say, taken apart. Versions are resourceVersions: comparable integers.
+//! What the Leases of the fleet say, taken apart.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::rules::shard::Shard;
-use crate::rules::uid::Uid;
+use crate::rules::version::Version;
 
 /// The identity of a session: new for every start of a process, and whenever a session was lost.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,10 +51,8 @@ pub enum Phase {
 pub struct SessionRecord {
     /// Whose it is.
     pub name: SessionName,
-    /// metadata.uid
-    pub uid: Uid,
-    /// metadata.resourceVersion
-    pub version: u64,
+    /// metadata.uid and metadata.resourceVersion.
+    pub version: Version,
     /// How long after its last change it has ended; `None` when the Lease says nothing sensible.
     pub lease: Option<Duration>,
     /// Where it is in its life.
@@ -79,10 +77,8 @@ pub enum Holder {
 pub struct ShardRecord {
     /// Which shard.
     pub shard: Shard,
-    /// metadata.uid
-    pub uid: Uid,
-    /// metadata.resourceVersion
-    pub version: u64,
+    /// metadata.uid and metadata.resourceVersion.
+    pub version: Version,
     /// The holder's lease duration; `None` when the Lease says nothing sensible.
     pub lease: Option<Duration>,
     /// Who holds it.
@@ -98,8 +94,8 @@ pub enum Record {
     Shard(ShardRecord),
     /// That of the operator which this one replaces: while it keeps changing, that one is at work.
     Predecessor {
-        /// metadata.resourceVersion
-        version: u64,
+        /// metadata.resourceVersion.
+        rv: u64,
         /// Its duration; `None` when it says nothing sensible.
         lease: Option<Duration>,
     },

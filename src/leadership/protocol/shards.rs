@@ -11,7 +11,7 @@ use crate::rules::shard::Shard;
 
 impl Machine {
     pub(super) fn shard_seen(&mut self, now: Duration, record: ShardRecord, listed: bool, actions: &mut Vec<Action>) {
-        let (shard, uid, version) = (record.shard, record.uid, record.version);
+        let (shard, version) = (record.shard, record.version);
         let ours = matches!(&record.holder, Holder::Named(name) if *name == self.own.name);
         if !self.view.shard_seen(now, record) {
             return;
@@ -19,22 +19,22 @@ impl Machine {
         let Some(state) = self.shards.get_mut(shard.index()) else { return };
         match state {
             ShardState::None | ShardState::Creating | ShardState::Taking { .. } => {}
-            // Changed by a hand, and it still names us. In a list the changes before the last one are not seen, and
-            // another may have held it in between.
-            ShardState::Held(held, at) | ShardState::Closing(held, at) if ours && !listed && *held == uid => {
-                *at = version
+            // Somebody edited it, and it still names us. A list does not show the changes before the last one: another replica
+            // may have held it in between.
+            ShardState::Held(held) | ShardState::Closing(held) if ours && !listed && held.uid == version.uid => {
+                *held = version;
             }
             ShardState::Held(..) | ShardState::Closing(..) => {
                 *state = ShardState::None;
                 actions.push(Action::Lose(shard, LossReason::Taken));
             }
-            ShardState::Releasing { uid: held, version: at, .. } if ours && *held == uid => *at = version,
+            ShardState::Releasing { version: held, .. } if ours && held.uid == version.uid => *held = version,
             ShardState::Releasing { .. } => *state = ShardState::None,
         }
     }
 
-    pub(super) fn shard_gone(&mut self, now: Duration, shard: Shard, version: Option<u64>, actions: &mut Vec<Action>) {
-        if !self.view.shard_gone(now, shard, version) {
+    pub(super) fn shard_gone(&mut self, now: Duration, shard: Shard, rv: Option<u64>, actions: &mut Vec<Action>) {
+        if !self.view.shard_gone(now, shard, rv) {
             return;
         }
         let Some(state) = self.shards.get_mut(shard.index()) else { return };
@@ -50,18 +50,18 @@ impl Machine {
 
     pub(super) fn drained(&mut self, shard: Shard) {
         if let Some(state) = self.shards.get_mut(shard.index())
-            && let ShardState::Closing(uid, version) = *state
+            && let ShardState::Closing(version) = *state
         {
-            *state = ShardState::Releasing { uid, version, in_flight: false };
+            *state = ShardState::Releasing { version, in_flight: false };
         }
     }
 
-    /// The answer to a creation: the Lease is there and names nobody, and is waited out from now.
+    /// The answer to a creation: the Lease exists and names nobody. It is waited out from now on.
     pub(super) fn created(&mut self, now: Duration, shard: Shard, answer: &Answer) {
         self.shards[shard.index()] = ShardState::None;
-        if let Answer::Done(uid, version) = *answer {
+        if let Answer::Done(version) = *answer {
             let lease = Some(self.timing.lease);
-            self.view.shard_seen(now, ShardRecord { shard, uid, version, lease, holder: Holder::Cleared });
+            self.view.shard_seen(now, ShardRecord { shard, version, lease, holder: Holder::Cleared });
         } else {
             self.view.shards[shard.index()].retry = now + self.timing.period;
         }
@@ -73,28 +73,27 @@ impl Machine {
         let ShardState::Taking { listed, how } = std::mem::replace(&mut self.shards[index], ShardState::None) else {
             return;
         };
-        let Answer::Done(uid, version) = *answer else {
+        let Answer::Done(version) = *answer else {
             // Whether it was done is not known after a failure: the watch will show it, and then it is waited out.
             self.view.shards[index].retry = now + self.timing.period;
             return;
         };
         let record = ShardRecord {
             shard,
-            uid,
             version,
             lease: Some(self.timing.lease),
             holder: Holder::Named(self.own.name.clone()),
         };
         // The watch may have been faster, and may have shown more than our swap.
-        let changed_since = self.view.shards[index].highest > version;
+        let changed_since = self.view.shards[index].highest > version.rv;
         self.view.shard_seen(now, record);
         if listed || changed_since {
             return;
         }
         if self.leaving {
-            self.shards[index] = ShardState::Releasing { uid, version, in_flight: false };
+            self.shards[index] = ShardState::Releasing { version, in_flight: false };
         } else {
-            self.shards[index] = ShardState::Held(uid, version);
+            self.shards[index] = ShardState::Held(version);
             actions.push(Action::Open(shard, how));
         }
     }
@@ -102,10 +101,10 @@ impl Machine {
     pub(super) fn released(&mut self, now: Duration, shard: Shard, answer: &Answer) {
         let ShardState::Releasing { in_flight, .. } = &mut self.shards[shard.index()] else { return };
         *in_flight = false;
-        if let Answer::Done(uid, version) = *answer {
+        if let Answer::Done(version) = *answer {
             self.shards[shard.index()] = ShardState::None;
             let holder = Holder::Released(self.own.name.clone());
-            self.view.shard_seen(now, ShardRecord { shard, uid, version, lease: Some(self.timing.lease), holder });
+            self.view.shard_seen(now, ShardRecord { shard, version, lease: Some(self.timing.lease), holder });
         } else {
             self.view.shards[shard.index()].retry = now + self.timing.period / 4;
         }
@@ -114,23 +113,23 @@ impl Machine {
     pub(super) fn release_shards(&mut self, now: Duration, actions: &mut Vec<Action>) {
         for shard in Shard::all().take(self.shards.len()) {
             match &mut self.shards[shard.index()] {
-                ShardState::Held(uid, version) if self.leaving => {
-                    self.shards[shard.index()] = ShardState::Closing(*uid, *version);
+                ShardState::Held(version) if self.leaving => {
+                    self.shards[shard.index()] = ShardState::Closing(*version);
                     actions.push(Action::Close(shard, LossReason::Leaving));
                 }
-                ShardState::Releasing { uid, version, in_flight }
+                ShardState::Releasing { version, in_flight }
                     if !*in_flight && now >= self.view.shards[shard.index()].retry =>
                 {
                     *in_flight = true;
                     let by = self.own.name.clone();
-                    actions.push(Action::Send(Request::ReleaseShard(shard, *uid, *version, by)));
+                    actions.push(Action::Send(Request::ReleaseShard(shard, *version, by)));
                 }
                 _ => {}
             }
         }
     }
 
-    /// Takes what is free and meant for us, and closes what is meant for others.
+    /// Takes free shards that are meant for us, and closes shards that are meant for others.
     pub(super) fn move_shards(&mut self, now: Duration, actions: &mut Vec<Action>) {
         if self.leaving {
             return;
@@ -140,8 +139,8 @@ impl Machine {
         for (shard, owner) in Shard::all().zip(owners) {
             let mine = owner.as_ref() == Some(&me);
             match self.shards[shard.index()] {
-                ShardState::Held(uid, version) if owner.is_some() && !mine => {
-                    self.shards[shard.index()] = ShardState::Closing(uid, version);
+                ShardState::Held(version) if owner.is_some() && !mine => {
+                    self.shards[shard.index()] = ShardState::Closing(version);
                     actions.push(Action::Close(shard, LossReason::Balance));
                 }
                 ShardState::None if now >= self.view.preceded => {
@@ -155,7 +154,7 @@ impl Machine {
                         None => (ShardState::Creating, Request::CreateShard(shard, me.clone())),
                         Some(record) => (
                             ShardState::Taking { listed: false, how },
-                            Request::TakeShard(shard, record.uid, record.version, me.clone()),
+                            Request::TakeShard(shard, record.version, me.clone()),
                         ),
                     };
                     self.shards[shard.index()] = state;

@@ -26,7 +26,7 @@ pub struct Timing {
     /// What the gate adds for the drift of clocks and for the time a request may lie in network buffers, since
     /// `?timeout=` counts from receipt.
     pub margin: Duration,
-    /// After this time a free shard may be taken by anyone, whoever it was meant for.
+    /// After this time any replica may take a free shard, whichever replica it was meant for.
     pub anyone: Duration,
 }
 

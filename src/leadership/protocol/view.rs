@@ -17,7 +17,7 @@ pub(super) struct SeenSession {
     pub(super) record: SessionRecord,
     /// When it was last seen to change while it had not ended.
     pub(super) changed: Duration,
-    /// The longest duration that its records have named: one that a hand made shorter is not believed.
+    /// The longest duration that its records have named. A duration that somebody shortened by hand is not believed.
     pub(super) lease: Duration,
     /// No request to end it is sent before this.
     pub(super) retry: Duration,
@@ -27,7 +27,7 @@ pub(super) struct SeenSession {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct SeenShard {
     pub(super) record: Option<ShardRecord>,
-    /// The highest version seen, that of a deletion included.
+    /// The highest resourceVersion seen, that of a deletion included.
     pub(super) highest: u64,
     /// When it was last seen to change, or the session it names was seen to vanish.
     pub(super) changed: Duration,
@@ -40,17 +40,17 @@ pub(super) struct SeenShard {
 /// All sessions and shards as they were seen.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct View {
-    /// What stands in for a duration where a record says nothing sensible, or there is no record.
+    /// The duration that is assumed where there is no record, or none with a sensible duration.
     lease: Duration,
     pub(super) sessions: BTreeMap<SessionName, SeenSession>,
     pub(super) shards: Vec<SeenShard>,
-    /// The highest version of all that was seen.
+    /// The highest resourceVersion of all that was seen.
     pub(super) highest: u64,
-    /// The version of the predecessor's Lease, once seen.
+    /// The resourceVersion of the predecessor's Lease, once seen.
     predecessor: Option<u64>,
     /// Until when the predecessor is taken to be at work.
     pub(super) preceded: Duration,
-    /// When the first list was complete; nothing may be believed before.
+    /// When the first list was complete. Nothing is believed before that.
     pub(super) synced: Option<Duration>,
 }
 
@@ -83,25 +83,25 @@ impl View {
         lease.filter(|lease| !lease.is_zero() && *lease <= LONGEST).unwrap_or(self.lease)
     }
 
-    /// Takes the predecessor's Lease in. One that merely lies there, left behind, holds nothing up.
-    pub(super) fn predecessor_seen(&mut self, now: Duration, version: u64, lease: Option<Duration>) {
-        if self.predecessor.replace(version).is_some_and(|before| before != version) {
+    /// Takes the predecessor's Lease in. A Lease that was left behind and does not change delays nothing.
+    pub(super) fn predecessor_seen(&mut self, now: Duration, rv: u64, lease: Option<Duration>) {
+        if self.predecessor.replace(rv).is_some_and(|before| before != rv) {
             self.preceded = now + self.believed(lease);
         }
     }
 
     /// Takes a session's record in, which an event or a list has shown.
     pub(super) fn session_seen(&mut self, now: Duration, record: SessionRecord, listed: bool) {
-        self.highest = self.highest.max(record.version);
+        self.highest = self.highest.max(record.version.rv);
         let mut lease = self.believed(record.lease);
         let mut changed = now;
         if let Some(seen) = self.sessions.get(&record.name) {
-            if seen.record.uid == record.uid && seen.record.version >= record.version {
+            if seen.record.version.uid == record.version.uid && seen.record.version.rv >= record.version.rv {
                 return;
             }
             lease = lease.max(seen.lease);
-            // That it ended is no sign of its life. A list hides the signs before it, though: if it was a hand that wrote
-            // so, the session may have been at work just before.
+            // The end of a session is no sign of its life. But a list hides the signs before it: where somebody wrote the end
+            // by hand, the session may have been at work just before.
             if record.phase == Phase::Ended && !listed {
                 changed = seen.changed;
             }
@@ -111,10 +111,10 @@ impl View {
     }
 
     /// A session's Lease vanished. Its holder may not know yet: the shards that name it are waited out from now.
-    /// `version` is that of the deletion; `None` when a list does not show it.
-    pub(super) fn session_gone(&mut self, now: Duration, name: &SessionName, version: Option<u64>) {
-        self.highest = self.highest.max(version.unwrap_or(0));
-        if self.sessions.get(name).is_some_and(|seen| version.is_some_and(|version| seen.record.version > version)) {
+    /// `rv` is that of the deletion; `None` when a list does not show it.
+    pub(super) fn session_gone(&mut self, now: Duration, name: &SessionName, rv: Option<u64>) {
+        self.highest = self.highest.max(rv.unwrap_or(0));
+        if self.sessions.get(name).is_some_and(|seen| rv.is_some_and(|rv| seen.record.version.rv > rv)) {
             return;
         }
         let Some(gone) = self.sessions.remove(name) else { return };
@@ -126,30 +126,31 @@ impl View {
 
     /// Takes a shard's record in; false when it is nothing new.
     pub(super) fn shard_seen(&mut self, now: Duration, record: ShardRecord) -> bool {
-        self.highest = self.highest.max(record.version);
+        self.highest = self.highest.max(record.version.rv);
         let wait = self.wait(record.shard).max(self.believed(record.lease)).max(self.holder_s_lease(&record));
         let Some(seen) = self.shards.get_mut(record.shard.index()) else { return false };
-        if record.version <= seen.highest {
+        if record.version.rv <= seen.highest {
             return false;
         }
-        *seen = SeenShard { highest: record.version, record: Some(record), changed: now, wait, retry: Duration::ZERO };
+        *seen =
+            SeenShard { highest: record.version.rv, record: Some(record), changed: now, wait, retry: Duration::ZERO };
         true
     }
 
-    /// A shard's Lease vanished; false when that is nothing new. `version` is that of the deletion; `None` when a list
+    /// A shard's Lease vanished; false when that is nothing new. `rv` is that of the deletion; `None` when a list
     /// does not show it: it may be younger than the list, and then an event follows that must be believed.
-    pub(super) fn shard_gone(&mut self, now: Duration, shard: Shard, version: Option<u64>) -> bool {
-        self.highest = self.highest.max(version.unwrap_or(0));
+    pub(super) fn shard_gone(&mut self, now: Duration, shard: Shard, rv: Option<u64>) -> bool {
+        self.highest = self.highest.max(rv.unwrap_or(0));
         let wait = self.wait(shard);
         let Some(seen) = self.shards.get_mut(shard.index()) else { return false };
-        if seen.record.is_none() || version.is_some_and(|version| version < seen.highest) {
-            if version.is_none() {
+        if seen.record.is_none() || rv.is_some_and(|rv| rv < seen.highest) {
+            if rv.is_none() {
                 // It may have come and gone since the last list, and its holder may not know yet.
                 seen.changed = now;
             }
             return false;
         }
-        let highest = version.unwrap_or(0);
+        let highest = rv.unwrap_or(0);
         *seen = SeenShard { record: None, highest, changed: now, wait, retry: Duration::ZERO };
         true
     }
@@ -203,7 +204,7 @@ impl View {
     pub(super) fn free_since(&self, shard: Shard, me: &SessionName) -> Option<(Duration, GainReason)> {
         let seen = self.shards.get(shard.index())?;
         let waited_out = seen.changed + seen.wait;
-        // It can only be created, which gives it to nobody.
+        // It can only be created, and a creation gives it to nobody.
         let Some(record) = &seen.record else { return Some((seen.changed, GainReason::Unowned)) };
         match &record.holder {
             Holder::Released(by) => Some((seen.changed, GainReason::Released(by.clone()))),
@@ -212,7 +213,7 @@ impl View {
             Holder::Named(name) => match self.sessions.get(name) {
                 None => Some((waited_out, GainReason::Unowned)),
                 Some(session) if session.record.phase == Phase::Ended => {
-                    // Whoever wrote that it ended had judged so, or was a hand: our own clock has to agree.
+                    // A replica judged that it ended, or somebody wrote so by hand: our own clock has to agree.
                     Some((waited_out.max(session.changed + session.lease), GainReason::Ended(name.clone())))
                 }
                 Some(_) => None,
@@ -246,7 +247,7 @@ impl View {
         }
     }
 
-    /// Whether a session's Lease is of no use to anyone: ended, long ago, and named by no shard.
+    /// Whether a session's Lease is of no use to any replica: it ended long ago, and no shard names it.
     fn is_dead(&self, now: Duration, seen: &SeenSession) -> bool {
         seen.record.phase == Phase::Ended
             && now >= seen.changed + seen.lease * 2

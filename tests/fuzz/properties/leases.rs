@@ -7,7 +7,7 @@ use configmapsync_operator::api::names::PREFIX;
 use configmapsync_operator::leadership::leases::{LeaseObject, Parser};
 use configmapsync_operator::leadership::protocol::{Holder, LONGEST, Phase, Record};
 use configmapsync_operator::rules::shard::SHARDS;
-use configmapsync_operator::rules::uid::Uid;
+use configmapsync_operator::rules::version::Version;
 use serde_json::{Map, Value, json};
 
 use super::served::{object, served};
@@ -25,12 +25,13 @@ pub fn lease(bytes: &[u8]) {
     assert_eq!(record, parser.record(&lease), "what was said once is parsed the same");
     let (metadata, spec) = (&object["metadata"], &object["spec"]);
     let name = metadata["name"].as_str().unwrap();
-    let at = (Uid::parse(metadata["uid"].as_str().unwrap()).unwrap(), version(metadata));
+    let text = |field: &str| metadata[field].as_str().unwrap();
+    let at = Version::parse(text("uid"), text("resourceVersion")).unwrap();
     let mark = |name: &str| metadata["annotations"][format!("{PREFIX}{name}")].as_str().filter(|mark| !mark.is_empty());
     let duration = match &record {
         Some(Record::Session(session)) => {
             assert_eq!(format!("configmapsync-session-{}", session.name), name);
-            assert_eq!((session.uid, session.version), at);
+            assert_eq!(session.version, at);
             assert_eq!(session.renewal, mark("renewal").and_then(|text| text.parse().ok()).unwrap_or(0));
             let phase = match mark("phase") {
                 Some("leaving") => Phase::Leaving,
@@ -43,7 +44,7 @@ pub fn lease(bytes: &[u8]) {
         Some(Record::Shard(shard)) => {
             assert!(shard.shard.index() < SHARDS);
             assert_eq!(format!("configmapsync-shard-{:02}", shard.shard.index()), name);
-            assert_eq!((shard.uid, shard.version), at);
+            assert_eq!(shard.version, at);
             // What no session can be named is nobody.
             let holder = spec["holderIdentity"].as_str().filter(|name| is_subdomain(name));
             let released_by = mark("released-by").filter(|name| is_subdomain(name));
@@ -54,8 +55,8 @@ pub fn lease(bytes: &[u8]) {
             }
             shard.lease
         }
-        Some(Record::Predecessor { version, lease }) => {
-            assert_eq!((*version, name), (at.1, "3fe4c69f.kapendra.com"));
+        Some(Record::Predecessor { rv, lease }) => {
+            assert_eq!((*rv, name), (at.rv, "3fe4c69f.kapendra.com"));
             *lease
         }
         None => {
@@ -67,10 +68,6 @@ pub fn lease(bytes: &[u8]) {
     };
     let written = spec["leaseDurationSeconds"].as_u64().map(Duration::from_secs);
     assert_eq!(duration, written.filter(|it| (Duration::from_secs(1)..=LONGEST).contains(it)));
-}
-
-fn version(metadata: &Value) -> u64 {
-    metadata["resourceVersion"].as_str().unwrap().parse().unwrap()
 }
 
 /// A Lease's metadata has the server's types, and of its times only the server's own: see `found.rs`.

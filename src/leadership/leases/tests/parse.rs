@@ -39,8 +39,8 @@ fn nonsense_in_a_shard_s_lease_is_said_once(
 ) {
     let (record, complaints) = parsed("configmapsync-shard-07", json!({}), spec);
     let shard = Shard::new(7).unwrap();
-    let uid = Uid::parse(UID).unwrap();
-    assert_eq!(record, Some(Record::Shard(ShardRecord { shard, uid, version: 7, lease, holder })));
+    let version = Version::parse(UID, "7").unwrap();
+    assert_eq!(record, Some(Record::Shard(ShardRecord { shard, version, lease, holder })));
     assert_eq!(complaints, said);
 }
 
@@ -65,24 +65,23 @@ fn other_leases_are_none_of_ours(#[case] name: &str) {
 fn the_seed_s_operator_is_known_by_its_lease() {
     let spec = json!({ "holderIdentity": "", "leaseDurationSeconds": 15 });
     let lease = Some(Duration::from_secs(15));
-    assert_eq!(parsed(PREDECESSOR, json!({}), spec), (Some(Record::Predecessor { version: 7, lease }), 0));
+    assert_eq!(parsed(PREDECESSOR, json!({}), spec), (Some(Record::Predecessor { rv: 7, lease }), 0));
 }
 
 #[test]
 fn what_is_written_is_read_back() {
-    let (uid, name, shard) = (Uid::parse(UID).unwrap(), SessionName::new("a-1"), Shard::new(7).unwrap());
+    let (version, name, shard) = (Version::parse(UID, "3").unwrap(), SessionName::new("a-1"), Shard::new(7).unwrap());
     let lease = Duration::from_secs(10);
-    let session =
-        SessionRecord { name: name.clone(), uid, version: 3, lease: Some(lease), phase: Phase::Ended, renewal: 9 };
-    let held = |holder| Record::Shard(ShardRecord { shard, uid, version: 3, lease: Some(lease), holder });
+    let session = SessionRecord { name: name.clone(), version, lease: Some(lease), phase: Phase::Ended, renewal: 9 };
+    let held = |holder| Record::Shard(ShardRecord { shard, version, lease: Some(lease), holder });
     for (request, record) in [
         (
-            Request::Renew { name: name.clone(), uid, version: 3, renewal: 9, phase: Phase::Leaving },
+            Request::Renew { name: name.clone(), version, renewal: 9, phase: Phase::Leaving },
             Record::Session(SessionRecord { phase: Phase::Leaving, ..session.clone() }),
         ),
         (Request::EndSession(session.clone()), Record::Session(session)),
-        (Request::TakeShard(shard, uid, 3, name.clone()), held(Holder::Named(name.clone()))),
-        (Request::ReleaseShard(shard, uid, 3, name.clone()), held(Holder::Released(name))),
+        (Request::TakeShard(shard, version, name.clone()), held(Holder::Named(name.clone()))),
+        (Request::ReleaseShard(shard, version, name.clone()), held(Holder::Released(name))),
     ] {
         let written = format::lease(&request, lease, jiff::Timestamp::UNIX_EPOCH);
         assert_eq!(Parser::default().record(&written), Some(record), "{written:?}");

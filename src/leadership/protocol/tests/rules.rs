@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::leadership::protocol::*;
 use crate::rules::shard::Shard;
 use crate::rules::uid::Uid;
+use crate::rules::version::Version;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -12,13 +13,17 @@ fn uid(n: u64) -> Uid {
     Uid::parse(&format!("00000000-0000-0000-8000-{n:012x}")).unwrap()
 }
 
-fn session(name: &str, version: u64, renewal: u64, phase: Phase, lease: u64) -> SessionRecord {
-    let lease = Some(Duration::from_secs(lease));
-    SessionRecord { name: SessionName::new(name), uid: uid(1), version, lease, phase, renewal }
+fn version(of: u64, rv: u64) -> Version {
+    Version { uid: uid(of), rv }
 }
 
-fn shard(version: u64, holder: Holder) -> ShardRecord {
-    ShardRecord { shard: zero(), uid: uid(2), version, lease: Some(10 * SECOND), holder }
+fn session(name: &str, rv: u64, renewal: u64, phase: Phase, lease: u64) -> SessionRecord {
+    let lease = Some(Duration::from_secs(lease));
+    SessionRecord { name: SessionName::new(name), version: version(1, rv), lease, phase, renewal }
+}
+
+fn shard(rv: u64, holder: Holder) -> ShardRecord {
+    ShardRecord { shard: zero(), version: version(2, rv), lease: Some(10 * SECOND), holder }
 }
 
 fn named(name: &str) -> Holder {
@@ -62,7 +67,7 @@ impl Bench {
             self.version += 1;
             let name = self.machine.session().to_string();
             let record = session(&name, self.version, *renewal, Phase::Live, 10);
-            self.step(Input::Answered(request.clone(), Answer::Done(uid(1), self.version)));
+            self.step(Input::Answered(request.clone(), Answer::Done(version(1, self.version))));
             self.step(Input::Observed(Record::Session(record)));
         }
     }
@@ -77,8 +82,8 @@ impl Bench {
         std::mem::take(&mut self.said)
     }
 
-    fn take(&mut self, version: u64) -> Action {
-        let request = Request::TakeShard(zero(), uid(2), version, self.machine.session().clone());
+    fn take(&mut self, rv: u64) -> Action {
+        let request = Request::TakeShard(zero(), version(2, rv), self.machine.session().clone());
         Action::Send(request)
     }
 
@@ -91,8 +96,8 @@ impl Bench {
 
     fn hold(&mut self, said: &[Action]) {
         self.version += 1;
-        let version = self.version;
-        let opened = self.answer(said, Answer::Done(uid(2), version));
+        let rv = self.version;
+        let opened = self.answer(said, Answer::Done(version(2, rv)));
         assert!(matches!(opened[..], [Action::Open(..)]), "{opened:?}");
     }
 }
@@ -120,7 +125,7 @@ fn a_missing_shard_is_created_for_nobody_and_waited_out() {
     let mut bench = Bench::new(vec![]);
     let said = bench.wait(SECOND / 10);
     assert!(matches!(said[..], [Action::Send(Request::CreateShard(..))]), "{said:?}");
-    assert_eq!(bench.answer(&said, Answer::Done(uid(2), 500)), []);
+    assert_eq!(bench.answer(&said, Answer::Done(version(2, 500))), []);
     bench.version = 500;
     bench.step(Input::Observed(Record::Shard(shard(500, Holder::Cleared))));
     assert_eq!(bench.wait(99 * SECOND / 10), []);
@@ -134,7 +139,7 @@ fn a_session_is_judged_by_the_duration_in_its_record_and_ended_before_its_shards
     assert_eq!(bench.wait(299 * SECOND / 10), []);
     let said = bench.wait(SECOND / 5);
     assert_eq!(said, [Action::Send(Request::EndSession(SessionRecord { phase: Phase::Ended, ..other }))]);
-    let said = bench.answer(&said, Answer::Done(uid(1), 500));
+    let said = bench.answer(&said, Answer::Done(version(1, 500)));
     assert_eq!(said, [bench.take(50)]);
 }
 
@@ -184,7 +189,7 @@ fn the_gate_counts_from_a_renewal_that_came_back() {
     let mut machine = Machine::new("me", Timing::default(), 1, Duration::ZERO);
     let said = machine.step(Duration::ZERO, Input::Tick);
     let [Action::Send(request)] = &said[..] else { panic!("{said:?}") };
-    machine.step(SECOND, Input::Answered(request.clone(), Answer::Done(uid(1), 5)));
+    machine.step(SECOND, Input::Answered(request.clone(), Answer::Done(version(1, 5))));
     assert_eq!(machine.gate(), None);
     machine.step(2 * SECOND, Input::Observed(Record::Session(session("me", 5, 1, Phase::Live, 10))));
     assert_eq!(machine.gate(), Some(5 * SECOND), "10 s from when it was sent, less 4 s and 1 s");
@@ -210,14 +215,14 @@ fn leaving_drains_before_it_releases_and_ends_the_session_last() {
     bench.step(Input::Drained(zero()));
     let said = std::mem::take(&mut bench.said);
     assert!(matches!(said[..], [Action::Send(Request::ReleaseShard(..))]), "{said:?}");
-    let said = bench.answer(&said, Answer::Done(uid(2), 900));
+    let said = bench.answer(&said, Answer::Done(version(2, 900)));
     assert!(matches!(&said[..], [Action::Send(Request::EndSession(ended))] if ended.name.as_str() == "me"), "{said:?}");
-    assert_eq!(bench.answer(&said, Answer::Done(uid(1), 901)), [Action::Left]);
+    assert_eq!(bench.answer(&said, Answer::Done(version(1, 901))), [Action::Left]);
 }
 
 #[test]
 fn nothing_is_taken_while_the_predecessor_is_at_work() {
-    let predecessor = |version| Record::Predecessor { version, lease: Some(15 * SECOND) };
+    let predecessor = |rv| Record::Predecessor { rv, lease: Some(15 * SECOND) };
     let mut bench = Bench::new(vec![predecessor(1), Record::Shard(shard(49, Holder::Cleared))]);
     bench.step(Input::Observed(predecessor(2)));
     bench.step(Input::Observed(Record::Shard(shard(50, Holder::Released(SessionName::new("x"))))));

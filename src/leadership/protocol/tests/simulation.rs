@@ -11,6 +11,7 @@ use rand::{Rng, SeedableRng};
 use crate::leadership::protocol::*;
 use crate::rules::shard::Shard;
 use crate::rules::uid::Uid;
+use crate::rules::version::Version;
 
 const SHARDS: usize = 8;
 /// A step of the simulation, in milliseconds.
@@ -30,10 +31,10 @@ fn key(record: &Record) -> Key {
     }
 }
 
-fn place(record: &mut Record) -> (&mut Uid, &mut u64) {
+fn version_of(record: &mut Record) -> &mut Version {
     match record {
-        Record::Session(record) => (&mut record.uid, &mut record.version),
-        Record::Shard(record) => (&mut record.uid, &mut record.version),
+        Record::Session(record) => &mut record.version,
+        Record::Shard(record) => &mut record.version,
         Record::Predecessor { .. } => unreachable!("there is none in this world"),
     }
 }
@@ -52,14 +53,14 @@ impl Store {
         Uid::parse(&format!("00000000-0000-0000-8000-{n:012x}")).unwrap()
     }
 
-    fn write(&mut self, mut record: Record, create: bool) -> (Uid, u64) {
+    fn write(&mut self, mut record: Record, create: bool) -> Answer {
         self.version += 1;
-        let (uid, version) = place(&mut record);
-        *version = self.version;
+        let version = version_of(&mut record);
+        version.rv = self.version;
         if create {
-            *uid = Self::uid(self.version);
+            version.uid = Self::uid(self.version);
         }
-        let done = (*uid, self.version);
+        let done = Answer::Done(*version);
         self.log.push((record.clone(), false));
         self.leases.insert(key(&record), record);
         done
@@ -68,20 +69,14 @@ impl Store {
     fn delete(&mut self, key: &Key) {
         let Some(mut record) = self.leases.remove(key) else { return };
         self.version += 1;
-        *place(&mut record).1 = self.version;
+        version_of(&mut record).rv = self.version;
         self.log.push((record, true));
     }
 
     fn swap(&mut self, record: Record) -> Answer {
-        let at = |mut record: Record| {
-            let (uid, version) = place(&mut record);
-            (*uid, *version)
-        };
+        let at = |mut record: Record| *version_of(&mut record);
         match self.leases.get(&key(&record)).cloned() {
-            Some(found) if at(found.clone()) == at(record.clone()) => {
-                let (uid, version) = self.write(record, false);
-                Answer::Done(uid, version)
-            }
+            Some(found) if at(found.clone()) == at(record.clone()) => self.write(record, false),
             _ => Answer::Conflict,
         }
     }
@@ -90,34 +85,33 @@ impl Store {
         if self.leases.contains_key(&key(&record)) {
             return Answer::Conflict;
         }
-        let (uid, version) = self.write(record, true);
-        Answer::Done(uid, version)
+        self.write(record, true)
     }
 
     fn handle(&mut self, request: &Request, lease: Duration) -> Answer {
-        let shard = |shard: &Shard, uid, version, holder| {
-            Record::Shard(ShardRecord { shard: *shard, uid, version, lease: Some(lease), holder })
+        let none = Version { uid: Self::uid(0), rv: 0 };
+        let shard = |shard: &Shard, version, holder| {
+            Record::Shard(ShardRecord { shard: *shard, version, lease: Some(lease), holder })
         };
         match request.clone() {
             Request::CreateSession { name, renewal } => self.create(Record::Session(SessionRecord {
                 name,
-                uid: Self::uid(0),
-                version: 0,
+                version: none,
                 lease: Some(lease),
                 phase: Phase::Live,
                 renewal,
             })),
-            Request::Renew { name, uid, version, renewal, phase } => {
-                self.swap(Record::Session(SessionRecord { name, uid, version, lease: Some(lease), phase, renewal }))
+            Request::Renew { name, version, renewal, phase } => {
+                self.swap(Record::Session(SessionRecord { name, version, lease: Some(lease), phase, renewal }))
             }
             Request::EndSession(record) => self.swap(Record::Session(record)),
             Request::LookAtSession(name) => match self.leases.get(&Key::Session(name)) {
                 Some(Record::Session(record)) => Answer::Found(record.clone()),
                 _ => Answer::Missing,
             },
-            Request::CreateShard(of, _) => self.create(shard(&of, Self::uid(0), 0, Holder::Cleared)),
-            Request::TakeShard(of, uid, version, by) => self.swap(shard(&of, uid, version, Holder::Named(by))),
-            Request::ReleaseShard(of, uid, version, by) => self.swap(shard(&of, uid, version, Holder::Released(by))),
+            Request::CreateShard(of, _) => self.create(shard(&of, none, Holder::Cleared)),
+            Request::TakeShard(of, version, by) => self.swap(shard(&of, version, Holder::Named(by))),
+            Request::ReleaseShard(of, version, by) => self.swap(shard(&of, version, Holder::Released(by))),
         }
     }
 }

@@ -73,13 +73,13 @@ impl World {
 
     fn numbers(&mut self, f: &mut impl FnMut(Number<'_>)) {
         for record in self.store.sessions.values_mut() {
-            f(Number::Version(&mut record.version));
-            f(Number::Uid(&mut record.uid));
+            f(Number::Version(&mut record.version.rv));
+            f(Number::Uid(&mut record.version.uid));
             f(Number::Renewal(&record.name, &mut record.renewal));
         }
         for record in self.store.shards.values_mut() {
-            f(Number::Version(&mut record.version));
-            f(Number::Uid(&mut record.uid));
+            f(Number::Version(&mut record.version.rv));
+            f(Number::Uid(&mut record.version.uid));
         }
         for flight in &mut self.flights {
             requested(&mut flight.request, f);
@@ -89,13 +89,13 @@ impl World {
             for (request, answer) in &mut replica.answers {
                 requested(request, f);
                 match answer {
-                    Answer::Done(uid, version) => {
-                        f(Number::Version(version));
-                        f(Number::Uid(uid));
+                    Answer::Done(version) => {
+                        f(Number::Version(&mut version.rv));
+                        f(Number::Uid(&mut version.uid));
                     }
                     Answer::Found(record) => {
-                        f(Number::Version(&mut record.version));
-                        f(Number::Uid(&mut record.uid));
+                        f(Number::Version(&mut record.version.rv));
+                        f(Number::Uid(&mut record.version.uid));
                         f(Number::Renewal(&record.name, &mut record.renewal));
                     }
                     Answer::Conflict | Answer::Missing | Answer::Failed => {}
@@ -104,13 +104,13 @@ impl World {
             for (record, _) in &mut replica.events {
                 match record {
                     Record::Session(record) => {
-                        f(Number::Version(&mut record.version));
-                        f(Number::Uid(&mut record.uid));
+                        f(Number::Version(&mut record.version.rv));
+                        f(Number::Uid(&mut record.version.uid));
                         f(Number::Renewal(&record.name, &mut record.renewal));
                     }
                     Record::Shard(record) => {
-                        f(Number::Version(&mut record.version));
-                        f(Number::Uid(&mut record.uid));
+                        f(Number::Version(&mut record.version.rv));
+                        f(Number::Uid(&mut record.version.uid));
                     }
                     Record::Predecessor { .. } => {}
                 }
@@ -122,19 +122,19 @@ impl World {
 fn requested(request: &mut Request, f: &mut impl FnMut(Number<'_>)) {
     match request {
         Request::CreateSession { name, renewal } => f(Number::Renewal(name, renewal)),
-        Request::Renew { name, uid, version, renewal, .. } => {
-            f(Number::Version(version));
-            f(Number::Uid(uid));
+        Request::Renew { name, version, renewal, .. } => {
+            f(Number::Version(&mut version.rv));
+            f(Number::Uid(&mut version.uid));
             f(Number::Renewal(name, renewal));
         }
         Request::EndSession(record) => {
-            f(Number::Version(&mut record.version));
-            f(Number::Uid(&mut record.uid));
+            f(Number::Version(&mut record.version.rv));
+            f(Number::Uid(&mut record.version.uid));
             f(Number::Renewal(&record.name, &mut record.renewal));
         }
-        Request::TakeShard(_, uid, version, _) | Request::ReleaseShard(_, uid, version, _) => {
-            f(Number::Version(version));
-            f(Number::Uid(uid));
+        Request::TakeShard(_, version, _) | Request::ReleaseShard(_, version, _) => {
+            f(Number::Version(&mut version.rv));
+            f(Number::Uid(&mut version.uid));
         }
         Request::LookAtSession(_) | Request::CreateShard(..) => {}
     }
@@ -142,9 +142,9 @@ fn requested(request: &mut Request, f: &mut impl FnMut(Number<'_>)) {
 
 fn known(machine: &mut Machine, f: &mut impl FnMut(Number<'_>)) {
     let own = &mut machine.own;
-    for (uid, version) in own.lease.iter_mut().chain(&mut own.floor) {
-        f(Number::Version(version));
-        f(Number::Uid(uid));
+    for version in own.lease.iter_mut().chain(&mut own.floor) {
+        f(Number::Version(&mut version.rv));
+        f(Number::Uid(&mut version.uid));
     }
     own.in_flight.iter_mut().for_each(|version| f(Number::Version(version)));
     own.sent.iter_mut().for_each(|(renewal, _)| f(Number::Renewal(&own.name, renewal)));
@@ -152,24 +152,22 @@ fn known(machine: &mut Machine, f: &mut impl FnMut(Number<'_>)) {
     f(Number::Renewal(&own.name, &mut own.done));
     f(Number::Version(&mut machine.view.highest));
     for seen in machine.view.sessions.values_mut() {
-        f(Number::Version(&mut seen.record.version));
-        f(Number::Uid(&mut seen.record.uid));
+        f(Number::Version(&mut seen.record.version.rv));
+        f(Number::Uid(&mut seen.record.version.uid));
         f(Number::Renewal(&seen.record.name, &mut seen.record.renewal));
     }
     for seen in &mut machine.view.shards {
         f(Number::Version(&mut seen.highest));
         if let Some(record) = &mut seen.record {
-            f(Number::Version(&mut record.version));
-            f(Number::Uid(&mut record.uid));
+            f(Number::Version(&mut record.version.rv));
+            f(Number::Uid(&mut record.version.uid));
         }
     }
     for state in &mut machine.shards {
         match state {
-            ShardState::Held(uid, version)
-            | ShardState::Closing(uid, version)
-            | ShardState::Releasing { uid, version, .. } => {
-                f(Number::Version(version));
-                f(Number::Uid(uid));
+            ShardState::Held(version) | ShardState::Closing(version) | ShardState::Releasing { version, .. } => {
+                f(Number::Version(&mut version.rv));
+                f(Number::Uid(&mut version.uid));
             }
             ShardState::None | ShardState::Creating | ShardState::Taking { .. } => {}
         }

@@ -48,7 +48,7 @@ impl Mutant {
                 Self::UnconfirmedGate,
                 Input::Answered(
                     Request::CreateSession { name, renewal } | Request::Renew { name, renewal, .. },
-                    Answer::Done(..),
+                    Answer::Done(_),
                 ),
             ) if name == machine.session() => machine.own.confirm(*renewal),
             (Self::AdoptBySight, _) => {
@@ -57,7 +57,7 @@ impl Mutant {
                     if let (ShardState::None, Some(record)) = (&state, &seen.record)
                         && record.holder == Holder::Named(me.clone())
                     {
-                        *state = ShardState::Held(record.uid, record.version);
+                        *state = ShardState::Held(record.version);
                     }
                 }
             }

@@ -13,6 +13,7 @@ use crate::leadership::protocol::{
 };
 use crate::rules::shard::Shard;
 use crate::rules::uid::Uid;
+use crate::rules::version::Version;
 
 /// The unit of time: the period of renewals.
 pub(super) const TICK: Duration = Duration::from_secs(1);
@@ -233,31 +234,29 @@ impl World {
 
     fn handle(&mut self, scenario: &Scenario, request: &Request, lease: Duration) -> Answer {
         let lease = Some(lease);
-        let shard =
-            |shard: Shard, uid, version, holder| Record::Shard(ShardRecord { shard, uid, version, lease, holder });
+        let none = Version { uid: uid(0), rv: 0 };
+        let shard = |shard: Shard, version, holder| Record::Shard(ShardRecord { shard, version, lease, holder });
         match request.clone() {
             Request::CreateSession { name, renewal } => {
                 let phase = Phase::Live;
-                self.create(Record::Session(SessionRecord { name, uid: uid(0), version: 0, lease, phase, renewal }))
+                self.create(Record::Session(SessionRecord { name, version: none, lease, phase, renewal }))
             }
-            Request::Renew { name, uid, version, renewal, phase } => {
-                self.swap(scenario, Record::Session(SessionRecord { name, uid, version, lease, phase, renewal }))
+            Request::Renew { name, version, renewal, phase } => {
+                self.swap(scenario, Record::Session(SessionRecord { name, version, lease, phase, renewal }))
             }
             Request::EndSession(record) => self.swap(scenario, Record::Session(record)),
             Request::LookAtSession(name) => match self.store.sessions.get(&name) {
                 Some(record) => Answer::Found(record.clone()),
                 None => Answer::Missing,
             },
-            Request::CreateShard(of, _) => self.create(shard(of, uid(0), 0, Holder::Cleared)),
-            Request::TakeShard(of, uid, version, by) => self.swap(scenario, shard(of, uid, version, Holder::Named(by))),
-            Request::ReleaseShard(of, uid, version, by) => {
-                self.swap(scenario, shard(of, uid, version, Holder::Released(by)))
-            }
+            Request::CreateShard(of, _) => self.create(shard(of, none, Holder::Cleared)),
+            Request::TakeShard(of, version, by) => self.swap(scenario, shard(of, version, Holder::Named(by))),
+            Request::ReleaseShard(of, version, by) => self.swap(scenario, shard(of, version, Holder::Released(by))),
         }
     }
 
     fn create(&mut self, record: Record) -> Answer {
-        match self.store.place(&record) {
+        match self.store.version_of(&record) {
             Some(_) => Answer::Conflict,
             None => self.write(record, true),
         }
@@ -265,14 +264,13 @@ impl World {
 
     /// A PUT with uid and resourceVersion.
     fn swap(&mut self, scenario: &Scenario, mut record: Record) -> Answer {
-        let (uid, version) = place(&mut record);
-        let (uid, version) = (*uid, *version);
-        match self.store.place(&record) {
+        let named = *version_of(&mut record);
+        match self.store.version_of(&record) {
             // A Lease may be created by a PUT that does not say which one it means.
             None if scenario.is(Mutant::NoUid) => self.write(record, true),
-            Some((there, at))
-                if (at == version || scenario.is(Mutant::NoVersion))
-                    && (there == uid || scenario.is(Mutant::NoUid)) =>
+            Some(there)
+                if (there.rv == named.rv || scenario.is(Mutant::NoVersion))
+                    && (there.uid == named.uid || scenario.is(Mutant::NoUid)) =>
             {
                 self.write(record, false)
             }
@@ -282,12 +280,12 @@ impl World {
 
     pub(super) fn write(&mut self, mut record: Record, create: bool) -> Answer {
         self.store.version += 1;
-        let (of, version) = place(&mut record);
-        *version = self.store.version;
+        let version = version_of(&mut record);
+        version.rv = self.store.version;
         if create {
-            *of = uid(FRESH + self.store.version as usize);
+            version.uid = uid(FRESH + self.store.version as usize);
         }
-        let answer = Answer::Done(*of, *version);
+        let answer = Answer::Done(*version);
         self.tell(&record, false);
         match record {
             Record::Session(record) => drop(self.store.sessions.insert(record.name.clone(), record)),
@@ -305,7 +303,7 @@ impl World {
             Record::Predecessor { .. } => {}
         }
         self.store.version += 1;
-        *place(&mut record).1 = self.store.version;
+        version_of(&mut record).rv = self.store.version;
         self.tell(&record, true);
     }
 
@@ -359,19 +357,19 @@ impl Store {
         shards.chain(self.sessions.values().cloned().map(Record::Session)).collect()
     }
 
-    fn place(&self, record: &Record) -> Option<(Uid, u64)> {
+    fn version_of(&self, record: &Record) -> Option<Version> {
         match record {
-            Record::Session(record) => self.sessions.get(&record.name).map(|there| (there.uid, there.version)),
-            Record::Shard(record) => self.shards.get(&record.shard).map(|there| (there.uid, there.version)),
+            Record::Session(record) => self.sessions.get(&record.name).map(|there| there.version),
+            Record::Shard(record) => self.shards.get(&record.shard).map(|there| there.version),
             Record::Predecessor { .. } => None,
         }
     }
 }
 
-fn place(record: &mut Record) -> (&mut Uid, &mut u64) {
+fn version_of(record: &mut Record) -> &mut Version {
     match record {
-        Record::Session(record) => (&mut record.uid, &mut record.version),
-        Record::Shard(record) => (&mut record.uid, &mut record.version),
+        Record::Session(record) => &mut record.version,
+        Record::Shard(record) => &mut record.version,
         Record::Predecessor { .. } => unreachable!("there is none in this world"),
     }
 }
