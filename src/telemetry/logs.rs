@@ -71,7 +71,7 @@ pub fn install(format: LogFormat, filter: &str) -> anyhow::Result<Toggle> {
         let payload = panic.payload();
         let cause = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
         let cause = cause.unwrap_or("no message");
-        tracing::error!(cause, location, "a task panicked");
+        tracing::error!(cause, place = location, "a task panicked");
     }));
     Ok(toggle)
 }
