@@ -96,9 +96,10 @@ async fn once(copies: u64) -> Duration {
         let (tools, queue) = (tools.clone(), queue.clone());
         let turn = Turn::new(tools.limiter.clone(), permit);
         tasks.spawn(async move {
-            let key = job.key;
+            let key = job.key.clone();
             let (key_state, fanout, outcome) = work(&tools, job, turn).await;
-            queue.done(key, key_state, outcome, source_of(&tools.cache, key), fanout);
+            let source = source_of(&tools.cache, &key);
+            queue.done(key, key_state, outcome, source, fanout);
             outcome
         });
     }

@@ -61,7 +61,8 @@ pub(super) async fn wake_who_waits(
             Wake::One(namespace) => (namespace, false),
         };
         for key in cache.with_destination_in(namespace).into_iter().map(Key::Object) {
-            if queue.end_wait(key, source_of(&cache, key)) && !all {
+            let source = source_of(&cache, &key);
+            if queue.end_wait(key, source) && !all {
                 break;
             }
         }

@@ -16,7 +16,7 @@ use crate::controller::reconcile::reconciler::Context;
 use crate::kubernetes::limiter::Turn;
 use crate::telemetry::instruments as i;
 
-/// So many keys may be at work, those that hold no place included: they wait for a read, or for a late answer.
+/// So many keys may be at work, those without a permit included: they wait for a read, or for a late answer.
 const AT_WORK: usize = 512;
 /// How often a key that waits for the gate is counted.
 const HELD_BACK: Duration = Duration::from_millis(500);
@@ -35,7 +35,7 @@ pub(super) async fn dispatch(
                 until_open(gate, &context.queue).await?;
             }
             let at_work = at_work.clone().acquire_owned().await.ok()?;
-            // No place is held while there is no key: one that has begun may need the last one.
+            // No permit is held while there is no key: one that has begun may need the last one.
             context.queue.ready().await;
             let permit = context.limiter.acquire().await;
             Some((at_work, permit, context.queue.try_pop()))
@@ -49,7 +49,7 @@ pub(super) async fn dispatch(
         let Some(job) = job else { continue };
         let (context, turn) = (context.clone(), Turn::new(context.limiter.clone(), permit));
         tracker.spawn(async move {
-            let key = job.key;
+            let key = job.key.clone();
             let worked = std::panic::AssertUnwindSafe(work(&context, job, turn)).catch_unwind().await;
             let (key_state, fanout, outcome) = worked.unwrap_or_else(|_| {
                 let sync = context.cache.sync(key.object());
@@ -58,7 +58,8 @@ pub(super) async fn dispatch(
                 tracing::error!(namespace, name, shard, "the work on a sync panicked; it is tried again");
                 (KeyState::default(), None, Outcome::Retry(Duration::from_secs(30)))
             });
-            context.queue.done(key, key_state, outcome, source_of(&context.cache, key), fanout);
+            let source = source_of(&context.cache, &key);
+            context.queue.done(key, key_state, outcome, source, fanout);
             drop(at_work);
         });
     }

@@ -136,13 +136,14 @@ impl Follower {
     /// Puts these syncs into the queue, each behind its source.
     pub fn wake(&self, uids: &[Uid], cause: &Cause) {
         for key in uids.iter().copied().map(Key::Object) {
-            self.queue.push(key, source_of(&self.cache, key), cause);
+            let source = source_of(&self.cache, &key);
+            self.queue.push(key, source, cause);
         }
     }
 }
 
 /// The source whose turn a key waits for.
-pub fn source_of(cache: &Cache, key: Key) -> Option<ObjectKey> {
+pub fn source_of(cache: &Cache, key: &Key) -> Option<ObjectKey> {
     cache.sync(key.object()).and_then(|sync| sync.spec.as_ref().ok().map(|spec| spec.source.clone()))
 }
 

@@ -117,6 +117,10 @@ impl From<&kube::Error> for ApiError {
     fn from(error: &kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::from(&**status),
+            // A token file or a plugin that gives no credentials says so in its own words.
+            error if causes(error).any(|cause| cause.is::<kube::client::AuthError>()) => {
+                Self::Unavailable(with_causes(error))
+            }
             kube::Error::Service(_) | kube::Error::HyperError(_) => Self::Unavailable(format!(
                 "the API server does not answer ({}): kubectl cluster-info tells whether it does",
                 innermost(error)
@@ -192,10 +196,16 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// An error, what caused it, what caused that, and so on.
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
 /// The innermost cause: the errors around it say nothing to a reader.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.last().map(ToString::to_string).unwrap_or_default()
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub struct Cache {
     pub(super) interner: Interner,
     /// The newest version that the watch of ConfigMaps told.
     pub(super) configmaps_rv: AtomicU64,
-    /// Places that many want and that have another owner since their rivals were told last.
+    /// Destinations that many syncs want and that have another owner since their rivals were told last.
     pub(super) changed_hands: Mutex<AHashSet<ObjectKey>>,
 }
 

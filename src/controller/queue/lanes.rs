@@ -79,11 +79,11 @@ impl Lanes {
 
     /// How many keys wait in each lane, and the first of each.
     pub(super) fn depths(&self) -> [(Lane, usize, Option<Key>); 3] {
-        let data = self.turns.front().and_then(|source| self.sources.get(source)).and_then(VecDeque::front).copied();
+        let data = self.turns.front().and_then(|source| self.sources.get(source)).and_then(VecDeque::front).cloned();
         [
             (Lane::Data, self.data, data),
-            (Lane::Ends, self.ends.len(), self.ends.front().copied()),
-            (Lane::Status, self.statuses.len(), self.statuses.front().map(|(_, key)| *key)),
+            (Lane::Ends, self.ends.len(), self.ends.front().cloned()),
+            (Lane::Status, self.statuses.len(), self.statuses.front().map(|(_, key)| key.clone())),
         ]
     }
 
@@ -134,7 +134,7 @@ impl Lanes {
     }
 
     /// The next key that `is_there`, and the lane that it waited in.
-    pub(super) fn pop(&mut self, now: Instant, is_there: impl Fn(Key, Lane) -> bool) -> Option<(Key, Lane)> {
+    pub(super) fn pop(&mut self, now: Instant, is_there: impl Fn(&Key, Lane) -> bool) -> Option<(Key, Lane)> {
         let is_there = &is_there;
         let patience_ends = self.statuses.front().is_some_and(|(since, _)| now - *since >= STATUS_PATIENCE);
         self.turn = (self.turn + 1) % STATUS_TURNS;
@@ -152,9 +152,9 @@ impl Lanes {
         }
     }
 
-    fn pop_end(&mut self, is_there: impl Fn(Key, Lane) -> bool) -> Option<(Key, Lane)> {
+    fn pop_end(&mut self, is_there: impl Fn(&Key, Lane) -> bool) -> Option<(Key, Lane)> {
         while let Some(key) = self.ends.pop_front() {
-            if is_there(key, Lane::Ends) {
+            if is_there(&key, Lane::Ends) {
                 return Some((key, Lane::Ends));
             }
         }
@@ -174,7 +174,7 @@ impl Lanes {
         self.statuses.front().map(|_| self.status_next.min(self.data_flows_until))
     }
 
-    fn pop_data(&mut self, is_there: impl Fn(Key, Lane) -> bool) -> Option<(Key, Lane)> {
+    fn pop_data(&mut self, is_there: impl Fn(&Key, Lane) -> bool) -> Option<(Key, Lane)> {
         while let Some(source) = self.turns.pop_front() {
             if self.leave_out(source.as_ref()) {
                 continue;
@@ -188,16 +188,16 @@ impl Lanes {
             }
             let Some(key) = key else { continue };
             self.data -= 1;
-            if is_there(key, Lane::Data) {
+            if is_there(&key, Lane::Data) {
                 return Some((key, Lane::Data));
             }
         }
         None
     }
 
-    fn pop_status(&mut self, now: Instant, is_there: impl Fn(Key, Lane) -> bool) -> Option<(Key, Lane)> {
+    fn pop_status(&mut self, now: Instant, is_there: impl Fn(&Key, Lane) -> bool) -> Option<(Key, Lane)> {
         while let Some((_, key)) = self.statuses.pop_front() {
-            if is_there(key, Lane::Status) {
+            if is_there(&key, Lane::Status) {
                 self.status_next = now + self.status_pace;
                 return Some((key, Lane::Status));
             }

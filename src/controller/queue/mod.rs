@@ -1,4 +1,4 @@
-//! The queue of a replica: keys of syncs in shards that it holds, each at most once, one task per key at a time.
+//! The queue of a replica: keys in shards that it holds, each at most once, one task per key at a time.
 //!
 //! There are three lanes. The first is for copies. It goes round-robin by source, so that a small source need not wait for a big
 //! one. The second is for the end of a sync whose copy has gone. It comes after copies, and has one turn in eight before them. The

@@ -80,7 +80,7 @@ impl Keys {
 
     /// True when there is one more to pop.
     pub(super) fn push(&mut self, key: Key, source: Option<ObjectKey>, cause: &Cause) -> bool {
-        let item = self.items.entry(key).or_insert_with(|| Item {
+        let item = self.items.entry(key.clone()).or_insert_with(|| Item {
             position: Position::Idle,
             key_state: None,
             fanout: None,
@@ -123,7 +123,7 @@ impl Keys {
             // It is looked at anew: a copy may have to be written before the status.
             Position::Waiting(Lane::Status | Lane::Ends) | Position::Until { .. } | Position::Idle => {
                 if let Position::Until { when, .. } = item.position {
-                    self.timers.cancel(when, key);
+                    self.timers.cancel(when, key.clone());
                 }
                 metrics::counter!(i::WORKQUEUE_ADDS_TOTAL, "name" => "configmapsync").increment(1);
                 self.enqueue(key, source);
@@ -143,7 +143,7 @@ impl Keys {
     /// The next key whose turn it is.
     pub(super) fn pop(&mut self) -> Option<Job> {
         let items = &self.items;
-        let waits = |key, lane| items.get(&key).is_some_and(|item| item.position == Position::Waiting(lane));
+        let waits = |key: &Key, lane| items.get(key).is_some_and(|item| item.position == Position::Waiting(lane));
         let (key, lane) = self.lanes.pop(Instant::now(), waits)?;
         self.start(key, lane)
     }
@@ -160,7 +160,7 @@ impl Keys {
 
     /// How many keys wait in each lane, and since when the first does.
     pub(super) fn depths(&self) -> [(Lane, usize, Option<Instant>); 3] {
-        let since = |key| self.items.get(&key).map(|item| item.since);
+        let since = |key: Key| self.items.get(&key).map(|item| item.since);
         self.lanes.depths().map(|(lane, depth, first)| (lane, depth, first.and_then(since)))
     }
 
@@ -261,7 +261,7 @@ impl Keys {
         let Some(Position::Until { when, failed: true }) = self.items.get(&key).map(|item| item.position) else {
             return false;
         };
-        self.timers.cancel(when, key);
+        self.timers.cancel(when, key.clone());
         self.enqueue(key, source);
         true
     }
@@ -276,7 +276,7 @@ impl Keys {
             }
             item.fanout.iter().for_each(|fanout| fanout.give_up());
             if let Position::Until { when, .. } = item.position {
-                timers.cancel(when, *key);
+                timers.cancel(when, key.clone());
             }
             false
         });

@@ -1,4 +1,4 @@
-//! The work on one key: look, plan, execute, and again until nothing is left to do.
+//! The work on one key: look, plan, execute, learn, and again until nothing is left to do.
 
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use crate::rules::object::step::Step;
 use crate::rules::uid::Uid;
 use crate::telemetry::instruments as i;
 
-/// Works on a key as far as its lane allows. `turn`: the place that its writes take. Returns what is remembered of it, and
+/// Works on a key as far as its lane allows. `turn`: the permit that its writes take. Returns what is remembered of it, and
 /// what is left.
 pub async fn work(context: &Context, job: Job, turn: Turn) -> (KeyState, Option<Arc<Fanout>>, Outcome) {
     let start = Instant::now();

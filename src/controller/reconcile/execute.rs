@@ -161,7 +161,7 @@ impl Reconciler<'_> {
                 Ok(Learned::Unmarked(key, read))
             }
             CopyStep::ReadCopy(key) => {
-                self.turn.give_back(); // whoever waits for a read holds no place
+                self.turn.give_back(); // a key that waits for a read holds no permit
                 let read = context.reader.copy(&key).await?;
                 Ok(Learned::Copy(key, read))
             }

@@ -77,7 +77,8 @@ impl Knowledge {
         snapshot::sweep(cache, &self.memory.copy, &self.fresh, orphaned, uid)
     }
 
-    /// Takes in what an answer told. The one place that changes what is known by an answer.
+    /// Takes in what an answer told. Counters, and what a conflict made stale, change where an error is handled (`failure.rs`,
+    /// `sweep.rs`).
     pub(super) fn learn(&mut self, learned: Learned) {
         let Self { memory, fresh } = self;
         match learned {

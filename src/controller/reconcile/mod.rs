@@ -1,4 +1,4 @@
-//! What is done with a key whose turn it is: look, plan, execute, until nothing is left to do.
+//! What is done with a key whose turn it is: look, plan, execute, learn, until nothing is left to do.
 
 pub mod drive;
 mod execute;

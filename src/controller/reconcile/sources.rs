@@ -29,8 +29,8 @@ const UNKNOWN: usize = 5 << 19;
 const GROWTH: usize = 64 << 10;
 /// Whoever waits for room looks this often whether somebody has put a content down.
 const LOOK: Duration = Duration::from_millis(20);
-/// How many missing sources are remembered.
-const MOST_MISSING: usize = 4096;
+/// How many sources are remembered, with or without their content.
+const MOST_SOURCES: usize = 4096;
 /// For how long one answer "there is none" serves everybody who asks: shorter than the time after which a missing
 /// source is looked for again, so that then one of them asks anew.
 const MISSING_FOR: Duration = Duration::from_secs(240);
@@ -247,7 +247,7 @@ impl Sources {
             }
             entry.found = Some(found.clone());
         }
-        while state.entries.len() > MOST_MISSING && state.forget() {}
+        while state.entries.len() > MOST_SOURCES && state.forget() {}
     }
 }
 

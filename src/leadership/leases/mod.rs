@@ -151,7 +151,14 @@ impl Leases {
             Preconditions { uid: Some(version.uid.to_string()), resource_version: Some(version.rv.to_string()) };
         match self.api.delete(name, &DeleteParams::default().preconditions(preconditions)).await.map_err(ApiError::from)
         {
-            Ok(_) | Err(ApiError::NotFound(_) | ApiError::NoNamespace(_) | ApiError::Conflict) => Ok(()),
+            Ok(_)
+            | Err(
+                ApiError::NotFound(_)
+                | ApiError::NoNamespace(_)
+                | ApiError::NotInstalled
+                | ApiError::Conflict
+                | ApiError::AlreadyExists,
+            ) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::controller::queue::lanes::{DATA_FLOWS, STATUS_PACE, STATUS_PATIENCE};
 use crate::controller::queue::*;
+use crate::rules::key::CopyKey;
 use crate::rules::record::{ConfigMapMeta, SlimArc};
 use crate::rules::testing::{meta, object_key, uid, version};
 
@@ -201,16 +202,20 @@ async fn a_closed_shard_drops_what_waits_and_tells_when_its_work_has_ended() {
 async fn a_copys_key_waits_for_the_shard_of_its_namespace_and_beside_its_objects_key() {
     let queue = Queue::default();
     let object = uid(1);
-    let copies = (1..).map(|number| Key::Copy { object, namespace: uid(number << 40 | 1) });
+    let copies = (1..).map(|number| Key::Copy(SlimArc::new(CopyKey { object, namespace: uid(number << 40 | 1) })));
     let copy = { copies }.find(|copy| copy.shard() != Key::Object(object).shard()).unwrap();
     queue.open(copy.shard());
     let push = |key| queue.push(key, Some(object_key("a/x")), &Cause::default());
-    [Key::Object(object), copy].into_iter().for_each(push);
+    [Key::Object(object), copy.clone()].into_iter().for_each(push);
     let job = pop(&queue).await.unwrap();
-    assert_eq!((job.key, pop(&queue).await.map(|job| job.key)), (copy, None), "the object's shard is not held");
+    assert_eq!(
+        (job.key.clone(), pop(&queue).await.map(|job| job.key)),
+        (copy.clone(), None),
+        "the object's shard is not held"
+    );
     done(&queue, job, Outcome::Rest(None));
     queue.open(Key::Object(object).shard());
-    [Key::Object(object), copy].into_iter().for_each(push);
+    [Key::Object(object), copy.clone()].into_iter().for_each(push);
     let drained = queue.close(copy.shard());
     assert_eq!(pop(&queue).await.map(|job| job.key), Some(Key::Object(object)), "the copy's key is dropped");
     assert!(drained.await.is_ok());

@@ -25,7 +25,7 @@ pub struct KeyState {
     retries: Option<Box<Retries>>,
 }
 
-/// What went wrong with a key.
+/// Counters and times that decide when a key is tried again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retries {
     /// How many requests failed in a row.
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_forgotten_when_a_stream_tells_the_same_or_more() {
+    fn an_answer_is_forgotten_when_a_watch_shows_the_same_or_more() {
         for (observed, news, left) in [(29, false, true), (30, false, false), (31, true, false)] {
             let mut key_state = remembering(false, true);
             assert_eq!(
