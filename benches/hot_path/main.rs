@@ -95,7 +95,7 @@ fn seen(version: Version) -> ConfigMapMeta {
         foreign_metadata: false,
         controlled: false,
         deleting: false,
-        marks_name_place: false,
+        marks_name_it: false,
         seed_adopted: false,
     }
 }

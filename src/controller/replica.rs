@@ -131,7 +131,7 @@ struct Run {
     tracker: TaskTracker,
     supervisor: Supervisor,
     /// Where the watches run.
-    listening: Handle,
+    watch_thread: Handle,
     end: CancellationToken,
 }
 
@@ -147,7 +147,7 @@ impl Run {
         let agent = format!("configmapsync-operator/{} ({})", env!("CARGO_PKG_VERSION"), config.identity);
         let clients = Clients::new(&environment.server, &agent)?;
         let (tracker, end) = (TaskTracker::new(), CancellationToken::new());
-        let listening = watch_thread::start(&environment.server, &tracker, end.clone())?;
+        let watch_thread = watch_thread::start(&environment.server, &tracker, end.clone())?;
         let supervisor = Supervisor::new(tracker.clone(), end.clone(), stop.clone());
         Ok(Self {
             config: config.clone(),
@@ -159,7 +159,7 @@ impl Run {
             queue: Arc::default(),
             tracker,
             supervisor,
-            listening,
+            watch_thread,
             end,
         })
     }
@@ -250,7 +250,7 @@ impl Run {
     }
 
     fn listen(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        self.supervisor.spawn_on(&self.listening, name, task);
+        self.supervisor.spawn_on(&self.watch_thread, name, task);
     }
 
     /// Opens the watches; returns when all are listed. ConfigMaps come after syncs: only then it is known which of

@@ -196,7 +196,7 @@ pub struct ConfigMapMeta {
     /// It has a deletionTimestamp.
     pub deleting: bool,
     /// Its marks name this very ConfigMap by namespace and name, whatever the UID of the namespace is by now.
-    pub marks_name_place: bool,
+    pub marks_name_it: bool,
     /// The seed's operator wrote its annotations on it but not its labels: it adopted a ConfigMap that stood there.
     pub seed_adopted: bool,
 }

@@ -46,7 +46,7 @@ pub(crate) fn meta(number: u64, rv: u64) -> ConfigMapMeta {
         foreign_metadata: false,
         controlled: false,
         deleting: false,
-        marks_name_place: false,
+        marks_name_it: false,
         seed_adopted: false,
     }
 }

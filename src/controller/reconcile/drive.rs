@@ -97,8 +97,8 @@ impl Reconciler<'_> {
             }
             match self.execute(&snapshot, step).await {
                 Ok(learned) => self.knowledge.learn(learned),
-                Err(refused) => {
-                    if let Some(outcome) = self.refused(&snapshot, refused).await {
+                Err(failed) => {
+                    if let Some(outcome) = self.on_error(&snapshot, failed).await {
                         return outcome;
                     }
                 }

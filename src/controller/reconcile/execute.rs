@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::controller::reconcile::key_state::Verified;
 use crate::controller::reconcile::knowledge::{Knowledge, Learned};
-use crate::controller::reconcile::reconciler::{Reconciler, Refused, now_seconds, restores, written_to};
+use crate::controller::reconcile::reconciler::{Reconciler, StepError, now_seconds, restores, written_to};
 use crate::controller::reconcile::snapshot::Snapshot;
 use crate::controller::reconcile::sources::Found;
 use crate::kubernetes::error::ApiError;
@@ -20,9 +20,9 @@ use crate::rules::record::{ConfigMapMeta, ObjectKey, SlimArc, Sync, Version};
 
 impl Reconciler<'_> {
     /// Sends the request that a step asks for.
-    pub(super) async fn execute(&mut self, snapshot: &Snapshot, step: Step) -> Result<Learned, Refused> {
-        if let Some(refusal) = self.set_apart_error(snapshot, &step) {
-            return Err(Refused { refusal, during: step });
+    pub(super) async fn execute(&mut self, snapshot: &Snapshot, step: Step) -> Result<Learned, StepError> {
+        if let Some(error) = self.set_apart_error(snapshot, &step) {
+            return Err(StepError { error, step });
         }
         let learned = match &step {
             Step::Copy(CopyStep::ReadSource { uncached }) => self.read_source(snapshot, *uncached).await,
@@ -34,7 +34,7 @@ impl Reconciler<'_> {
             Step::Report(verdict, text) => self.report(&snapshot.sync, verdict, text).await,
             Step::Rest(_) => Err(ApiError::Unavailable("there is nothing to do".to_owned())),
         };
-        learned.map_err(|refusal| Refused { refusal, during: step })
+        learned.map_err(|error| StepError { error, step })
     }
 
     /// Whether a step would write to a namespace that is set apart: then nothing need be made ready for it.

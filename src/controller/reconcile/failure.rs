@@ -1,13 +1,13 @@
-//! What a refused request means: look again, wait, or tell it on the object.
+//! What the error of a request means: look again, wait, or tell it on the object.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::controller::queue::Outcome;
-use crate::controller::reconcile::key_state::{Failure as Failing, Retries};
+use crate::controller::reconcile::key_state::{PendingFailure, Retries};
 use crate::controller::reconcile::knowledge::Learned;
-use crate::controller::reconcile::reconciler::{Reconciler, Refused, now_seconds, written_to};
+use crate::controller::reconcile::reconciler::{Reconciler, StepError, now_seconds, written_to};
 use crate::controller::reconcile::snapshot::Snapshot;
 use crate::environment::random;
 use crate::kubernetes::error::ApiError;
@@ -24,16 +24,16 @@ use crate::rules::record::{ObjectKey, Sync};
 const UNANSWERED: u32 = 3;
 
 impl Reconciler<'_> {
-    /// What a refused request means. `None`: look again with what it told.
-    pub(super) async fn refused(&mut self, snapshot: &Snapshot, refused: Refused) -> Option<Outcome> {
-        let Refused { refusal, during } = refused;
-        let about_copy = written_to(snapshot, &during).is_some();
-        let key = match &during {
+    /// What the error of a request means. `None`: look again with what it told.
+    pub(super) async fn on_error(&mut self, snapshot: &Snapshot, failed: StepError) -> Option<Outcome> {
+        let StepError { error, step } = failed;
+        let about_copy = written_to(snapshot, &step).is_some();
+        let key = match &step {
             Step::Copy(CopyStep::Remove(key, _) | CopyStep::Unmark(key) | CopyStep::ReadCopy(key)) => Some(key.clone()),
             _ => snapshot.sync.destination().cloned(),
         };
         let memory = &mut self.knowledge.memory;
-        match (&refusal, key) {
+        match (&error, key) {
             (ApiError::GateClosed, _) => return Some(Outcome::Retry(Duration::from_millis(500))),
             (ApiError::ObserveOnly, _) => return Some(Outcome::Rest(None)),
             (ApiError::SetApart(_, wait), _) if memory.retries().unanswered < UNANSWERED => {
@@ -72,8 +72,7 @@ impl Reconciler<'_> {
             // No answer is mostly an API server that comes back in a moment; only when it does not, it is a failure.
             // Where only this namespace does not answer, it is one at once.
             (ApiError::Unavailable(_) | ApiError::NotInstalled, _)
-                if self.knowledge.memory.retries().unanswered < UNANSWERED
-                    && self.apart(snapshot, &during).is_none() =>
+                if self.knowledge.memory.retries().unanswered < UNANSWERED && self.apart(snapshot, &step).is_none() =>
             {
                 let retries = self.knowledge.memory.change_retries(|retries| retries.unanswered += 1);
                 let wait = Duration::from_secs(1 << retries.unanswered);
@@ -86,7 +85,7 @@ impl Reconciler<'_> {
             }
             _ => {}
         }
-        Some(self.fail(snapshot, &refusal, &during).await)
+        Some(self.fail(snapshot, &error, &step).await)
     }
 
     async fn read_again(&mut self, snapshot: &Snapshot, key: ObjectKey) -> Option<Outcome> {
@@ -97,14 +96,14 @@ impl Reconciler<'_> {
                 None
             }
             Err(ApiError::NoRoom(wait)) => Some(Outcome::Retry(wait)),
-            Err(refusal) => Some(self.fail(snapshot, &refusal, &Step::Copy(CopyStep::ReadCopy(key))).await),
+            Err(error) => Some(self.fail(snapshot, &error, &Step::Copy(CopyStep::ReadCopy(key))).await),
         }
     }
 
     /// Tells of a failure on the object, and says when to try again.
-    async fn fail(&mut self, snapshot: &Snapshot, refusal: &ApiError, during: &Step) -> Outcome {
+    async fn fail(&mut self, snapshot: &Snapshot, error: &ApiError, step: &Step) -> Outcome {
         let sync = &snapshot.sync;
-        let (what, reason, kind) = describe(sync, during);
+        let (what, reason, kind) = describe(sync, step);
         let before = sync.status.retry_count;
         let count = |retries: &mut Retries| retries.failures = retries.failures.max(before) + 1;
         let attempt = self.knowledge.memory.change_retries(count).failures;
@@ -112,23 +111,23 @@ impl Reconciler<'_> {
         if let Some(fanout) = self.fanout.take() {
             fanout.give_up();
         }
-        let wait = self.apart(snapshot, during).unwrap_or_else(|| backoff::after(kind, attempt));
+        let wait = self.apart(snapshot, step).unwrap_or_else(|| backoff::after(kind, attempt));
         let wait = backoff::jittered(wait, random::random());
         let again = jiff::Timestamp::from_second((now_seconds()).into()).unwrap_or_default();
         let again = again.checked_add(wait).map(|at| format!("{at:.0}")).unwrap_or_default();
-        let message = format!("cannot {what}: {refusal}");
+        let message = format!("cannot {what}: {error}");
         let (namespace, name) = (&*sync.key.namespace, &*sync.key.name);
-        tracing::warn!(namespace, name, shard = self.shard.index(), attempt, retry_in = ?wait, request = what, cause = %refusal, "a request failed; it is tried again");
+        tracing::warn!(namespace, name, shard = self.shard.index(), attempt, retry_in = ?wait, request = what, cause = %error, "a request failed; it is tried again");
         self.context.events.warning(sync, reason, message.clone());
         let message = format!("{message}; tried again at {again}");
-        let about_sync = matches!(during, Step::Report(..) | Step::AddFinalizer { .. } | Step::RemoveFinalizer);
-        let strange = matches!(during, Step::Copy(CopyStep::Remove(key, _) | CopyStep::Unmark(key) | CopyStep::ReadCopy(key)) if snapshot.is_strange(key));
-        if about_sync || strange {
+        let about_sync = matches!(step, Step::Report(..) | Step::AddFinalizer { .. } | Step::RemoveFinalizer);
+        let by_marks_only = matches!(step, Step::Copy(CopyStep::Remove(key, _) | CopyStep::Unmark(key) | CopyStep::ReadCopy(key)) if snapshot.is_known_by_marks_only(key));
+        if about_sync || by_marks_only {
             return Outcome::Retry(wait);
         }
         // Told in its own lane: a thousand failures must not stand before the copies.
         let failed = Failed { reason, message, attempt };
-        self.knowledge.memory.copy.failed = Some(Box::new(Failing { failed, until: Instant::now() + wait }));
+        self.knowledge.memory.copy.failed = Some(Box::new(PendingFailure { failed, until: Instant::now() + wait }));
         Outcome::Status
     }
 
@@ -145,12 +144,12 @@ impl Reconciler<'_> {
 }
 
 /// What was tried, the reason it goes by, and how long such a failure waits.
-fn describe(sync: &Sync, during: &Step) -> (String, Reason, Failure) {
+fn describe(sync: &Sync, step: &Step) -> (String, Reason, Failure) {
     let (source, destination) = match &sync.spec {
         Ok(spec) => (spec.source.to_string(), spec.destination.to_string()),
         Err(_) => (String::new(), String::new()),
     };
-    let step = match during {
+    let step = match step {
         Step::Copy(step) => step,
         Step::AddFinalizer { .. } | Step::RemoveFinalizer => {
             return ("write the finalizer".to_owned(), Reason::FinalizerFailed, Failure::Api);

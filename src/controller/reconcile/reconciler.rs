@@ -53,10 +53,10 @@ pub(super) struct Reconciler<'a> {
     pub(super) fanout: Option<Arc<Fanout>>,
 }
 
-/// A request that was refused, and what it was for.
-pub(super) struct Refused {
-    pub(super) refusal: ApiError,
-    pub(super) during: Step,
+/// A step that failed.
+pub(super) struct StepError {
+    pub(super) error: ApiError,
+    pub(super) step: Step,
 }
 
 impl Reconciler<'_> {
@@ -66,8 +66,8 @@ impl Reconciler<'_> {
     }
 
     /// How long a write of this step has to wait, where its namespace is set apart.
-    pub(super) fn apart(&self, snapshot: &Snapshot, during: &Step) -> Option<Duration> {
-        let (key, method) = written_to(snapshot, during)?;
+    pub(super) fn apart(&self, snapshot: &Snapshot, step: &Step) -> Option<Duration> {
+        let (key, method) = written_to(snapshot, step)?;
         self.context.writer.wait(&key.namespace, &method)
     }
 

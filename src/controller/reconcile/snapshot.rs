@@ -33,7 +33,7 @@ pub struct Snapshot {
 
 struct DestinationSnapshot {
     key: ObjectKey,
-    known: bool,
+    wanted_before: bool,
     namespace: NamespaceState,
     meta: Option<SlimArc<ConfigMapMeta>>,
     gone: bool,
@@ -41,7 +41,7 @@ struct DestinationSnapshot {
 }
 
 impl DestinationSnapshot {
-    fn new(cache: &Cache, memory: &CopyMemory, key: &ObjectKey, uid: Uid, known: bool) -> Self {
+    fn new(cache: &Cache, memory: &CopyMemory, key: &ObjectKey, uid: Uid, wanted_before: bool) -> Self {
         let observed = cache.configmap(key);
         let answered = memory.answer.as_ref().filter(|(at, _)| at == key).map(|(_, meta)| meta.clone());
         let newest = match (observed, answered) {
@@ -57,7 +57,14 @@ impl DestinationSnapshot {
             Some(namespace) => NamespaceState::Live(namespace.uid),
         };
         let meta = newest.filter(|_| !gone);
-        Self { key: key.clone(), known, namespace, meta, gone, wanted_by_another: cache.wanted_by_another(key, uid) }
+        Self {
+            key: key.clone(),
+            wanted_before,
+            namespace,
+            meta,
+            gone,
+            wanted_by_another: cache.wanted_by_another(key, uid),
+        }
     }
 
     fn with<'a>(&'a self, fresh: &'a FreshReads) -> Destination<'a> {
@@ -74,15 +81,15 @@ impl DestinationSnapshot {
             namespace: read.unwrap_or(self.namespace),
             copy,
             wanted_by_another: self.wanted_by_another,
-            known: self.known,
+            wanted_before: self.wanted_before,
         }
     }
 }
 
 impl Snapshot {
     /// Whether the sync is known to have wanted its copy there by nothing but the marks of what stands there.
-    pub fn is_strange(&self, key: &ObjectKey) -> bool {
-        self.orphaned_copies.iter().any(|copy| copy.key == *key && !copy.known)
+    pub fn is_known_by_marks_only(&self, key: &ObjectKey) -> bool {
+        self.orphaned_copies.iter().any(|copy| copy.key == *key && !copy.wanted_before)
     }
 
     /// What is known of a sync; `None` when it is gone.
@@ -95,17 +102,17 @@ impl Snapshot {
         let spec = sync.spec.as_ref().ok();
         let destination = spec.map(|spec| DestinationSnapshot::new(cache, &memory.copy, &spec.destination, uid, true));
         let standing = destination.as_ref().map(|destination| (&destination.key, destination.with(fresh).copy.meta()));
-        let owner = standing.and_then(|(key, meta)| cache.owner_of(key, meta)).filter(|owner| owner.uid() != uid);
+        let rival = standing.and_then(|(key, meta)| cache.owner_of(key, meta)).filter(|rival| rival.uid() != uid);
         let reported = sync.status.copy.map(|copy| copy.uid);
         let orphaned_copy = |orphaned: &OrphanedCopy| {
             let mut copy = DestinationSnapshot::new(cache, &memory.copy, &orphaned.key, uid, orphaned.wanted);
-            copy.known |= reported.is_some() && copy.meta.as_ref().map(|meta| meta.version.uid) == reported;
+            copy.wanted_before |= reported.is_some() && copy.meta.as_ref().map(|meta| meta.version.uid) == reported;
             copy
         };
         Some(Self {
             source: spec.map_or(SourceVersion::Unknown, |spec| cache.source(&spec.source)),
             orphaned_copies: cache.orphaned_copies(uid).iter().map(orphaned_copy).collect(),
-            rival: owner.map(|owner| owner.key.clone()),
+            rival: rival.map(|rival| rival.key.clone()),
             cycle: cache.cycle(&sync),
             destination,
             sync,

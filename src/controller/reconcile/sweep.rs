@@ -32,10 +32,10 @@ impl Reconciler<'_> {
                     return Outcome::Retry(wait);
                 }
                 Err(ApiError::Conflict) => self.knowledge.fresh.forget_copy(&next.key),
-                Err(refusal) => {
+                Err(error) => {
                     let attempt = self.knowledge.memory.change_retries(|retries| retries.failures += 1).failures;
                     let shard = self.shard.index();
-                    tracing::warn!(copy = %next.key, shard, cause = %refusal, "an orphaned copy could not be removed; it is tried again");
+                    tracing::warn!(copy = %next.key, shard, cause = %error, "an orphaned copy could not be removed; it is tried again");
                     return Outcome::Retry(backoff::after(Failure::Write, attempt));
                 }
             }

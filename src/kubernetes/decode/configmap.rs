@@ -31,7 +31,7 @@ impl FromRaw for (ObjectKey, ConfigMapMeta) {
                 || !finalizers.is_empty(),
             controlled: owners.iter().any(|owner| owner.controller == Some(true)),
             deleting: metadata.deletion_timestamp.is_some(),
-            marks_name_place: annotations.get(names::ANNOTATION_AT_NAMESPACE) == Some(&*metadata.namespace)
+            marks_name_it: annotations.get(names::ANNOTATION_AT_NAMESPACE) == Some(&*metadata.namespace)
                 && annotations
                     .get(names::ANNOTATION_AT)
                     .and_then(|at| at.split_once('/'))

@@ -115,7 +115,7 @@ pub struct Destination<'a> {
     pub wanted_by_another: bool,
     /// Whether the owner wanted its copy here, as far as this replica or the status knows. Anyone can write the owner's marks
     /// on a ConfigMap of his own: such a one must not hold the owner up.
-    pub known: bool,
+    pub wanted_before: bool,
 }
 
 impl Destination<'_> {

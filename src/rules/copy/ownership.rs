@@ -30,7 +30,7 @@ pub fn claim(meta: &ConfigMapMeta, owner: Owner<'_>, namespace: Uid, wants: bool
         // The seed's marks do not name the ConfigMap, so they count only where the sync wants its copy.
         None if mark.sync == *owner.key && wants => Claim::Inherited,
         None => Claim::Foreign,
-        Some(_) if mark.at != Some(namespace) && meta.marks_name_place && mark.sync == *owner.key && wants => {
+        Some(_) if mark.at != Some(namespace) && meta.marks_name_it && mark.sync == *owner.key && wants => {
             Claim::Restored
         }
         Some(_) if mark.at != Some(namespace) => Claim::Foreign,
@@ -96,7 +96,7 @@ mod tests {
         #[case] wants: bool,
         #[case] expected: Claim,
     ) {
-        let meta = ConfigMapMeta { mark: Some(mark("a/s", uid_of, Some(at))), marks_name_place: true, ..meta(7, 70) };
+        let meta = ConfigMapMeta { mark: Some(mark("a/s", uid_of, Some(at))), marks_name_it: true, ..meta(7, 70) };
         assert_eq!(claim(&meta, Owner::of(&sync("a/s", 1, "src/cm", "dst/cm")), uid(100), wants), expected);
         let others = sync("a/t", 1, "src/cm", "dst/cm");
         assert!([Claim::Foreign, Claim::Ours].contains(&claim(&meta, Owner::of(&others), uid(100), wants)));

@@ -51,10 +51,11 @@ fn settled(facts: &ObjectFacts<'_>, copy: &CopyFacts<'_>, verdict: Verdict) -> S
 }
 
 /// What comes next for each of the copies that the object no longer wants. What another sync wants is left for it to take
-/// over. `known`: whether the object is known to have wanted them.
-fn orphaned(facts: &ObjectFacts<'_>, known: bool) -> impl Iterator<Item = Next> {
+/// over. `wanted_before`: whether the object is known to have wanted them.
+fn orphaned(facts: &ObjectFacts<'_>, wanted_before: bool) -> impl Iterator<Item = Next> {
     let removal = removal(facts);
-    let copies = facts.orphaned_copies.iter().filter(move |copy| !copy.wanted_by_another && copy.known == known);
+    let copies =
+        facts.orphaned_copies.iter().filter(move |copy| !copy.wanted_by_another && copy.wanted_before == wanted_before);
     copies.filter_map(move |copy| removal.of_orphaned(copy))
 }
 

@@ -98,7 +98,7 @@ fn a_mark_says_what_stands_there(mark: &OwnerMark, metadata: &Value) {
 fn without_our_marks_it_is_nobodys(object: &Value, seen: &ConfigMapMeta) {
     let (_, after) = decoded(&content::unmarked(object.clone()).to_string());
     let nobodys =
-        ConfigMapMeta { mark: None, adopted: false, marks_name_place: false, seed_adopted: false, ..seen.clone() };
+        ConfigMapMeta { mark: None, adopted: false, marks_name_it: false, seed_adopted: false, ..seen.clone() };
     assert_eq!(after, nobodys);
 }
 
@@ -144,7 +144,7 @@ fn a_copy_is_known_again(object: &Value, place: &ObjectKey, seen: &ConfigMapMeta
                 foreign_metadata,
                 controlled: standing.is_some() && seen.controlled,
                 deleting: false,
-                marks_name_place: true,
+                marks_name_it: true,
                 seed_adopted: false,
             }
         );

@@ -27,7 +27,7 @@ pub struct CopyMemory {
     /// What our own write or check of the copy told, until the status tells it.
     pub verified: Option<Verified>,
     /// A failure that is still to be told on the object, or was told; until it is tried again.
-    pub failed: Option<Box<Failure>>,
+    pub failed: Option<Box<PendingFailure>>,
     /// The key and the metadata of an immutable copy that was removed to be made anew: what others put on it must come back.
     pub carried: Option<Box<(ObjectKey, Map<String, Value>)>>,
     /// How the copy was repaired lately; mostly not at all.
@@ -36,7 +36,7 @@ pub struct CopyMemory {
 
 /// A request that failed.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub struct PendingFailure {
     /// What is told.
     pub failed: Failed,
     /// When it is tried again.

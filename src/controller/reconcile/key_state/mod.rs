@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::controller::cache::Cache;
-pub use crate::controller::reconcile::key_state::copy::{CopyMemory, Failure, Verified};
+pub use crate::controller::reconcile::key_state::copy::{CopyMemory, PendingFailure, Verified};
 pub use crate::controller::reconcile::key_state::object::ObjectMemory;
 use crate::rules::record::Version;
 use crate::rules::uid::Uid;

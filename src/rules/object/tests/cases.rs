@@ -306,7 +306,7 @@ fn a_copy_whose_sync_is_gone(
         namespace: NamespaceState::Live(uid(LIVE)),
         copy: CopyState::Unknown,
         wanted_by_another: false,
-        known: true,
+        wanted_before: true,
     };
     edit(&mut read.meta, &mut destination);
     destination.copy = CopyState::Cached(&read.meta);

@@ -179,7 +179,7 @@ impl View<'_> {
             namespace: self.namespace(&key.namespace),
             copy: known.standing(),
             wanted_by_another: self.wanting(key).iter().any(|other| other.uid() != sync.uid()),
-            known: true,
+            wanted_before: true,
         }
     }
 

@@ -282,7 +282,7 @@ impl Model {
                 namespace,
                 copy,
                 wanted_by_another: state.syncs.values().any(wanted),
-                known: true,
+                wanted_before: true,
             };
             match sweep(&destination, false) {
                 Some(CopyStep::Remove(at, _)) => self.change(|state, rv| remove(&mut state.maps, &at, rv)),

@@ -310,7 +310,7 @@ fn destination(found: &Found) -> Destination<'_> {
             Copy::Read => CopyState::Read(read.unwrap()),
         },
         wanted_by_another: found.wanted_by_another,
-        known: true,
+        wanted_before: true,
     }
 }
 
