@@ -35,7 +35,7 @@ pub fn decode(c: &mut Criterion) {
         group.throughput(Throughput::Bytes(bytes as u64 / EVENTS));
         group.bench_function(name, |b| {
             b.iter_custom(|times| {
-                let clients = clients(lines.clone());
+                let clients = runtime.block_on(async { clients(lines.clone()) });
                 let rounds = times.div_ceil(EVENTS);
                 let took: Duration = (0..rounds)
                     .map(|_| match of_syncs {
