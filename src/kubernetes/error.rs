@@ -185,9 +185,9 @@ fn message(status: &Status) -> String {
 }
 
 /// An error and what it was caused by, in one line.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
+pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
-    for cause in std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string) {
+    for cause in causes(error).skip(1).map(ToString::to_string) {
         if !text.contains(&cause) {
             text.push_str(": ");
             text.push_str(&cause);

@@ -167,12 +167,8 @@ impl Reconciler<'_> {
             }
             CopyStep::ReadNamespace(name) => {
                 self.turn.give_back();
-                let state = match context.reader.namespace(&name).await? {
-                    None => NamespaceState::Absent,
-                    Some(namespace) if namespace.terminating => NamespaceState::Terminating,
-                    Some(namespace) => NamespaceState::Live(namespace.uid),
-                };
-                Ok(Learned::Namespace(name, state))
+                let read = context.reader.namespace(&name).await?;
+                Ok(Learned::Namespace(name, read.map_or(NamespaceState::Absent, NamespaceState::from)))
             }
             CopyStep::ReadSource { .. } | CopyStep::Create | CopyStep::Replace { .. } => {
                 Err(ApiError::Unavailable("a copy without a sync is not written".to_owned()))

@@ -51,11 +51,7 @@ impl DestinationSnapshot {
         };
         let removed = memory.gone.as_ref().filter(|gone| gone.0 == *key).map(|gone| gone.1);
         let gone = removed.is_some_and(|uid| newest.as_ref().is_none_or(|meta| meta.version.uid == uid));
-        let namespace = match cache.namespace(&key.namespace) {
-            None => NamespaceState::Unknown,
-            Some(namespace) if namespace.terminating => NamespaceState::Terminating,
-            Some(namespace) => NamespaceState::Live(namespace.uid),
-        };
+        let namespace = cache.namespace(&key.namespace).map_or(NamespaceState::Unknown, NamespaceState::from);
         let meta = newest.filter(|_| !gone);
         Self {
             key: key.clone(),

@@ -1,7 +1,7 @@
 //! All that a decision about a copy rests on. What a replica knows, and how, is left behind here: [`crate::rules::copy::plan`] sees
 //! nothing else.
 
-use crate::rules::record::{ConfigMapMeta, ObjectKey, Spec, Version};
+use crate::rules::record::{ConfigMapMeta, Namespace, ObjectKey, Spec, Version};
 use crate::rules::uid::Uid;
 
 /// SHA-256 of a ConfigMap's content.
@@ -141,6 +141,12 @@ pub enum NamespaceState {
     Terminating,
     /// It is there.
     Live(Uid),
+}
+
+impl From<Namespace> for NamespaceState {
+    fn from(namespace: Namespace) -> Self {
+        if namespace.terminating { Self::Terminating } else { Self::Live(namespace.uid) }
+    }
 }
 
 /// What is known of what stands at a destination.

@@ -74,9 +74,7 @@ fn with_source(facts: &CopyFacts<'_>, namespace: Uid) -> Next {
         Claim::Ours => update(facts, meta),
         // To be taken over; but what a controller has made its own meanwhile never is.
         Claim::Inherited | Claim::AnotherSyncs if !meta.controlled => update(facts, meta),
-        Claim::Restored if !meta.controlled && !destination.is_read() => {
-            Next::Do(CopyStep::ReadCopy(destination.key.clone()))
-        }
+        Claim::Restored if !meta.controlled && !destination.is_read() => Next::read_copy(destination),
         Claim::Restored if !meta.controlled && destination.is_as_marked() => update(facts, meta),
         Claim::Restored | Claim::Inherited | Claim::AnotherSyncs | Claim::Foreign => adopt(facts, meta),
     }
@@ -91,7 +89,7 @@ fn update(facts: &CopyFacts<'_>, meta: &ConfigMapMeta) -> Next {
         // With somebody else's labels on it, it is read so that theirs stay; with content of a version that is not
         // older than ours, or unknown, it is read to be compared.
         if meta.foreign_metadata || !newer || written_from == 0 {
-            return Next::Do(CopyStep::ReadCopy(destination.key.clone()));
+            return Next::read_copy(destination);
         }
         return match facts.source {
             Source::InHand { .. } => Next::Write(CopyStep::Replace { over: meta.version, adopt: false }),
@@ -146,7 +144,7 @@ fn adopt(facts: &CopyFacts<'_>, meta: &ConfigMapMeta) -> Next {
         return stalled(Stall::DestinationExists);
     }
     let CopyState::Read(read) = destination.copy else {
-        return Next::Do(CopyStep::ReadCopy(destination.key.clone()));
+        return Next::read_copy(destination);
     };
     let Source::InHand { version, hash, uncached, .. } = facts.source else {
         return Next::Do(CopyStep::ReadSource { uncached: false });
@@ -181,12 +179,11 @@ fn without_source(facts: &CopyFacts<'_>) -> Next {
             return if facts.missing_twice { next } else { Next::Rest(Until::SecondLook) };
         }
     }
-    if matches!(destination.copy, CopyState::Unknown) && reported.exists {
-        match destination.namespace {
-            NamespaceState::Live(_) => return Next::Do(CopyStep::ReadCopy(destination.key.clone())),
-            NamespaceState::Unknown => return Next::Do(CopyStep::ReadNamespace(destination.key.namespace.clone())),
-            NamespaceState::Absent | NamespaceState::Terminating => {}
-        }
+    if matches!(destination.copy, CopyState::Unknown)
+        && reported.exists
+        && let Some(next) = Next::look_for(destination)
+    {
+        return next;
     }
     Next::Settled(Verdict::SourceMissing)
 }

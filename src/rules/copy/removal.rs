@@ -36,24 +36,20 @@ impl Removal<'_> {
             // A watch alone is no proof that a copy is missing, where something speaks for it: the status names it, or, since
             // a status may lag behind, our finalizer is on an owner that goes.
             CopyState::Unknown if wanted && (self.deleting || self.reported.exists) => {
-                return match destination.namespace {
-                    NamespaceState::Unknown => Some(read_namespace(destination)),
-                    NamespaceState::Absent | NamespaceState::Terminating => None,
-                    NamespaceState::Live(_) => Some(read(destination)),
-                };
+                return Next::look_for(destination);
             }
             CopyState::Unknown => return None,
             CopyState::Cached(meta) => meta,
             CopyState::Read(read) => &read.meta,
         };
         let namespace = match destination.namespace {
-            NamespaceState::Unknown => return Some(read_namespace(destination)),
+            NamespaceState::Unknown => return Some(Next::read_namespace(destination)),
             NamespaceState::Absent | NamespaceState::Terminating => return None, // all in it goes by itself
             NamespaceState::Live(namespace) => namespace,
         };
         match claim(meta, self.owner, namespace, wanted) {
             Claim::Ours | Claim::Inherited => {}
-            Claim::Restored if !destination.is_read() => return Some(read(destination)),
+            Claim::Restored if !destination.is_read() => return Some(Next::read_copy(destination)),
             Claim::Restored if destination.is_as_marked() => {}
             Claim::Foreign if wanted && self.reported.names_unmarked(meta) => {}
             // Its annotations are ours to take off, its content is not.
@@ -61,7 +57,7 @@ impl Removal<'_> {
             Claim::Restored | Claim::AnotherSyncs | Claim::Foreign => {
                 // A watch that lags may show what stood there before the copy was made.
                 let unread = matches!(destination.copy, CopyState::Cached(_));
-                return (wanted && self.deleting && unread).then(|| read(destination));
+                return (wanted && self.deleting && unread).then(|| Next::read_copy(destination));
             }
         }
         if meta.deleting && !(self.orphan || meta.adopted) {
@@ -69,14 +65,6 @@ impl Removal<'_> {
         }
         Some(Next::Do(remove(destination, meta, self.orphan)))
     }
-}
-
-fn read(destination: &Destination<'_>) -> Next {
-    Next::Do(CopyStep::ReadCopy(destination.key.clone()))
-}
-
-fn read_namespace(destination: &Destination<'_>) -> Next {
-    Next::Do(CopyStep::ReadNamespace(destination.key.namespace.clone()))
 }
 
 /// What was there before us stays, without our marks; what we made goes.

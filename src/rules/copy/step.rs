@@ -1,5 +1,6 @@
 //! What comes next for a copy.
 
+use crate::rules::copy::facts::{Destination, NamespaceState};
 use crate::rules::copy::verdict::Verdict;
 use crate::rules::record::{Name, ObjectKey, Version};
 
@@ -43,6 +44,27 @@ pub enum Next {
     Unproven(Verdict, CopyStep),
     /// Nothing until that, whatever the status says.
     Rest(Until),
+}
+
+impl Next {
+    /// GET what stands at a destination.
+    pub(super) fn read_copy(destination: &Destination<'_>) -> Self {
+        Self::Do(CopyStep::ReadCopy(destination.key.clone()))
+    }
+
+    /// GET the namespace of a destination.
+    pub(super) fn read_namespace(destination: &Destination<'_>) -> Self {
+        Self::Do(CopyStep::ReadNamespace(destination.key.namespace.clone()))
+    }
+
+    /// What tells whether a copy is there that the watch does not show; `None`: nothing can be there.
+    pub(super) fn look_for(destination: &Destination<'_>) -> Option<Self> {
+        match destination.namespace {
+            NamespaceState::Unknown => Some(Self::read_namespace(destination)),
+            NamespaceState::Absent | NamespaceState::Terminating => None,
+            NamespaceState::Live(_) => Some(Self::read_copy(destination)),
+        }
+    }
 }
 
 /// What ends the rest of a key.
