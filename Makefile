@@ -20,8 +20,11 @@ RENDER ?= $(TESTBED_BIN)/kubectl
 # Built from source as well, once. HELM names another one.
 HELM ?= $(shell deploy/tools/build.sh)/helm
 
-CRD := crds/configmapsyncs.apps.kapendra.com.yaml
+KINDS := configmapsyncs clusterconfigmapsyncs
+# Most tests wait for a cluster more than they compute: one more than there are cores.
+TEST_THREADS := $(shell expr $$(nproc 2>/dev/null || echo 4) + 1)
 INSTALL := deploy/install.yaml
+SBOM := deploy/sbom.cdx.json
 
 # Arguments for the operator in `make run`, for the demo and for the load test.
 ARGS ?=
@@ -84,9 +87,10 @@ bench-compare: ## Run the benchmarks beside those that bench-baseline kept
 ##@ Develop
 
 .PHONY: test
+test: export RUST_TEST_THREADS ?= $(TEST_THREADS)
 test: fmt-check lint verify ## Run every check and every test (what .ci/run runs)
 	@echo "== tests"
-	cargo test --workspace --locked
+	tests/run.sh
 	@echo "== all passed"
 
 .PHONY: fmt
@@ -103,23 +107,41 @@ lint: ## Run clippy; a warning is an error
 	@echo "== clippy"
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
+.PHONY: deny
+deny: ## Hold all crates to deny.toml: licences, bans, sources, advisories
+	@.ci/deny.sh
+
 .PHONY: generate
-generate: ## Write the definition in crds/ from the Rust type
-	cargo run --locked --quiet -p xtask -- crd > $(CRD).new
-	mv $(CRD).new $(CRD)
+generate: ## Write the definitions in crds/ from the Rust types
+	@for kind in $(KINDS); do \
+	  crd="crds/$$kind.apps.kapendra.com.yaml"; \
+	  cargo run --locked --quiet -p xtask -- crd "$$kind" > "$$crd.new" && mv "$$crd.new" "$$crd" || exit 1; \
+	done
+
+.PHONY: sbom
+sbom: ## Write deploy/sbom.cdx.json, which lists what the operator is built of
+	cargo run --locked --quiet -p xtask -- sbom > $(SBOM).new
+	mv $(SBOM).new $(SBOM)
 
 .PHONY: manifests
-manifests: generate ## Write all that is generated: crds/, install.yaml, the chart's files
+manifests: generate sbom ## Write all that is generated: crds/, install.yaml, the chart's files, the SBOM
 	deploy/render.sh "$(RENDER)" > $(INSTALL).new
 	mv $(INSTALL).new $(INSTALL)
 	deploy/monitoring/generate.sh
 	deploy/tools/generate.sh deploy "$(VERSION)"
 
 .PHONY: verify
-verify: ## Fail if a generated file is out of date
+verify: ## Fail if a generated file is out of date, or a crate is not as deny.toml says
+	@echo "== crates"
+	@.ci/deny.sh --if-there
 	@echo "== generated files"
-	@cargo run --locked --quiet -p xtask -- crd | diff -u $(CRD) - \
-	  || { echo "$(CRD) is out of date: run 'make manifests'"; exit 1; }
+	@for kind in $(KINDS); do \
+	  crd="crds/$$kind.apps.kapendra.com.yaml"; \
+	  cargo run --locked --quiet -p xtask -- crd "$$kind" | diff -u "$$crd" - \
+	    || { echo "$$crd is out of date: run 'make manifests'"; exit 1; }; \
+	done
+	@cargo run --locked --quiet -p xtask -- sbom | cmp -s - $(SBOM) \
+	  || { echo "$(SBOM) is out of date: run 'make sbom'"; exit 1; }
 	@deploy/render.sh "$(RENDER)" | diff -u $(INSTALL) - \
 	  || { echo "$(INSTALL) is out of date: run 'make manifests'"; exit 1; }
 	@deploy/monitoring/generate.sh --verify
@@ -140,12 +162,16 @@ run: ## Run the operator here (after make install)
 ##@ Ship
 
 .PHONY: docker-build
-docker-build: ## Build the image IMG
-	$(CONTAINER_TOOL) build --tag $(IMG) .
+docker-build: ## Build the image IMG; it has no time in it, where the engine knows SOURCE_DATE_EPOCH
+	$(CONTAINER_TOOL) build --build-arg SOURCE_DATE_EPOCH=0 --tag $(IMG) .
 
 .PHONY: image
 image: ## The same image IMG without Docker, as target/image/configmapsync-operator.tar
 	@cargo run --locked --quiet -p testbed --bin image -- --name $(IMG)
+
+.PHONY: reproduce
+reproduce: ## Build the image twice, in two places, and compare the bytes
+	@.ci/reproduce.sh $(ARGS)
 
 .PHONY: docker-push
 docker-push: ## Push the image IMG
@@ -157,7 +183,7 @@ chart: ## Pack the Helm chart into target/chart
 
 .PHONY: install
 install: ## Install the CustomResourceDefinition
-	$(KUBECTL) apply -f $(CRD)
+	$(KUBECTL) apply -f crds/
 
 .PHONY: uninstall
 uninstall: ## Delete all ConfigMapSyncs, then the definition

@@ -10,6 +10,8 @@
 set -euo pipefail
 
 CRD=configmapsyncs.apps.kapendra.com
+CLUSTER_CRD=clusterconfigmapsyncs.apps.kapendra.com
+CRDS="$CRD $CLUSTER_CRD"
 DEPLOYMENT=configmapsync-controller-manager
 SHIPPED_NAMESPACE=configmapsync-system
 MARK=configmapsync.apps.kapendra.com
@@ -25,12 +27,14 @@ Usage: install.sh [options]             install, or upgrade
        install.sh --uninstall [options]
 
 What to do
-  --uninstall          delete all ConfigMapSyncs, then their definition, then
-                       the operator; copies go, but with deletionPolicy Orphan
-    --keep-syncs       remove the operator alone; definition, syncs, copies stay
+  --uninstall          delete all ConfigMapSyncs and ClusterConfigMapSyncs, then
+                       their definitions, then the operator; copies go, but
+                       with deletionPolicy Orphan
+    --keep-syncs       remove the operator alone; definitions, syncs of both
+                       kinds and copies stay
     --keep-copies      copies stay too, as ordinary ConfigMaps
-    --keep-operator    remove syncs and definition, and leave the operator
-  --finish-deletion    the definition hangs in its deletion: let the operator
+    --keep-operator    remove syncs and definitions, and leave the operator
+  --finish-deletion    a definition hangs in its deletion: let the operator
                        end that (copies go as policies say), then install
   --keep-copies        the same without --uninstall: release the syncs at once,
                        copies stay, then install
@@ -151,15 +155,17 @@ fetch_manifests() {
   grep -q "^  name: $CRD\$" "$WORK/shipped.yaml" && grep -q '^kind: Deployment$' "$WORK/shipped.yaml" ||
     die "$from is not the operator's install.yaml: name that with --manifests"
   sed -e "s/$SHIPPED_NAMESPACE/$NAMESPACE/g" ${IMAGE:+-e "s|^\( *\)image: .*|\1image: $IMAGE|"} "$WORK/shipped.yaml" >"$WORK/all.yaml"
-  split
+  # shellcheck disable=SC2086 # one word each
+  without $CRDS >"$WORK/rest.yaml"
 }
 
-# all.yaml without its definition, and that alone: for the days when one has to go before the other.
-split() {
-  awk -v crd="$WORK/crd.yaml" -v rest="$WORK/rest.yaml" '
-    function flush() { if (text != "") printf "---\n%s", text > (is_crd ? crd : rest); text = ""; is_crd = 0 }
+# all.yaml without these definitions: for the days when one has to go before the other.
+without() { # definitions...
+  awk -v names=" $* " '
+    function flush() { if (text != "" && !skip) printf "---\n%s", text; text = ""; is_crd = 0; skip = 0 }
     /^---/ { flush(); next }
     /^kind: CustomResourceDefinition$/ { is_crd = 1 }
+    is_crd && /^  name: / && index(names, " " $2 " ") { skip = 1 }
     { text = text $0 "\n" }
     END { flush() }' "$WORK/all.yaml"
 }
@@ -181,12 +187,25 @@ preflight_rights() { # verb...
     die "your account may not: ${missing#, }; have an administrator grant that (cluster-admin has it) or run this"
 }
 
-# What the definition is: absent, there or going.
-crd_state() {
+# What a definition is: absent, there or going.
+crd_state() { # definition
   local deletion
-  deletion=$(k get crd "$CRD" --ignore-not-found -o 'jsonpath={.metadata.name}:{.metadata.deletionTimestamp}') || die "the definition $CRD cannot be read: $KUBECTL get crd $CRD tells why"
+  deletion=$(k get crd "$1" --ignore-not-found -o 'jsonpath={.metadata.name}:{.metadata.deletionTimestamp}') || die "the definition $1 cannot be read: $KUBECTL get crd $1 tells why"
   case $deletion in '') echo absent ;; *:) echo there ;; *) echo going ;; esac
 }
+
+# Which definitions exist, and which of these are being deleted. A cluster of before the second kind has the first alone.
+look_at_crds() {
+  local crd state
+  EXISTING='' GOING=''
+  for crd in $CRDS; do
+    state=$(crd_state "$crd")
+    [ "$state" = absent ] || EXISTING="$EXISTING $crd"
+    [ "$state" != going ] || GOING="$GOING $crd"
+  done
+}
+
+exists() { case " $EXISTING " in *" $1 "*) ;; *) return 1 ;; esac; } # definition
 
 preflight_namespace() {
   local phase
@@ -227,6 +246,21 @@ preflight_elsewhere() {
   die "an operator runs as Deployment $first too, and two would write the same copies: remove it ($KUBECTL delete deployment ${first#*/} -n ${first%/*}), or upgrade it in place with --namespace ${first%/*}"
 }
 
+# Kind and [namespace/]name, a line for each object of these definitions.
+OBJECT='{{.kind}} {{with .metadata.namespace}}{{.}}/{{end}}{{.metadata.name}}'
+list_objects() { # definitions...
+  local crd
+  for crd in "$@"; do
+    k get "$crd" --all-namespaces -o "go-template={{range .items}}$OBJECT"'{{"\n"}}{{end}}' || return 1
+  done
+}
+
+# How many of each kind such lines are: "2 ConfigMapSyncs and 1 ClusterConfigMapSyncs".
+in_words() {
+  awk 'NF { if ($1 == "ClusterConfigMapSync") many++; else one++ }
+    END { printf "%s%s%s\n", one || !many ? one + 0 " ConfigMapSyncs" : "", one && many ? " and " : "", many ? many " ClusterConfigMapSyncs" : "" }'
+}
+
 # namespace/name <tab> source <tab> destination <tab> suspended, a line for each sync.
 list_syncs() {
   k get "$CRD" --all-namespaces -o 'go-template={{range .items}}{{.metadata.namespace}}/{{.metadata.name}}{{with .spec}}{{"\t"}}{{.sourceNamespace}}/{{.configMapName}}{{"\t"}}{{.destinationNamespace}}/{{or .destinationName .configMapName}}{{"\t"}}{{or .suspend false}}{{else}}{{"\t\t\t"}}{{end}}{{"\n"}}{{end}}'
@@ -242,7 +276,10 @@ shorten() { awk -v most="$SHOWN" 'NR <= most { print "  " $0 } END { if (NR > mo
 # Two syncs with one destination: one keeps it, the others stall. And how many copies will not stay as they are.
 preflight_syncs() {
   CHANGES=0
-  [ "$CRD_STATE" != absent ] || return 0
+  local many=0
+  if exists "$CLUSTER_CRD"; then many=$(list_objects "$CLUSTER_CRD" 2>/dev/null | wc -l | tr -d ' ') || many=0; fi
+  [ "$many" -eq 0 ] || say "ClusterConfigMapSyncs: $many"
+  exists "$CRD" || return 0
   list_syncs >"$WORK/syncs" 2>"$WORK/errors" || { warn "the ConfigMapSyncs could not be listed: $(words <"$WORK/errors")"; return 0; }
   local number contested
   number=$(wc -l <"$WORK/syncs" | tr -d ' ')
@@ -304,12 +341,15 @@ within() { # seconds, command...
   done
 }
 
-is_established() { [ "$(k get crd "$CRD" --ignore-not-found -o 'jsonpath={.status.conditions[?(@.type=="Established")].status}' 2>/dev/null)" = True ]; }
-crd_is_gone() { [ "$(crd_state)" = absent ]; }
+is_established() { [ "$(k get crd "$1" --ignore-not-found -o 'jsonpath={.status.conditions[?(@.type=="Established")].status}' 2>/dev/null)" = True ]; }
+crd_is_gone() { [ "$(crd_state "$1")" = absent ]; }
 # Only a list that came says that nothing is there: one that failed is no answer.
 nothing() { local found; found=$(k get "$@" -o name 2>/dev/null) && [ -z "$found" ]; }
 no_pods() { nothing pods -n "$NAMESPACE" -l "$1"; }
-no_syncs() { nothing "$CRD" --all-namespaces; }
+no_objects() { # definitions...
+  local crd
+  for crd in "$@"; do nothing "$crd" --all-namespaces || return 1; done
+}
 
 is_available() {
   local facts generation seen wanted updated available all
@@ -437,60 +477,87 @@ replace_former() {
 }
 
 # The syncs that wait for someone to take their finalizer off, a line each.
-hanging() {
-  k get "$CRD" --all-namespaces -o 'go-template={{range .items}}{{if .metadata.deletionTimestamp}}{{.metadata.namespace}}/{{.metadata.name}}{{with .status}}{{with .message}}: {{.}}{{end}}{{end}}{{"\n"}}{{end}}{{end}}' 2>/dev/null || true
+hanging() { # definitions...
+  local crd
+  for crd in "$@"; do
+    k get "$crd" --all-namespaces -o "go-template={{range .items}}{{if .metadata.deletionTimestamp}}$OBJECT"'{{with .status}}{{with .message}}: {{.}}{{end}}{{end}}{{"\n"}}{{end}}{{end}}' 2>/dev/null || true
+  done
 }
 
-# Copies become ordinary ConfigMaps, then the syncs go at once. No operator may run: it would take the copies along.
-release_copies() {
+# Copies of these kinds become ordinary ConfigMaps, then the syncs go at once. No operator may run: it would take the copies along.
+release_copies() { # definitions...
   say "Taking our marks off the copies"
-  local selector=$MARK/managed-by=configmapsync-controller
-  if ! nothing configmaps --all-namespaces -l "$selector"; then
-    local a
-    for a in sync source at at-namespace adopted source-hash last-sync; do set -- "$@" "$MARK/$a-"; done
-    k annotate configmaps --all-namespaces -l "$selector" "$@" >"$WORK/released" 2>"$WORK/errors" &&
-      k label configmaps --all-namespaces -l "$selector" "$MARK/sync-name-" "$MARK/sync-namespace-" "$MARK/managed-by-" >"$WORK/released" 2>"$WORK/errors" ||
+  local mark annotations='' labels='' crd selector number=0
+  for mark in sync source at at-namespace adopted source-hash last-sync; do annotations="$annotations $MARK/$mark-"; done
+  for mark in sync-name sync-namespace cluster-sync-name managed-by; do labels="$labels $MARK/$mark-"; done
+  for crd in "$@"; do
+    selector=$MARK/managed-by=configmapsync-controller
+    # Copies of the other kind may have to stay the operator's.
+    if [ "$crd" = "$CLUSTER_CRD" ]; then selector=$selector,$MARK/cluster-sync-name; else selector=$selector,'!'$MARK/cluster-sync-name; fi
+    if nothing configmaps --all-namespaces -l "$selector"; then continue; fi
+    # shellcheck disable=SC2086 # one word each
+    k annotate configmaps --all-namespaces -l "$selector" $annotations >"$WORK/released" 2>"$WORK/errors" &&
+      k label configmaps --all-namespaces -l "$selector" $labels >"$WORK/released" 2>"$WORK/errors" ||
       die "not all copies could be released: $(words <"$WORK/errors"); run this again"
-    say "  $(grep -c . "$WORK/released") copies are ordinary ConfigMaps now"
-  fi
-  say "Releasing the ConfigMapSyncs"
-  local name
-  list_syncs | cut -f1 >"$WORK/names"
-  while IFS= read -r name; do
-    k patch "$CRD" "${name#*/}" -n "${name%/*}" --type=merge -p '{"metadata":{"finalizers":null}}' >/dev/null 2>"$WORK/errors" </dev/null ||
-      grep -q NotFound "$WORK/errors" || die "the ConfigMapSync $name could not be released: $(words <"$WORK/errors")"
-  done <"$WORK/names"
-  say "  $(grep -c . "$WORK/names" || true) ConfigMapSyncs are released"
+    number=$((number + $(grep -c '^configmap/' "$WORK/released" || true)))
+  done
+  [ "$number" -eq 0 ] || say "  $number copies are ordinary ConfigMaps now"
+  say "Releasing what they were made for"
+  local kind name namespace
+  : >"$WORK/all-names"
+  for crd in "$@"; do
+    list_objects "$crd" >"$WORK/names" 2>"$WORK/errors" || die "the objects of $crd could not be listed: $(words <"$WORK/errors")"
+    while read -r kind name; do
+      namespace=''
+      case $name in */*) namespace=${name%/*} ;; esac
+      k patch "$crd" "${name#*/}" ${namespace:+-n "$namespace"} --type=merge -p '{"metadata":{"finalizers":null}}' >/dev/null 2>"$WORK/errors" </dev/null ||
+        grep -q NotFound "$WORK/errors" || die "the $kind $name could not be released: $(words <"$WORK/errors")"
+    done <"$WORK/names"
+    cat "$WORK/names" >>"$WORK/all-names"
+  done
+  say "  $(in_words <"$WORK/all-names") are released"
 }
 
 install_over_going() {
-  local waiting number
-  waiting=$(hanging)
-  number=$(grep -c . <<<"$waiting" || true)
+  local waiting number crd going="the definition$GOING is being deleted and waits for" gone="The definition is gone; installing it anew"
+  case $GOING in
+    ' '*' '*)
+      crd=${GOING# }
+      going="the definitions ${crd/ / and } are being deleted and wait for" gone="The definitions are gone; installing them anew" ;;
+  esac
+  # shellcheck disable=SC2086 # one word each, here and below
+  waiting=$(hanging $GOING)
+  number=$(in_words <<<"$waiting")
   if [ -n "$FINISH" ]; then
-    confirm "$number ConfigMapSyncs go with their copies (those with deletionPolicy Orphan stay), then everything is installed anew"
-    [ -z "$DRY" ] || { say "Would start the operator, wait until the definition is gone, then install."; exit 0; }
+    confirm "$number go with their copies (those with deletionPolicy Orphan stay), then everything is installed anew"
+    [ -z "$DRY" ] || { say "Would start the operator, wait until nothing is being deleted, then install."; exit 0; }
     replace_former
     # Scaled to 0 it would end nothing: then as many as are shipped.
     if [ "$REPLICAS" = 0 ]; then REPLICAS=''; fi
     say "Starting the operator, which ends the deletion"
-    apply "$WORK/rest.yaml"
-    say "Waiting until the definition $CRD is gone (up to $TIMEOUT)"
-    within "$SECONDS_MAX" crd_is_gone ||
-      die "the definition $CRD still waits for $(hanging | wc -l | tr -d ' ') ConfigMapSyncs after $TIMEOUT ($(hanging | head -n 1)); $(why_not_available); mend that and run this again, or leave the copies where they are with --keep-copies"
+    # With the other definition, without which it would not work.
+    without $GOING >"$WORK/but-going.yaml"
+    apply "$WORK/but-going.yaml"
+    for crd in $GOING; do
+      say "Waiting until the definition $crd is gone (up to $TIMEOUT)"
+      within "$SECONDS_MAX" crd_is_gone "$crd" ||
+        die "the definition $crd still waits for $(hanging "$crd" | in_words) after $TIMEOUT ($(hanging "$crd" | head -n 1)); $(why_not_available); mend that and run this again, or leave the copies where they are with --keep-copies"
+    done
   elif [ -n "$COPIES" ]; then
-    confirm "$number ConfigMapSyncs go at once and their copies stay as ordinary ConfigMaps, then everything is installed anew"
-    [ -z "$DRY" ] || { say "Would take the marks off the copies and the finalizers off the ConfigMapSyncs, then install."; exit 0; }
+    confirm "$number go at once and their copies stay as ordinary ConfigMaps, then everything is installed anew"
+    [ -z "$DRY" ] || { say "Would take the marks off the copies and the finalizers off the syncs, then install."; exit 0; }
     replace_former
     [ "$OPERATOR" != ours ] || remove_deployment "stopped and deleted, so that no copy is taken along"
     OPERATOR=none
-    release_copies
-    within "$SECONDS_MAX" crd_is_gone || die "the definition $CRD is not gone after $TIMEOUT: $KUBECTL get crd $CRD -o yaml tells what it waits for"
+    release_copies $GOING
+    for crd in $GOING; do
+      within "$SECONDS_MAX" crd_is_gone "$crd" || die "the definition $crd is not gone after $TIMEOUT: $KUBECTL get crd $crd -o yaml tells what it waits for"
+    done
   else
     printf '%s\n' "$waiting" | shorten >&2
-    die "the definition $CRD is being deleted and waits for $number ConfigMapSyncs (above): run this again with --finish-deletion (the operator ends it, copies go as their policies say) or with --keep-copies (copies stay as ordinary ConfigMaps)"
+    die "$going $number (above): run this again with --finish-deletion (the operator ends it, copies go as their policies say) or with --keep-copies (copies stay as ordinary ConfigMaps)"
   fi
-  say "The definition is gone; installing it anew"
+  say "$gone"
 }
 
 run_install() {
@@ -499,16 +566,16 @@ run_install() {
   preflight_namespace
   preflight_operator
   preflight_elsewhere
-  CRD_STATE=$(crd_state)
+  look_at_crds
   case $OPERATOR in
     none) say "Operator: none runs in $NAMESPACE" ;;
     ours) say "Operator: $OPERATOR_IMAGE, $REPLICAS replicas (kept)" ;;
     former) say "Operator: a former one, $OPERATOR_IMAGE; it is stopped and replaced" ;;
   esac
-  if [ "$CRD_STATE" = going ]; then
+  if [ -n "$GOING" ]; then
     install_over_going
   else
-    [ -z "$FINISH$COPIES" ] || say "The definition $CRD is not being deleted: nothing to finish."
+    [ -z "$FINISH$COPIES" ] || say "No definition is being deleted: nothing to finish."
     preflight_syncs
     [ "$CHANGES" -eq 0 ] || confirm "$CHANGES copies will be overwritten with what their source holds now"
   fi
@@ -522,8 +589,13 @@ run_install() {
   replace_former
   say "Applying"
   apply "$WORK/all.yaml"
-  within 60 is_established || die "the definition $CRD is not Established after 60 s: $KUBECTL describe crd $CRD tells why"
-  say "The definition $CRD is established."
+  local crd
+  for crd in $CRDS; do
+    # --manifests may name those of a version of before the second kind.
+    grep -q "^  name: $crd\$" "$WORK/all.yaml" || continue
+    within 60 is_established "$crd" || die "the definition $crd is not Established after 60 s: $KUBECTL describe crd $crd tells why"
+    say "The definition $crd is established."
+  done
   wait_for_operator
   say "Installed. Try: $KUBECTL apply -f deploy/samples/ && $KUBECTL get configmapsyncs --all-namespaces"
 }
@@ -532,16 +604,18 @@ run_uninstall() {
   fetch_manifests
   preflight_rights get delete
   preflight_operator
-  CRD_STATE=$(crd_state)
-  local number=0
-  [ "$CRD_STATE" = absent ] || number=$(k get "$CRD" --all-namespaces -o name | wc -l | tr -d ' ')
+  look_at_crds
+  local number
+  # shellcheck disable=SC2086 # one word each
+  list_objects $EXISTING >"$WORK/objects" 2>"$WORK/errors" || die "what is to be deleted could not be listed: $(words <"$WORK/errors")"
+  number=$(in_words <"$WORK/objects")
   if [ "$KEEP" != syncs ]; then
     local fate="their copies (those with deletionPolicy Orphan stay)"
-    [ -z "$COPIES" ] || fate="their definition; their copies stay as ordinary ConfigMaps"
-    [ "$number" -eq 0 ] || confirm "$number ConfigMapSyncs are deleted with $fate"
+    [ -z "$COPIES" ] || fate="their definitions; their copies stay as ordinary ConfigMaps"
+    [ ! -s "$WORK/objects" ] || confirm "$number are deleted with $fate"
   fi
   if [ -n "$DRY" ]; then
-    [ "$KEEP" = syncs ] || say "Would delete $number ConfigMapSyncs, then the definition $CRD."
+    [ "$KEEP" = syncs ] || say "Would delete $number, then their definitions ($(sed 's/ /, /' <<<"$CRDS"))."
     [ "$KEEP" = operator ] || { say "Would delete:"; versions "$WORK/rest.yaml" | cut -f1 | sed 's/^/  /'; }
     say "Nothing was changed."
     return
@@ -549,31 +623,36 @@ run_uninstall() {
   if [ "$KEEP" != syncs ]; then remove_syncs; fi
   if [ "$KEEP" != operator ]; then remove_operator; fi
   if [ "$KEEP" = syncs ]; then
-    say "The operator is removed. $number ConfigMapSyncs and their copies are left as they are; syncs that you delete now wait for an operator, by their finalizer."
+    say "The operator is removed. $number and their copies are left as they are; syncs that you delete now wait for an operator, by their finalizer."
   else
     say "Uninstalled."
   fi
 }
 
 remove_syncs() {
-  if [ "$CRD_STATE" = absent ]; then
-    say "$CRD is not installed."
-    return
-  fi
+  local crd
+  for crd in $CRDS; do exists "$crd" || say "$crd is not installed."; done
+  [ -n "$EXISTING" ] || return 0
+  # shellcheck disable=SC2086 # one word each, here and below
   if [ -n "$COPIES" ]; then
     [ "$OPERATOR" = none ] || remove_deployment "stopped and deleted, so that no copy is taken along"
-    release_copies
+    release_copies $EXISTING
   fi
-  say "Deleting the ConfigMapSyncs"
-  k delete "$CRD" --all --all-namespaces --wait=false >/dev/null || die "the ConfigMapSyncs could not be deleted: $KUBECTL get $CRD --all-namespaces shows them"
-  if ! within "$SECONDS_MAX" no_syncs; then
+  say "Deleting what the operator works for"
+  for crd in $EXISTING; do
+    k delete "$crd" --all --all-namespaces --wait=false >/dev/null || die "not all $crd could be deleted: $KUBECTL get $crd --all-namespaces shows them"
+  done
+  # shellcheck disable=SC2086
+  if ! within "$SECONDS_MAX" no_objects $EXISTING; then
     local waiting
-    waiting=$(hanging)
+    waiting=$(hanging $EXISTING)
     shorten <<<"$waiting" >&2
-    die "$(grep -c . <<<"$waiting" || true) ConfigMapSyncs (above) still wait for their copies to be cleaned up after $TIMEOUT, which only a running operator does ($KUBECTL get pods -n $NAMESPACE): start it and run this again, or leave the copies where they are with --uninstall --keep-copies"
+    die "$(in_words <<<"$waiting") (above) still wait for their copies to be cleaned up after $TIMEOUT, which only a running operator does ($KUBECTL get pods -n $NAMESPACE): start it and run this again, or leave the copies where they are with --uninstall --keep-copies"
   fi
-  k delete crd "$CRD" --ignore-not-found --timeout="${SECONDS_MAX}s" >/dev/null || die "the definition $CRD could not be deleted: $KUBECTL get crd $CRD -o yaml tells what it waits for"
-  say "  CustomResourceDefinition/$CRD: deleted"
+  for crd in $EXISTING; do
+    k delete crd "$crd" --ignore-not-found --timeout="${SECONDS_MAX}s" >/dev/null || die "the definition $crd could not be deleted: $KUBECTL get crd $crd -o yaml tells what it waits for"
+    say "  CustomResourceDefinition/$crd: deleted"
+  done
 }
 
 # What stands in the namespace and is not ours: it must not go with it.
@@ -584,7 +663,7 @@ others_in_namespace() {
   else
     say "(what could not be listed: $(words <"$WORK/errors"))"
   fi
-  [ "$(crd_state)" = absent ] || k get "$CRD" -n "$NAMESPACE" -o name 2>"$WORK/errors" || say "(ConfigMapSyncs, which could not be listed)"
+  [ "$(crd_state "$CRD")" = absent ] || k get "$CRD" -n "$NAMESPACE" -o name 2>"$WORK/errors" || say "(ConfigMapSyncs, which could not be listed)"
 }
 
 remove_operator() {

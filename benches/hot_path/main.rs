@@ -7,19 +7,21 @@
 
 mod beside;
 mod events;
+mod many;
 mod reconcile;
 mod rules;
 mod server;
 
 use std::hint::black_box;
 
-use configmapsync_operator::controller::cache::Cache;
+use configmapsync_operator::controller::cache::{Cache, Told};
 use configmapsync_operator::controller::queue::{Cause, Lane, Outcome, Queue};
+use configmapsync_operator::kubernetes::decode::ConfigMapRecord;
 use configmapsync_operator::rules::copy::content::Content;
 use configmapsync_operator::rules::key::Key;
-use configmapsync_operator::rules::record::{ConfigMapMeta, ObjectKey, Version};
+use configmapsync_operator::rules::record::{ConfigMapMeta, ObjectKey};
 use configmapsync_operator::rules::shard::{Shard, fnv1a};
-use configmapsync_operator::rules::uid::Uid;
+use configmapsync_operator::rules::uid::{Uid, Version};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// Counts, for [`reconcile::allocations`].
@@ -70,7 +72,7 @@ fn index(c: &mut Criterion) {
                 rv += 1;
                 affected.clear();
                 let version = Version { uid: server::uid(1 << 40), rv };
-                cache.configmap_applied(source.clone(), seen(version), &mut affected, &mut others);
+                cache.configmap_applied(seen(&source, version), Told::ChangedHere, &mut affected, &mut others);
                 assert_eq!(affected.len() as u64, syncs);
             });
         });
@@ -80,24 +82,28 @@ fn index(c: &mut Criterion) {
             b.iter(|| {
                 rv += 1;
                 let version = Version { uid: server::uid(1 << 41), rv };
-                cache.configmap_applied(place.clone(), seen(version), &mut Vec::new(), &mut Vec::new());
+                cache.configmap_applied(seen(&place, version), Told::ChangedHere, &mut Vec::new(), &mut Vec::new());
             });
         });
     }
     group.finish();
 }
 
-fn seen(version: Version) -> ConfigMapMeta {
-    ConfigMapMeta {
+fn seen(key: &ObjectKey, version: Version) -> ConfigMapRecord {
+    let meta = ConfigMapMeta {
         version,
         mark: None,
         adopted: false,
         foreign_metadata: false,
         controlled: false,
         deleting: false,
+        protected: false,
+        shaped: false,
         marks_name_it: false,
         seed_adopted: false,
-    }
+        sharing: None,
+    };
+    ConfigMapRecord { key: key.clone(), meta, content: None }
 }
 
 fn queue(c: &mut Criterion) {
@@ -132,6 +138,7 @@ criterion_group!(
     index,
     queue,
     rules::plan,
+    many::many,
     rules::assignment,
     beside::maps,
     beside::hashes,

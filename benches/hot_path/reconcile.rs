@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use configmapsync_operator::controller::cache::Cache;
+use configmapsync_operator::controller::cache::{Cache, Told};
 use configmapsync_operator::controller::ingest::source_of;
 use configmapsync_operator::controller::queue::{Cause, Outcome};
 use configmapsync_operator::controller::reconcile::drive::work;
@@ -11,12 +11,14 @@ use configmapsync_operator::controller::reconcile::reconciler::Context;
 use configmapsync_operator::controller::reconcile::sources::Sources;
 use configmapsync_operator::kubernetes::bulkheads::Bulkheads;
 use configmapsync_operator::kubernetes::events::Events;
-use configmapsync_operator::kubernetes::limiter::{Limiter, Rate, Turn};
+use configmapsync_operator::kubernetes::limiter::{Limiter, Turn};
+use configmapsync_operator::kubernetes::rate::Rate;
 use configmapsync_operator::kubernetes::reader::Reader;
 use configmapsync_operator::kubernetes::writer::{Gate, Writer};
 use configmapsync_operator::rules::key::Key;
-use configmapsync_operator::rules::record::{Namespace, Version};
+use configmapsync_operator::rules::record::Namespace;
 use configmapsync_operator::rules::shard::Shard;
+use configmapsync_operator::rules::uid::Version;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use tokio::task::JoinSet;
 
@@ -112,14 +114,15 @@ fn tools(counts: &Arc<Counts>, copies: u64) -> Context {
     let cache = Cache::default();
     for number in 0..copies {
         let sync = server::sync(number);
-        let namespace = Namespace { uid: server::uid((1 << 50) + number), terminating: false };
+        let namespace = Namespace { uid: server::uid((1 << 50) + number), terminating: false, refuses: false };
         if let Some(place) = sync.destination() {
             cache.namespace_applied(&place.namespace, namespace, &mut Vec::new());
         }
         cache.sync_applied(sync, &mut Vec::new());
     }
     let version = Version { uid: server::uid(1 << 40), rv: 1 };
-    cache.configmap_applied(server::source(), super::seen(version), &mut Vec::new(), &mut Vec::new());
+    let source = super::seen(&server::source(), version);
+    cache.configmap_applied(source, Told::ChangedHere, &mut Vec::new(), &mut Vec::new());
     let client = server::client(counts.clone());
     let limiter = Limiter::new(32);
     let bulkheads = Bulkheads::new(tokio::sync::mpsc::unbounded_channel().0);
@@ -132,5 +135,6 @@ fn tools(counts: &Arc<Counts>, copies: u64) -> Context {
         queue: Arc::default(),
         limiter,
         events: Events::new(client, "bench".to_owned()).0,
+        max_fanout_bytes: None,
     }
 }

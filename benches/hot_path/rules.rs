@@ -3,17 +3,18 @@
 use std::hint::black_box;
 
 use configmapsync_operator::kubernetes::decode::SyncObject;
-use configmapsync_operator::leadership::protocol::assignment::assign;
+use configmapsync_operator::leadership::assignment::assign;
 use configmapsync_operator::rules::copy::facts::{
-    CopyFacts, CopyState, Destination, NamespaceState, Owner, Reported, Source,
+    ConsentFacts, CopyFacts, CopyState, Destination, NamespaceState, Owner, Reported, ShapeFacts, Source,
 };
 use configmapsync_operator::rules::copy::step::{CopyStep, Until};
 use configmapsync_operator::rules::object::facts::ObjectFacts;
 use configmapsync_operator::rules::object::plan;
 use configmapsync_operator::rules::object::status;
 use configmapsync_operator::rules::object::step::Step;
-use configmapsync_operator::rules::record::{ConfigMapMeta, ObservedStatus, OwnerMark, Sync, Version};
+use configmapsync_operator::rules::record::{ConfigMapMeta, ObservedStatus, OwnerMark, Sync};
 use configmapsync_operator::rules::shard::SHARDS;
+use configmapsync_operator::rules::uid::Version;
 use criterion::{BenchmarkId, Criterion};
 use serde_json::json;
 
@@ -75,7 +76,7 @@ fn version(number: u64, rv: u64) -> Version {
 
 fn copy_of(sync: &Sync, source_rv: u64) -> ConfigMapMeta {
     let mark = OwnerMark { sync: sync.key.clone(), uid: Some(sync.uid()), source_rv, at: Some(server::uid(1 << 45)) };
-    ConfigMapMeta { mark: Some(mark), ..super::seen(version(2, 20)) }
+    ConfigMapMeta { mark: Some(mark), ..super::seen(&server::source(), version(2, 20)).meta }
 }
 
 fn facts<'a>(sync: &'a Sync, source: Source, copy: CopyState<'a>) -> ObjectFacts<'a> {
@@ -94,12 +95,15 @@ fn facts<'a>(sync: &'a Sync, source: Source, copy: CopyState<'a>) -> ObjectFacts
             copy,
             wanted_by_another: false,
             wanted_before: true,
+            forbidden: false,
         },
         rival: None,
         cycle: None,
         verified: None,
         changed: None,
         contested: None,
+        shape: ShapeFacts::default(),
+        consent: ConsentFacts::default(),
     });
-    ObjectFacts { sync, copy, orphaned_copies: Vec::new() }
+    ObjectFacts { sync, copy, orphaned_copies: Vec::new(), take_over_waited: false }
 }

@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use configmapsync_operator::rules::record::{ObjectKey, ObservedStatus, Spec, Sync, Version};
-use configmapsync_operator::rules::uid::Uid;
+use configmapsync_operator::rules::record::{ObjectKey, ObservedStatus, Spec, Sync};
+use configmapsync_operator::rules::uid::{Uid, Version};
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use kube::client::Body;
@@ -132,7 +132,7 @@ pub fn sync(number: u64) -> Sync {
         created: 0,
         deleting: false,
         finalizer: true,
-        others: None,
+        rare: None,
         spec: Ok(Spec {
             source: source(),
             destination: ObjectKey::new(name, "cm"),
@@ -140,6 +140,7 @@ pub fn sync(number: u64) -> Sync {
             orphan: false,
             delete_with_source: false,
             suspend: false,
+            require_consent: false,
         }),
         status: ObservedStatus::default(),
     }

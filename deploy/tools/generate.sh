@@ -8,8 +8,8 @@ out=$(mkdir -p "$1" && cd "$1" && pwd) version=$2
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 rm -rf "$out/chart/files"
-mkdir -p "$out/chart/files" "$out/overlays/monitoring"
-cp ../crds/configmapsyncs.apps.kapendra.com.yaml "$out/chart/files/crd.yaml"
+mkdir -p "$out/chart/files/crds" "$out/overlays/monitoring"
+cp ../crds/*.yaml "$out/chart/files/crds/"
 if [ -e monitoring/rules.yaml ]; then cp monitoring/rules.yaml "$out/chart/files/"; fi
 dashboards=(monitoring/dashboards/*.json)
 if [ ${#dashboards[@]} -gt 0 ]; then

@@ -103,6 +103,11 @@ impl Copies {
         Ok(copies)
     }
 
+    /// The copy in this place as it was last seen, if it is there.
+    pub fn seen(&self, place: &Place) -> Option<Sighting> {
+        lock(&self.state).seen.get(place).copied()
+    }
+
     /// How many of these copies have at least this edition.
     pub fn arrived<'a>(&self, wanted: impl IntoIterator<Item = (&'a Place, u64)>) -> usize {
         let state = lock(&self.state);

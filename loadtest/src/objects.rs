@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use configmapsync_operator::api::clusterconfigmapsync::{
+    ClusterConfigMapSync, ClusterConfigMapSyncSpec, LabelValue, NamespaceSelector,
+};
 use configmapsync_operator::api::configmapsync::{ConfigMapSync, ConfigMapSyncSpec};
 use configmapsync_operator::api::names::{ANNOTATION_SOURCE, LABEL_MANAGED_BY, MANAGED_BY};
 use configmapsync_operator::api::policies::{ConflictPolicy, DeletionPolicy, SourceMissingPolicy};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource, ResourceExt as _};
 
 /// Label of everything that we make, so that it can be found and removed.
@@ -43,15 +47,51 @@ pub fn sync(name: &str, source: (&str, &str), destination: (&str, &str)) -> Conf
         deletion_policy: DeletionPolicy::Delete,
         source_missing_policy: SourceMissingPolicy::Keep,
         suspend: false,
+        ..ConfigMapSyncSpec::default()
     };
     let mut sync = ConfigMapSync::new(name, spec);
     sync.metadata.namespace = Some(source.0.to_owned());
     sync
 }
 
+/// An object that keeps a copy of `source` (namespace and name) in each namespace with this label, under the name
+/// `destination`.
+pub fn cluster_sync(name: &str, source: (&str, &str), destination: &str, label: (&str, &str)) -> ClusterConfigMapSync {
+    let match_labels = [(label.0.to_owned(), LabelValue(label.1.to_owned()))].into();
+    let spec = ClusterConfigMapSyncSpec {
+        source_namespace: source.0.to_owned(),
+        config_map_name: source.1.to_owned(),
+        namespace_selector: Some(NamespaceSelector { match_labels, match_expressions: Vec::new() }),
+        destination_name: (destination != source.1).then(|| destination.to_owned()),
+        ..ClusterConfigMapSyncSpec::default()
+    };
+    ClusterConfigMapSync::new(name, spec)
+}
+
+/// What an object for many namespaces says of its copies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The version of the source that they are compared with.
+    pub version: u64,
+    /// How many are in order, of how many: `997/1000`.
+    pub copies: String,
+    /// Whether it says that all of them are.
+    pub ready: bool,
+}
+
+/// What it says, if it says anything yet.
+pub fn told(object: &ClusterConfigMapSync) -> Option<Told> {
+    let status = object.status.as_ref()?;
+    let version = status.source.as_ref()?.resource_version.parse().ok()?;
+    Some(Told { version, copies: status.copies.clone(), ready: says_ready(&status.conditions) })
+}
+
 /// Whether a sync says that its copy is in order.
 pub fn is_ready(sync: &ConfigMapSync) -> bool {
-    let conditions = sync.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    says_ready(sync.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default())
+}
+
+fn says_ready(conditions: &[Condition]) -> bool {
     conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 

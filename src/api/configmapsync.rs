@@ -1,14 +1,14 @@
 //! `ConfigMapSync`: the custom resource. `crds/` is generated from the types here.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSON, ValidationRule,
-};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, CustomResourceExt as _, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::api::policies::{self, ConflictPolicy, DeletionPolicy, SourceMissingPolicy};
+use crate::api::schema::{IS_NAME, IS_NAMESPACE, completed};
+use crate::api::shape::{CopyMetadata, KeySelection};
 
 // `type_` stands in several columns, which clippy takes for one attribute said twice.
 #[allow(clippy::duplicated_attributes)]
@@ -66,6 +66,14 @@ pub struct ConfigMapSyncSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination_name: Option<String>,
 
+    /// Which keys the copy has of the source, and under which names. All, to the byte, where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<KeySelection>,
+
+    /// Labels and annotations of the copy beside the operator's own. What others put there stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<CopyMetadata>,
+
     /// What to do when a ConfigMap that the operator did not write stands at the destination: Overwrite adopts it, Fail leaves it alone.
     #[schemars(schema_with = "conflict_policy")]
     #[serde(default, skip_serializing_if = "policies::is_default")]
@@ -81,13 +89,14 @@ pub struct ConfigMapSyncSpec {
     #[serde(default, skip_serializing_if = "policies::is_default")]
     pub source_missing_policy: SourceMissingPolicy,
 
+    /// While true, the source is copied only where its owner shares it: by the annotation configmapsync.apps.kapendra.com/share or share-with, on it or on its Namespace.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_consent: bool,
+
     /// While true the operator writes neither the copy nor the status.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
 }
-
-const IS_NAMESPACE: &str = "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')";
-const IS_NAME: &str = "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')";
 
 fn conflict_policy(_: &mut SchemaGenerator) -> Schema {
     policies::schema(
@@ -137,6 +146,9 @@ pub struct ConfigMapSyncStatus {
     /// The source, as of our last write or check of the copy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<ObjectVersion>,
+    /// metadata.uid of the source's namespace, as of our last write or check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_namespace_uid: Option<String>,
     /// The copy, as of our last write or check of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copy: Option<ObjectVersion>,
@@ -166,23 +178,9 @@ pub struct ObjectVersion {
 ///
 /// An object that nobody has looked at yet observes generation -1: without a status, tools that go by kstatus would take
 /// it for done.
+///
+/// Nothing is dropped from the selection of keys: see `drop_nothing`.
 #[must_use]
 pub fn definition() -> CustomResourceDefinition {
-    let mut definition = ConfigMapSync::crd();
-    for version in &mut definition.spec.versions {
-        let root = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
-        if let Some(root) = root {
-            root.required = None;
-            if let Some(status) = root.properties.as_mut().and_then(|properties| properties.get_mut("status")) {
-                status.default = Some(JSON(serde_json::json!({ "observedGeneration": -1 })));
-            }
-            root.x_kubernetes_validations = Some(vec![ValidationRule {
-                rule: "has(self.spec) || (oldSelf.hasValue() && !has(oldSelf.value().spec))".to_owned(),
-                message: Some("spec is missing: it names the source and the destination".to_owned()),
-                optional_old_self: Some(true),
-                ..ValidationRule::default()
-            }]);
-        }
-    }
-    definition
+    completed(ConfigMapSync::crd(), &["keys"], "the source and the destination")
 }

@@ -13,13 +13,16 @@ pub const PREFIX: &str = "configmapsync.apps.kapendra.com/";
 pub const LABEL_SYNC_NAME: &str = "configmapsync.apps.kapendra.com/sync-name";
 /// Label of a copy: the namespace of its sync.
 pub const LABEL_SYNC_NAMESPACE: &str = "configmapsync.apps.kapendra.com/sync-namespace";
+/// Label of a copy: the name of its ClusterConfigMapSync, cut likewise.
+pub const LABEL_CLUSTER_SYNC_NAME: &str = "configmapsync.apps.kapendra.com/cluster-sync-name";
 /// Label of a copy, always [`MANAGED_BY`].
 pub const LABEL_MANAGED_BY: &str = "configmapsync.apps.kapendra.com/managed-by";
 /// The value of [`LABEL_MANAGED_BY`].
 pub const MANAGED_BY: &str = "configmapsync-controller";
 
-/// Annotation of a copy: SHA-256 of the source's content, in hexadecimal. For people, and to know a copy again
-/// that came back from a backup; whether a copy is in order is never judged by it.
+/// Annotation of a copy: SHA-256 of what we wrote, in hexadecimal: of its content, and where the spec says something of keys or
+/// metadata, of the labels and annotations too. To know a copy again that came back from a backup; for one of many copies, to know
+/// what it was written with.
 pub const ANNOTATION_HASH: &str = "configmapsync.apps.kapendra.com/source-hash";
 /// Annotation of a copy: when it was written, RFC 3339.
 pub const ANNOTATION_LAST_SYNC: &str = "configmapsync.apps.kapendra.com/last-sync";
@@ -36,8 +39,24 @@ pub const ANNOTATION_AT_NAMESPACE: &str = "configmapsync.apps.kapendra.com/at-na
 /// Annotation of a ConfigMap that stood at the destination before us: its removal is never ours to do.
 pub const ANNOTATION_ADOPTED: &str = "configmapsync.apps.kapendra.com/adopted";
 
+/// Annotation of a copy whose spec says something of keys or metadata: the names of the labels and annotations that we wrote for
+/// it, as `label:team,annotation:owner`. These may go again; what others put on the copy stays.
+pub const ANNOTATION_SHAPED: &str = "configmapsync.apps.kapendra.com/shaped";
+
+/// Annotation of a source, or of its Namespace, by its owner: with whom it is shared: `all`, `none`, or a list of namespaces and globs.
+pub const ANNOTATION_SHARE: &str = "configmapsync.apps.kapendra.com/share";
+/// Annotation of a source, or of its Namespace, by its owner: a label selector of namespaces with which it is shared too.
+pub const ANNOTATION_SHARE_WITH: &str = "configmapsync.apps.kapendra.com/share-with";
+/// The annotations with our prefix that people put on ConfigMaps. They are theirs, on a copy too.
+pub const WRITTEN_BY_PEOPLE: [&str; 3] = [ANNOTATION_SHARE, ANNOTATION_SHARE_WITH, ANNOTATION_PROTECT];
+
 /// Annotation of a ConfigMapSync: a new value ends every wait, and is answered in `status.lastHandledRequest`.
 pub const ANNOTATION_REQUESTED_AT: &str = "configmapsync.apps.kapendra.com/requested-at";
+
+/// Annotation of any ConfigMap, by whoever owns it: `"true"`: the operator neither writes nor removes it.
+pub const ANNOTATION_PROTECT: &str = "configmapsync.apps.kapendra.com/protect";
+/// Label of a namespace, by whoever owns it: `"false"`: the operator writes nothing there.
+pub const LABEL_ACCEPT: &str = "configmapsync.apps.kapendra.com/accept";
 
 /// The ConfigMap that Kubernetes keeps in every namespace; never a destination, and left out of the stream.
 pub const KUBE_ROOT_CA: &str = "kube-root-ca.crt";

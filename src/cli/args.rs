@@ -1,5 +1,6 @@
 //! The command line: every flag has an environment variable, and every value is checked before anything starts.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use clap::{ArgAction, Parser, builder::BoolishValueParser};
 
 use crate::cli::seed_flags::SeedFlags;
 use crate::cli::values::{self, BindAddress};
-use crate::controller::config::{Config, LEASE_DURATION_MAX, LEASE_DURATION_MIN};
-use crate::leadership::protocol::Timing;
+use crate::controller::config::{AuthorPolicy, Config, LEASE_DURATION_MAX, LEASE_DURATION_MIN};
+use crate::leadership::Timing;
 use crate::telemetry::logs::LogFormat;
 
 const ABOUT: &str = "\
@@ -86,12 +87,43 @@ pub struct Args {
     #[arg(help_heading = "Writing", default_value = "32", value_parser = values::max_in_flight)]
     pub max_in_flight: std::num::NonZeroUsize,
 
+    /// Namespaces that a selector never means, beside the operator's own
+    #[arg(long, env = "CONFIGMAPSYNC_PROTECTED_NAMESPACES", hide_env = true, value_name = "NAMESPACES")]
+    #[arg(help_heading = "Many namespaces", value_delimiter = ',', value_parser = values::namespace)]
+    #[arg(default_value = "kube-system,kube-public,kube-node-lease")]
+    pub protected_namespaces: Vec<String>,
+
+    /// Namespaces that the operator does not touch, whatever a sync says;
+    /// * stands for any characters, ? for one
+    #[arg(long, verbatim_doc_comment, env = "CONFIGMAPSYNC_FORBIDDEN_NAMESPACES", hide_env = true)]
+    #[arg(help_heading = "Writing", value_delimiter = ',', value_parser = values::namespace_pattern)]
+    #[arg(value_name = "PATTERNS")]
+    pub forbidden_namespaces: Vec<String>,
+
+    /// Most bytes that the copies of one ClusterConfigMapSync may take
+    /// together: its source's size times its namespaces; 0: no limit
+    #[arg(long, verbatim_doc_comment, env = "CONFIGMAPSYNC_MAX_FANOUT_BYTES", hide_env = true, value_name = "BYTES")]
+    #[arg(help_heading = "Many namespaces", default_value = "1073741824")]
+    pub max_fanout_bytes: u64,
+
+    /// Whether a source's owner must share it before it is copied: optional
+    /// (only where spec.requireConsent says so) or required (everywhere)
+    #[arg(long, verbatim_doc_comment, env = "CONFIGMAPSYNC_CONSENT", hide_env = true, value_name = "WORD")]
+    #[arg(help_heading = "Trust", default_value = "optional", value_enum, hide_possible_values = true)]
+    pub consent: values::Consent,
+
     /// Log what the operator would write, and write nothing
     #[arg(long, env = "CONFIGMAPSYNC_OBSERVE_ONLY", hide_env = true, value_name = "BOOL")]
     #[arg(help_heading = "Writing", action = ArgAction::Set, default_value = "false", hide_default_value = true)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     #[arg(value_parser = BoolishValueParser::new())]
     pub observe_only: bool,
+
+    /// What the policies for authors are to do, Deny or Audit: the fleet
+    /// leader says so when they do not; Off: nobody looks
+    #[arg(long, verbatim_doc_comment, env = "CONFIGMAPSYNC_AUTHOR_POLICY", hide_env = true, value_name = "MODE")]
+    #[arg(help_heading = "Trust", default_value = "Off", value_enum, hide_possible_values = true)]
+    pub author_policy: AuthorPolicy,
 
     /// Form of the log lines on standard error: json or text
     #[arg(long, env = "CONFIGMAPSYNC_LOG_FORMAT", hide_env = true, value_name = "FORMAT")]
@@ -151,6 +183,11 @@ impl Args {
             max_in_flight: self.max_in_flight,
             observe_only: self.observe_only,
             grace_period: self.grace_period,
+            protected_namespaces: self.protected_namespaces,
+            author_policy: self.author_policy,
+            forbidden_namespaces: self.forbidden_namespaces,
+            max_fanout_bytes: NonZeroU64::new(self.max_fanout_bytes),
+            consent_required: self.consent == values::Consent::Required,
         }
     }
 }

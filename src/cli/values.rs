@@ -90,6 +90,16 @@ pub(super) fn namespace(text: &str) -> Result<String, String> {
     }
 }
 
+/// An empty one names none.
+pub(super) fn namespace_pattern(text: &str) -> Result<String, String> {
+    let allowed = |letter: char| matches!(letter, 'a'..='z' | '0'..='9' | '-' | '*' | '?');
+    if text.len() <= 63 && text.chars().all(allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no pattern of namespaces: at most 63 of a-z, 0-9, '-', '*' and '?'"))
+    }
+}
+
 pub(super) fn identity(text: &str) -> Result<String, String> {
     if text.len() <= IDENTITY_MAX && dns::is_subdomain(text) {
         Ok(text.to_owned())
@@ -171,6 +181,15 @@ fn as_identity(host: &str) -> String {
     let parts: Vec<&str> =
         clean.split('.').map(|part| part.trim_matches('-')).filter(|part| !part.is_empty()).collect();
     if parts.is_empty() { DEFAULT_IDENTITY.to_owned() } else { parts.join(".") }
+}
+
+/// Whether copies need the consent of the source's owner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Consent {
+    /// Where `spec.requireConsent` says so.
+    Optional,
+    /// All of them.
+    Required,
 }
 
 #[cfg(test)]

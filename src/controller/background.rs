@@ -13,8 +13,9 @@ use crate::controller::ingest::{Follower, source_of};
 use crate::controller::queue::{Cause, Queue};
 use crate::kubernetes::bulkheads::{Bulkheads, Wake};
 use crate::kubernetes::limiter::Limiter;
-use crate::leadership::protocol::{Fleet, Timing};
+use crate::leadership::{Fleet, Timing};
 use crate::rules::key::Key;
+use crate::rules::record::Name;
 
 /// How often rivals are told of a destination that many want, and that has another owner.
 const CHANGED_HANDS: Duration = Duration::from_secs(10);
@@ -60,7 +61,7 @@ pub(super) async fn wake_who_waits(
             Wake::All(namespace) => (namespace, true),
             Wake::One(namespace) => (namespace, false),
         };
-        for key in cache.with_destination_in(namespace).into_iter().map(Key::Object) {
+        for key in queue.waiting().into_iter().filter(|key| writes_to(&cache, key, namespace)) {
             let source = source_of(&cache, &key);
             if queue.end_wait(key, source) && !all {
                 break;
@@ -69,10 +70,47 @@ pub(super) async fn wake_who_waits(
     }
 }
 
+/// Whether the work on a key writes to this namespace: a copy, or what is said on the object.
+fn writes_to(cache: &Cache, key: &Key, namespace: &Name) -> bool {
+    match key {
+        Key::Copy(copy) => copy.name == *namespace,
+        Key::Object(object) => cache.sync(*object).is_some_and(|sync| {
+            sync.key.namespace == *namespace || sync.destination().is_some_and(|key| key.namespace == *namespace)
+        }),
+    }
+}
+
 /// A destination that many want has another owner: who wants it looks again.
 pub(super) async fn wake_rivals(follower: Follower) {
     loop {
         tokio::time::sleep(CHANGED_HANDS).await;
         follower.wake(&follower.cache.changed_hands(), &Cause { urgent: true, ..Cause::default() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::queue::Outcome;
+    use crate::rules::shard::Shard;
+    use crate::rules::testing::{sync, uid};
+
+    /// A status waits at the door of the sync's own namespace, a copy at that of its destination.
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_that_answers_wakes_who_writes_to_it() {
+        for (namespace, wakes) in [("syncs", true), ("target", true), ("source", false)] {
+            let (cache, queue) = (Arc::<Cache>::default(), Arc::<Queue>::default());
+            cache.sync_applied(sync("syncs/s", 1, "source/x", "target/x"), &mut Vec::new());
+            queue.open(Shard::of(uid(1)));
+            queue.push(Key::Object(uid(1)), None, &Cause::default());
+            let job = queue.pop().await;
+            queue.done(job.key, job.key_state, Outcome::Retry(Duration::from_secs(10)), None, None);
+            let (sender, woken) = tokio::sync::mpsc::unbounded_channel();
+            let bulkheads = Bulkheads::new(sender.clone());
+            sender.send(Wake::All(namespace.into())).unwrap();
+            let waking = wake_who_waits(woken, bulkheads, cache, queue.clone());
+            let _ = tokio::time::timeout(Duration::from_millis(1), waking).await;
+            assert_eq!(queue.has_turn(), wakes, "{namespace}");
+        }
     }
 }

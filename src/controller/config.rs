@@ -2,7 +2,7 @@
 //!
 //! `cli` builds this from flags and environment; tests build it by hand.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +13,29 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 pub const LEASE_DURATION_MIN: Duration = Duration::from_secs(2);
 /// The longest lease that is accepted: a crashed replica's shards stand still for about that long.
 pub const LEASE_DURATION_MAX: Duration = Duration::from_secs(600);
+
+/// What the policies for authors are to do with whoever lacks a right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[clap(rename_all = "PascalCase")]
+pub enum AuthorPolicy {
+    /// Refuse.
+    Deny,
+    /// Note it in the API server's audit log.
+    Audit,
+    /// Nothing: nobody looks whether they are there.
+    Off,
+}
+
+impl AuthorPolicy {
+    /// The action that a binding has to name.
+    pub fn action(self) -> Option<&'static str> {
+        match self {
+            Self::Deny => Some("Deny"),
+            Self::Audit => Some("Audit"),
+            Self::Off => None,
+        }
+    }
+}
 
 /// The settings of one replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +57,16 @@ pub struct Config {
     pub observe_only: bool,
     /// How long the way down may take after the first signal: requests in flight, then releasing the shards.
     pub grace_period: Duration,
+    /// Namespaces that a selector never means; the operator's own is one of them, whether it is named or not.
+    pub protected_namespaces: Vec<String>,
+    /// What the policies for authors are to do.
+    pub author_policy: AuthorPolicy,
+    /// Patterns of the namespaces that the operator does not touch.
+    pub forbidden_namespaces: Vec<String>,
+    /// The most bytes that the copies of one object may take together; `None`: no limit.
+    pub max_fanout_bytes: Option<NonZeroU64>,
+    /// Copies need the consent of the source's owner, whatever their specs say.
+    pub consent_required: bool,
 }
 
 impl Config {

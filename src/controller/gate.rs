@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::controller::leadership::Leadership;
 use crate::kubernetes::writer::Gate;
-use crate::leadership::Leadership;
 use crate::rules::shard::Shard;
 
 impl Gate for Leadership {

@@ -10,9 +10,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::kubernetes::decode::Object;
+use crate::kubernetes::decode::{ConfigMapRecord, NamespaceRecord, Object};
 use crate::kubernetes::error::ApiError;
-use crate::rules::record::{ConfigMapMeta, Namespace, ObjectKey, Sync};
+use crate::rules::cluster::record::ClusterSync;
+use crate::rules::record::Sync;
 use crate::rules::uid::Uid;
 use crate::telemetry::instruments;
 
@@ -75,6 +76,8 @@ impl Progress {
 pub trait Observed {
     /// The resource, as it stands in paths and metrics.
     const RESOURCE: &'static str;
+    /// Whether the API server need not know the resource: then there are no such objects.
+    const OPTIONAL: bool = false;
     /// The object's UID.
     fn uid(&self) -> Uid;
 }
@@ -86,17 +89,25 @@ impl Observed for Sync {
     }
 }
 
-impl Observed for (ObjectKey, ConfigMapMeta) {
-    const RESOURCE: &'static str = "configmaps";
+impl Observed for ClusterSync {
+    const RESOURCE: &'static str = "clusterconfigmapsyncs";
+    const OPTIONAL: bool = true;
     fn uid(&self) -> Uid {
-        self.1.version.uid
+        self.version.uid
     }
 }
 
-impl Observed for (Box<str>, Namespace) {
+impl Observed for ConfigMapRecord {
+    const RESOURCE: &'static str = "configmaps";
+    fn uid(&self) -> Uid {
+        self.meta.version.uid
+    }
+}
+
+impl Observed for NamespaceRecord {
     const RESOURCE: &'static str = "namespaces";
     fn uid(&self) -> Uid {
-        self.1.uid
+        self.namespace.uid
     }
 }
 
@@ -131,6 +142,16 @@ pub async fn observe<R: Observed>(
             Ok(event) => event,
             Err(error) => {
                 let error = ApiError::from(&error);
+                if R::OPTIONAL && error == ApiError::NotInstalled {
+                    if !progress.is_listed() {
+                        tracing::warn!(
+                            stream = R::RESOURCE,
+                            "the CustomResourceDefinition is not installed: there are no such objects until it is"
+                        );
+                    }
+                    progress.list_ends();
+                    continue;
+                }
                 let cause = error.to_string();
                 if progress.note(Some(error)) {
                     tracing::warn!(stream = R::RESOURCE, cause, "the watch broke; it is opened again");
@@ -180,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    fn namespace(number: u64, uid: &str) -> Object<(Box<str>, Namespace)> {
+    fn namespace(number: u64, uid: &str) -> Object<NamespaceRecord> {
         let metadata = json!({ "name": format!("n{number}"), "uid": uid, "resourceVersion": number.to_string() });
         serde_json::from_value(json!({ "metadata": metadata })).unwrap()
     }
@@ -204,12 +225,12 @@ mod tests {
         ];
         let progress = Progress::default();
         let (mut observed, mut listed_by_then) = (Vec::new(), Vec::new());
-        observe(stream::iter(events.map(Ok)), &progress, |observation: Observation<(Box<str>, Namespace)>| {
+        observe(stream::iter(events.map(Ok)), &progress, |observation: Observation<NamespaceRecord>| {
             listed_by_then.push(progress.is_listed());
             observed.push(match observation {
                 Observation::ListBegins => "begins".to_owned(),
-                Observation::Applied { record, listed } => format!("{} {listed}", record.0),
-                Observation::Deleted(record) => format!("{} gone", record.0),
+                Observation::Applied { record, listed } => format!("{} {listed}", record.name),
+                Observation::Deleted(record) => format!("{} gone", record.name),
                 Observation::ListEnds(uids) => {
                     format!("ends {:?}", uids.iter().map(Uid::to_string).collect::<Vec<_>>())
                 }

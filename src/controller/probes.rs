@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::controller::health::Health;
+use crate::controller::leadership::Leadership;
 use crate::controller::observe::Progress;
 use crate::kubernetes::client::WatchActivity;
-use crate::leadership::Leadership;
 
 /// A watch that said nothing for this long is not fresh: the server sends a bookmark about every minute, and a
 /// watch that is silent for 100 s is opened again.

@@ -1,6 +1,7 @@
 //! One replica, put together: watches into the cache, leadership over shards, the queue, the workers.
 
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::controller::author_policy::look_after;
 use crate::controller::background::{share_the_pace, spare_the_heartbeat, wake_rivals, wake_who_waits};
 use crate::controller::cache::Cache;
 use crate::controller::config::{ClusterError, Config};
@@ -19,22 +21,26 @@ use crate::controller::gauges::measure;
 use crate::controller::handover::{open, serve_leadership};
 use crate::controller::health::Health;
 use crate::controller::ingest::Follower;
+use crate::controller::leadership::{self, Leadership, Settings, fleet_leader};
 use crate::controller::observe::Progress;
 use crate::controller::probes::Probes;
 use crate::controller::queue::Queue;
 use crate::controller::reconcile::reconciler::Context;
 use crate::controller::reconcile::sources::Sources;
+use crate::controller::refusals::share_refusals;
 use crate::controller::supervisor::Supervisor;
+use crate::controller::verification::Verification;
 use crate::environment::clock::Clock;
 use crate::kubernetes::bulkheads::Bulkheads;
 use crate::kubernetes::client::{Clients, Server};
 use crate::kubernetes::events::Events;
-use crate::kubernetes::limiter::{Limiter, Rate};
+use crate::kubernetes::limiter::Limiter;
+use crate::kubernetes::rate::Rate;
 use crate::kubernetes::reader::Reader;
 use crate::kubernetes::writer::{Gate, Writer};
 use crate::kubernetes::{self, watch_thread};
-use crate::leadership::protocol::Timing;
-use crate::leadership::{self, Leadership, Settings, fleet_leader};
+use crate::leadership::Timing;
+use crate::rules::copy::guard::Forbidden;
 use crate::rules::shard::Shard;
 
 /// Why a replica could not go on.
@@ -108,6 +114,9 @@ pub async fn run_on(
     }
 }
 
+/// For so long a run that ends because the store was restored tries to end its session.
+const ENDS_SESSION: Duration = Duration::from_secs(2);
+
 /// How a run ends.
 #[derive(PartialEq, Eq)]
 enum End {
@@ -148,6 +157,10 @@ impl Run {
         let clients = Clients::new(&environment.server, &agent)?;
         let (tracker, end) = (TaskTracker::new(), CancellationToken::new());
         let watch_thread = watch_thread::start(&environment.server, &tracker, end.clone())?;
+        let protected = config.protected_namespaces.iter().chain([&config.lease_namespace]);
+        let cache = Cache::default().protecting(protected.map(|name| name.as_str().into()));
+        let cache = cache.forbidding(Forbidden::new(&config.forbidden_namespaces));
+        let cache = cache.requiring_consent(config.consent_required);
         let supervisor = Supervisor::new(tracker.clone(), end.clone(), stop.clone());
         Ok(Self {
             config: config.clone(),
@@ -155,7 +168,7 @@ impl Run {
             environment: environment.clone(),
             clients,
             probes: probes.clone(),
-            cache: Arc::default(),
+            cache: Arc::new(cache),
             queue: Arc::default(),
             tracker,
             supervisor,
@@ -204,20 +217,39 @@ impl Run {
         let (leadership, changes, run) = leadership::start(leases.clone(), settings.clone(), self.end.clone());
         self.supervisor.spawn("leadership", run);
         *self.probes.leadership.lock() = Some(leadership.clone());
-        let fleet_leader = fleet_leader::start(leases, &settings, leadership.clone(), self.end.clone());
+        let (fleet_leader, leads) = fleet_leader::start(leases, &settings, leadership.clone(), self.end.clone());
         self.supervisor.spawn("fleet-leader", fleet_leader);
+        if let Some(action) = self.config.author_policy.action() {
+            let policies = look_after(self.clients.clone(), action, leads, events.clone());
+            self.supervisor.spawn("author-policies", policies);
+        }
         let context = self.context((self.environment.gate)(leadership.clone()), events);
         let heartbeat = spare_the_heartbeat(leadership.renewal_latency(), self.timing, context.limiter.clone());
         self.supervisor.spawn("heartbeat", heartbeat);
-        let writer = context.writer.clone();
+        let (reader, writer) = (context.reader.clone(), context.writer.clone());
         self.dispatch(context);
         self.supervisor.spawn("pace", share_the_pace(leadership.fleet(), self.queue.clone()));
+        let refusals = share_refusals(leadership.notes().clone(), self.cache.clone(), self.queue.clone());
+        self.supervisor.spawn("refusals", refusals);
         let (restored, is_restored) = oneshot::channel();
-        let serving = serve_leadership(leadership.clone(), changes, follower, writer, self.tracker.clone(), restored);
+        let verification = self.verify(&follower, reader);
+        let serving = serve_leadership(
+            leadership.clone(),
+            changes,
+            follower,
+            writer,
+            verification,
+            self.tracker.clone(),
+            restored,
+        );
         self.supervisor.spawn("hand-over", serving);
         tokio::select! {
             biased;
-            Ok(()) = is_restored => End::Restored,
+            Ok(()) = is_restored => {
+                // The session that was begun since would outlive this run, and draw shards that nobody serves.
+                leadership.leave(ENDS_SESSION).await;
+                End::Restored
+            }
             () = stop.cancelled() => {
                 let grace = self.config.grace_period.saturating_sub(Duration::from_secs(1));
                 if leadership.leave(grace).await {
@@ -234,14 +266,22 @@ impl Run {
     /// Looks at all syncs, says what it would write and takes no part in leadership.
     async fn observe(&self, follower: &Follower, events: Events, stop: &CancellationToken) -> End {
         tracing::info!(syncs = self.cache.len(), "everything is listed: observing, without a part in leadership");
-        self.dispatch(self.context(Arc::new(Observer), events));
+        let context = self.context(Arc::new(Observer), events);
+        let verification = self.verify(follower, context.reader.clone());
+        self.dispatch(context);
         let all: AHashSet<Shard> = Shard::all().collect();
-        open(follower, &all).await;
+        open(follower, &all, None, &verification).await;
         tokio::select! {
             biased;
             () = stop.cancelled() => End::Stopped,
             task = self.supervisor.broken() => End::Broken(task),
         }
+    }
+
+    fn verify(&self, follower: &Follower, reader: Reader) -> Verification {
+        let verification = Verification::default();
+        self.supervisor.spawn("verification", verification.clone().run(follower.clone(), reader));
+        verification
     }
 
     fn dispatch(&self, context: Arc<Context>) {
@@ -256,9 +296,10 @@ impl Run {
     /// Opens the watches; returns when all are listed. ConfigMaps come after syncs: only then it is known which of
     /// them to keep.
     async fn follow(&self, follower: &Follower) {
-        let [syncs, configmaps, namespaces]: [Arc<Progress>; 3] = Default::default();
+        let [syncs, cluster_syncs, configmaps, namespaces]: [Arc<Progress>; 4] = Default::default();
         let all = vec![
             ("configmapsyncs", syncs.clone()),
+            ("clusterconfigmapsyncs", cluster_syncs.clone()),
             ("namespaces", namespaces.clone()),
             ("configmaps", configmaps.clone()),
         ];
@@ -268,7 +309,10 @@ impl Run {
             "namespaces",
             follower.clone().namespaces(kubernetes::watch::namespaces(&self.clients), namespaces.clone()),
         );
+        let objects = kubernetes::watch::cluster_syncs(&self.clients);
+        self.listen("clusterconfigmapsyncs", follower.clone().cluster_syncs(objects, cluster_syncs.clone()));
         syncs.listed().await;
+        cluster_syncs.listed().await;
         self.listen(
             "configmaps",
             follower.clone().configmaps(kubernetes::watch::configmaps(&self.clients), configmaps.clone()),
@@ -294,6 +338,7 @@ impl Run {
             queue: self.queue.clone(),
             limiter,
             events,
+            max_fanout_bytes: self.config.max_fanout_bytes.map(NonZeroU64::get),
         })
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use ahash::AHashMap;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -115,14 +116,11 @@ fn client(config: Config, activity: &WatchActivity, metadata_only: bool) -> Resu
     Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
 }
 
-/// The watches whose activity is noted.
-pub const WATCHES: [&str; 4] = ["configmapsyncs", "configmaps", "namespaces", "leases"];
-
-/// When each watch last said anything, be it only a bookmark.
+/// When each watch last said anything, be it only a bookmark: by the plural of what it follows.
 #[derive(Clone)]
 pub struct WatchActivity {
     start: Instant,
-    last: Arc<[AtomicU64; WATCHES.len()]>,
+    last: Arc<parking_lot::Mutex<AHashMap<Box<str>, Arc<AtomicU64>>>>,
 }
 
 impl Default for WatchActivity {
@@ -134,14 +132,19 @@ impl Default for WatchActivity {
 impl WatchActivity {
     /// How long ago the watch of `resource` last said anything; since the start of this replica, if it never did.
     pub fn age(&self, resource: &str) -> Duration {
-        let index = WATCHES.iter().position(|name| *name == resource);
-        let last = index.map_or(0, |index| self.last[index].load(Ordering::Relaxed));
+        let last = self.last.lock().get(resource).map_or(0, |last| last.load(Ordering::Relaxed));
         self.start.elapsed().saturating_sub(Duration::from_millis(last))
     }
 
-    fn note(&self, index: usize) {
+    /// What the watch that a request opens notes its activity in.
+    fn of(&self, uri: &http::Uri) -> Arc<AtomicU64> {
+        let plural = uri.path().rsplit('/').next().unwrap_or_default();
+        self.last.lock().entry(plural.into()).or_default().clone()
+    }
+
+    fn note(&self, last: &AtomicU64) {
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last[index].fetch_max(now, Ordering::Relaxed);
+        last.fetch_max(now, Ordering::Relaxed);
     }
 }
 
@@ -233,7 +236,7 @@ where
         }
         let method = method(request.method());
         // Only the watch itself shows that it is alive: a POST to the same address does not.
-        let watched = WATCHES.iter().position(|name| watch && request.uri().path().ends_with(name));
+        let watched = watch.then(|| self.settings.activity.of(request.uri()));
         let is_list = Pages::is_list(request.uri()) && request.method() == http::Method::GET;
         let MeasuredLayer { activity, pages, .. } = self.settings.clone();
         let start = Instant::now();
@@ -242,7 +245,7 @@ where
             let answer: Result<Answer, BoxError> = if is_list && !watch {
                 page(&inner, request, &pages).await
             } else {
-                let whole = |body: B| match watched {
+                let whole = |body: B| match &watched {
                     Some(_) => body.map_err(Into::into).boxed_unsync(),
                     None => Limited::new(body, LONGEST).map_err(too_long).boxed_unsync(),
                 };
@@ -253,10 +256,10 @@ where
             metrics::histogram!(instruments::REST_CLIENT_REQUEST_DURATION_SECONDS, "verb" => method)
                 .record(start.elapsed().as_secs_f64());
             Ok(answer?.map(|body| match watched {
-                Some(index) => {
-                    activity.note(index);
+                Some(last) => {
+                    activity.note(&last);
                     let noting = body.map_frame(move |frame| {
-                        activity.note(index);
+                        activity.note(&last);
                         frame
                     });
                     noting.boxed_unsync()
@@ -323,6 +326,29 @@ mod tests {
         assert!(clients.activity.age("configmaps") >= before);
         answer_size(&clients.metadata, http::Method::GET, "/api/v1/configmaps?watch=true").await.unwrap();
         assert!(clients.activity.age("configmaps") < before);
+    }
+
+    #[tokio::test]
+    async fn each_watch_that_probes_ask_about_has_an_activity_of_its_own() {
+        let clients = server(10);
+        std::thread::sleep(Duration::from_millis(30));
+        let names = ["configmapsyncs", "clusterconfigmapsyncs", "configmaps", "namespaces", "leases"];
+        let ages = || names.map(|name| clients.activity.age(name));
+        for (number, path) in [
+            "/apis/apps.kapendra.com/v1/configmapsyncs",
+            "/apis/apps.kapendra.com/v1alpha1/clusterconfigmapsyncs",
+            "/api/v1/configmaps",
+            "/api/v1/namespaces",
+            "/apis/coordination.k8s.io/v1/namespaces/system/leases",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let before = ages();
+            answer_size(&clients.watches, http::Method::GET, &format!("{path}?watch=true")).await.unwrap();
+            let younger = |other: &usize| ages()[*other] < before[*other];
+            assert_eq!((0..names.len()).filter(younger).collect::<Vec<_>>(), [number], "{path}");
+        }
     }
 
     #[tokio::test]

@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::names::FIELD_MANAGER;
 use crate::kubernetes::error::ApiError;
+use crate::rules::cluster::record::ClusterSync;
 use crate::rules::reason::Reason;
-use crate::rules::record::Sync;
+use crate::rules::record::{ObjectKey, Sync};
+use crate::rules::uid::Uid;
 use crate::telemetry::instruments;
 
 /// How many Events may be sent at once.
@@ -59,7 +61,56 @@ impl Events {
         self.offer(EventType::Warning, sync, reason, note);
     }
 
-    fn offer(&self, type_: EventType, sync: &Sync, reason: Reason, mut note: String) {
+    /// Something about an object that wants many copies; `warning`: that a person should look at.
+    pub fn on_cluster_sync(&self, object: &ClusterSync, reason: Reason, note: String, warning: bool) {
+        let type_ = if warning { EventType::Warning } else { EventType::Normal };
+        let reference = ObjectReference {
+            api_version: Some("apps.kapendra.com/v1alpha1".to_owned()),
+            kind: Some("ClusterConfigMapSync".to_owned()),
+            name: Some(object.name.to_string()),
+            uid: Some(object.uid().to_string()),
+            ..ObjectReference::default()
+        };
+        self.offer_on(type_, reference, reason, note);
+    }
+
+    /// Something that whoever reads this ConfigMap should look at.
+    pub fn on_configmap(&self, key: &ObjectKey, uid: Uid, reason: Reason, note: String) {
+        let reference = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("ConfigMap".to_owned()),
+            namespace: Some(key.namespace.to_string()),
+            name: Some(key.name.to_string()),
+            uid: Some(uid.to_string()),
+            ..ObjectReference::default()
+        };
+        self.offer_on(EventType::Warning, reference, reason, note);
+    }
+
+    /// An admission policy for authors is missing.
+    pub fn on_author_policy(&self, name: &str, note: String) {
+        let reference = ObjectReference {
+            api_version: Some("admissionregistration.k8s.io/v1".to_owned()),
+            kind: Some("ValidatingAdmissionPolicyBinding".to_owned()),
+            name: Some(name.to_owned()),
+            ..ObjectReference::default()
+        };
+        self.offer_on(EventType::Warning, reference, Reason::AuthorPolicyMissing, note);
+    }
+
+    fn offer(&self, type_: EventType, sync: &Sync, reason: Reason, note: String) {
+        let reference = ObjectReference {
+            api_version: Some("apps.kapendra.com/v1".to_owned()),
+            kind: Some("ConfigMapSync".to_owned()),
+            namespace: Some(sync.key.namespace.to_string()),
+            name: Some(sync.key.name.to_string()),
+            uid: Some(sync.uid().to_string()),
+            ..ObjectReference::default()
+        };
+        self.offer_on(type_, reference, reason, note);
+    }
+
+    fn offer_on(&self, type_: EventType, reference: ObjectReference, reason: Reason, mut note: String) {
         if note.len() > 1000 {
             let cut = (0..=1000).rev().find(|at| note.is_char_boundary(*at)).unwrap_or(0);
             note.truncate(cut);
@@ -70,14 +121,6 @@ impl Events {
             note: Some(note),
             action: "Sync".to_owned(),
             secondary: None,
-        };
-        let reference = ObjectReference {
-            api_version: Some("apps.kapendra.com/v1".to_owned()),
-            kind: Some("ConfigMapSync".to_owned()),
-            namespace: Some(sync.key.namespace.to_string()),
-            name: Some(sync.key.name.to_string()),
-            uid: Some(sync.uid().to_string()),
-            ..ObjectReference::default()
         };
         if self.queue.try_send((event, reference)).is_err() {
             metrics::counter!(instruments::EVENTS_DROPPED_TOTAL).increment(1);

@@ -1,5 +1,6 @@
 //! What touches the API server: thin, on kube. Decisions are made elsewhere.
 
+pub mod author_policy;
 pub mod backoff;
 pub mod budget;
 pub mod bulkheads;
@@ -9,8 +10,10 @@ pub mod error;
 pub mod events;
 mod exchange;
 pub mod failures;
+pub mod leases;
 pub mod limiter;
 mod pages;
+pub mod rate;
 pub mod reader;
 pub mod watch;
 pub mod watch_thread;

@@ -1,21 +1,28 @@
 //! GETs of single objects.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Request;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::client::Body;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::api::names::{ANNOTATION_HASH, FIELD_MANAGER};
+use crate::api::names::{ANNOTATION_HASH, FIELD_MANAGER, LABEL_CLUSTER_SYNC_NAME};
+use crate::api::shape::is_reserved;
 use crate::kubernetes::budget::{ByteBudget, Reservation};
-use crate::kubernetes::decode::{ConfigMapObject, NamespaceObject, SyncObject};
+use crate::kubernetes::decode::{ClusterSyncObject, ConfigMapObject, NamespaceObject, SyncObject};
 use crate::kubernetes::error::ApiError;
 use crate::kubernetes::exchange::{LONGEST, exchange, unreadable};
-use crate::rules::copy::content::{Content, SourceContent, hexadecimal};
-use crate::rules::copy::facts::Read;
-use crate::rules::record::{ConfigMapMeta, Namespace, ObjectKey, Sync, Version};
+use crate::rules::cluster::record::ClusterSync;
+use crate::rules::copy::content::{Content, SourceContent, hash_text, label_value};
+use crate::rules::copy::facts::{Hash, Read};
+use crate::rules::copy::shape::Notes;
+use crate::rules::record::{ConfigMapMeta, Namespace, ObjectKey, OwnerMark, Sync};
+use crate::rules::uid::{Uid, Version};
 
 /// How many bytes copies may take that are being read, or were read and are not done with.
 const ROOM: usize = 16 << 20;
@@ -42,12 +49,28 @@ pub struct CopyRead {
     pub read: Read,
     /// Its metadata as the server sent it, so that what others put on it can be kept.
     pub metadata: Map<String, Value>,
+    /// The hash of its content alone.
+    pub content: Hash,
     /// How many bytes the metadata has.
     pub size: usize,
     _reserved: Reservation,
 }
 
+/// A page of the copies of an object.
+#[derive(Debug)]
+pub struct CopiesPage {
+    /// Those that hold what their marks say: the UID on the marks, where they stand, and which version it is.
+    pub as_marked: Vec<(Uid, ObjectKey, u64)>,
+    /// What tells the server where the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
 impl CopyRead {
+    /// The hash that its marks name, as it is written there.
+    pub fn hash_text(&self) -> Option<&str> {
+        named_hash(&self.metadata)
+    }
+
     /// The field manager, other than us, that wrote to it last.
     pub fn last_manager(&self) -> Option<&str> {
         let entries = self.metadata.get("managedFields")?.as_array()?;
@@ -68,8 +91,14 @@ impl Reader {
     /// `NotFound` when it is missing, `TooLong` when it has more.
     pub async fn source(&self, key: &ObjectKey, longest: usize) -> Result<SourceContent, ApiError> {
         let text = self.get_up_to(&configmap_path(key), longest.min(LONGEST)).await?;
-        let (meta, content) = configmap(&text)?;
-        SourceContent::new(key.clone(), meta.version, content).map_err(ApiError::Invalid)
+        let (meta, SourceText { data, binary_data, immutable, metadata }) = configmap(&text)?;
+        let content = Content { data, binary_data, immutable };
+        let mut source = SourceContent::new(key.clone(), meta.version, content).map_err(ApiError::Invalid)?;
+        source.sharing = meta.sharing;
+        let kept = |all: Option<BTreeMap<String, String>>| {
+            all.into_iter().flatten().filter(|(name, _)| !is_reserved(name)).collect()
+        };
+        Ok(source.with_notes(Notes { labels: kept(metadata.labels), annotations: kept(metadata.annotations) }))
     }
 
     /// What stands where a copy is to stand; `None` when nothing does.
@@ -83,15 +112,33 @@ impl Reader {
             Err(ApiError::NotFound(_) | ApiError::NoNamespace(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let (meta, content) = configmap(&text)?;
-        let hash = content.hash().map_err(ApiError::Invalid)?;
-        let MetadataOf { metadata } = serde_json::from_str(&text).map_err(unreadable)?;
-        let marked = metadata.get("annotations").and_then(|all| all[ANNOTATION_HASH].as_str());
-        let as_marked = marked == Some(&*hexadecimal(&hash));
-        let read = Read { meta, hash, immutable: content.immutable == Some(true), as_marked };
-        let size = text.len().saturating_sub(content.len());
+        let Parsed { read, metadata, content, size } = parsed(&text)?;
         reserved.shrink_to(size);
-        Ok(Some(CopyRead { read, metadata, size, _reserved: reserved }))
+        Ok(Some(CopyRead { read, metadata, content, size, _reserved: reserved }))
+    }
+
+    /// A page of the copies of the ClusterConfigMapSync with this name, `limit` at most, after what `next` of the page before says.
+    ///
+    /// # Errors
+    /// `TooLong` when the page is longer than what is read.
+    pub async fn copies_page(&self, object: &str, limit: usize, next: Option<&str>) -> Result<CopiesPage, ApiError> {
+        let _reserved = self.copies.reserve(LONGEST).await;
+        let (label, next) = (LABEL_CLUSTER_SYNC_NAME.replace('/', "%2F"), next.unwrap_or_default());
+        let path =
+            format!("/api/v1/configmaps?labelSelector={label}%3D{}&limit={limit}&continue={next}", label_value(object));
+        let text = self.get(&path).await?;
+        let ListText { metadata, items } = serde_json::from_str(&text).map_err(unreadable)?;
+        let mut as_marked = Vec::new();
+        for item in items {
+            let Ok(Parsed { read, metadata, .. }) = parsed(item.get()) else { continue };
+            let uid = read.meta.mark.as_ref().and_then(OwnerMark::one_of_many).filter(|_| read.as_marked);
+            let [namespace, name] = ["namespace", "name"].map(|field| metadata.get(field).and_then(Value::as_str));
+            if let (Some(uid), Some(namespace), Some(name)) = (uid, namespace, name) {
+                as_marked.push((uid, ObjectKey::new(namespace, name), read.meta.version.rv));
+            }
+        }
+        let next = Some(metadata.next.into_owned()).filter(|next| !next.is_empty());
+        Ok(CopiesPage { as_marked, next })
     }
 
     /// What stands where a copy stands, whole, if it still is this version.
@@ -116,7 +163,7 @@ impl Reader {
         match self.get(&format!("/api/v1/namespaces/{name}")).await {
             Ok(text) => {
                 let object: NamespaceObject = serde_json::from_str(&text).map_err(unreadable)?;
-                Ok(object.record.map(|(_, namespace)| namespace))
+                Ok(object.record.map(|record| record.namespace))
             }
             Err(ApiError::NotFound(_) | ApiError::NoNamespace(_)) => Ok(None),
             Err(error) => Err(error),
@@ -136,13 +183,25 @@ impl Reader {
         }
     }
 
-    /// How long the CRD has existed; `None` when it is missing or being deleted.
+    /// A ClusterConfigMapSync; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// When there was no answer that says so; a missing CRD is no such answer.
+    pub async fn cluster_sync(&self, name: &str) -> Result<Option<ClusterSync>, ApiError> {
+        match self.get(&format!("/apis/apps.kapendra.com/v1alpha1/clusterconfigmapsyncs/{name}")).await {
+            Ok(text) => Ok(serde_json::from_str::<ClusterSyncObject>(&text).map_err(unreadable)?.record),
+            Err(ApiError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How long the CRD of the kind with this plural has existed; `None` when it is missing or being deleted.
     ///
     /// # Errors
     /// When there was no answer.
-    pub async fn crd_age(&self) -> Result<Option<Duration>, ApiError> {
-        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/configmapsyncs.apps.kapendra.com";
-        let crd: CustomResourceDefinition = match self.get(path).await {
+    pub async fn crd_age(&self, plural: &str) -> Result<Option<Duration>, ApiError> {
+        let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.apps.kapendra.com");
+        let crd: CustomResourceDefinition = match self.get(&path).await {
             Ok(text) => serde_json::from_str(&text).map_err(unreadable)?,
             Err(ApiError::NotFound(_)) => return Ok(None),
             Err(error) => return Err(error),
@@ -165,7 +224,8 @@ impl Reader {
     }
 
     async fn get_up_to(&self, path: &str, longest: usize) -> Result<String, ApiError> {
-        let uri = format!("{path}?timeout={}s", TIMEOUT.as_secs());
+        let more = if path.contains('?') { '&' } else { '?' };
+        let uri = format!("{path}{more}timeout={}s", TIMEOUT.as_secs());
         let request = Request::get(uri).body(Body::empty()).map_err(unreadable)?;
         match tokio::time::timeout(TIMEOUT, exchange(&self.client, request, longest)).await {
             Ok(answer) => answer,
@@ -175,15 +235,72 @@ impl Reader {
 }
 
 #[derive(Deserialize)]
+struct ListText<'a> {
+    #[serde(borrow, default)]
+    metadata: ListMetadata<'a>,
+    #[serde(borrow, default)]
+    items: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize, Default)]
+struct ListMetadata<'a> {
+    #[serde(borrow, default, rename = "continue")]
+    next: Cow<'a, str>,
+}
+
+/// What a ConfigMap's text tells of it as a copy.
+struct Parsed {
+    read: Read,
+    metadata: Map<String, Value>,
+    content: Hash,
+    /// How many bytes the metadata has.
+    size: usize,
+}
+
+fn parsed(text: &str) -> Result<Parsed, ApiError> {
+    let (meta, content): (_, Content<'_>) = configmap(text)?;
+    let content_hash = content.hash().map_err(ApiError::Invalid)?;
+    let MetadataOf { metadata } = serde_json::from_str(text).map_err(unreadable)?;
+    let notes = Notes::written_on(&metadata);
+    let hash = notes.as_ref().map_or(content_hash, |notes| notes.hash_with(&content_hash));
+    let as_marked = named_hash(&metadata) == Some(&*hash_text(&hash, notes.is_some()));
+    let read = Read { meta, hash, immutable: content.immutable == Some(true), as_marked };
+    let size = text.len().saturating_sub(content.len());
+    Ok(Parsed { read, metadata, content: content_hash, size })
+}
+
+fn named_hash(metadata: &Map<String, Value>) -> Option<&str> {
+    metadata.get("annotations")?[ANNOTATION_HASH].as_str()
+}
+
+#[derive(Deserialize)]
 struct MetadataOf {
     metadata: Map<String, Value>,
 }
 
-fn configmap(text: &str) -> Result<(ConfigMapMeta, Content<'_>), ApiError> {
+/// A source: as [`Content`], with its labels and annotations.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SourceText<'a> {
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    binary_data: Option<&'a RawValue>,
+    immutable: Option<bool>,
+    metadata: RawNotes,
+}
+
+#[derive(Deserialize)]
+struct RawNotes {
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+fn configmap<'a, T: Deserialize<'a>>(text: &'a str) -> Result<(ConfigMapMeta, T), ApiError> {
     let object: ConfigMapObject = serde_json::from_str(text).map_err(unreadable)?;
     let content = serde_json::from_str(text).map_err(unreadable)?;
-    let (_, meta) = object.record.ok_or_else(|| ApiError::Unavailable("an object without a uid".to_owned()))?;
-    Ok((meta, content))
+    let record = object.record.ok_or_else(|| ApiError::Unavailable("an object without a uid".to_owned()))?;
+    Ok((record.meta, content))
 }
 
 fn configmap_path(key: &ObjectKey) -> String {

@@ -8,12 +8,19 @@ use kube::runtime::watcher::{self, Event, watcher};
 use crate::api::names::KUBE_ROOT_CA;
 use crate::kubernetes::backoff::{LONGEST, WatchBackoff};
 use crate::kubernetes::client::Clients;
-use crate::kubernetes::decode::{ConfigMapObject, NamespaceObject, SyncObject};
+use crate::kubernetes::decode::{ClusterSyncObject, ConfigMapObject, NamespaceObject, SyncObject};
 use crate::telemetry::instruments;
 
 /// Every ConfigMapSync.
 pub fn syncs(clients: &Clients) -> impl Stream<Item = watcher::Result<Event<SyncObject>>> + Send + use<> {
     follow("configmapsyncs", Api::all(clients.watches.clone()), watcher::Config::default())
+}
+
+/// Every ClusterConfigMapSync.
+pub fn cluster_syncs(
+    clients: &Clients,
+) -> impl Stream<Item = watcher::Result<Event<ClusterSyncObject>>> + Send + use<> {
+    follow("clusterconfigmapsyncs", Api::all(clients.watches.clone()), watcher::Config::default())
 }
 
 /// The metadata of every ConfigMap but those that Kubernetes keeps in each namespace.

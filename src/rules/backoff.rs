@@ -9,12 +9,14 @@ pub const SOURCE_MISSING: Duration = Duration::from_secs(300);
 /// With `sourceMissingPolicy: Delete` a missing source is asked for once more after this time, so that a source that
 /// is replaced (deleted and created again) does not take a thousand copies along.
 pub const SOURCE_MISSING_TWICE: Duration = Duration::from_secs(10);
+/// A copy whose object goes, and that another object wants, is left for that one to take over for this time.
+pub const TAKE_OVER: Duration = Duration::from_secs(10);
 /// A copy whose sync nobody saw go is swept after this time.
 pub const SWEEP: Duration = Duration::from_secs(300);
 
-/// What failed.
+/// Which waits: they depend on what failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Failure {
+pub enum Schedule {
     /// Reading, or writing the sync itself: from 30 s.
     Api,
     /// Writing the copy: from 1 min.
@@ -22,10 +24,10 @@ pub enum Failure {
 }
 
 /// How long to wait after the `attempt`th failure in a row (the first is 1): doubling, 10 min at most.
-pub fn after(failure: Failure, attempt: u32) -> Duration {
-    let first = Duration::from_secs(match failure {
-        Failure::Api => 30,
-        Failure::Write => 60,
+pub fn after(schedule: Schedule, attempt: u32) -> Duration {
+    let first = Duration::from_secs(match schedule {
+        Schedule::Api => 30,
+        Schedule::Write => 60,
     });
     first.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(LONGEST)
 }
@@ -57,12 +59,12 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    #[case(Failure::Api, &[30, 60, 120, 240, 480, 600, 600])]
-    #[case(Failure::Write, &[60, 120, 240, 480, 600, 600])]
-    fn the_seeds_table(#[case] failure: Failure, #[case] seconds: &[u64]) {
-        let waits: Vec<u64> = (1..).take(seconds.len()).map(|attempt| after(failure, attempt).as_secs()).collect();
+    #[case(Schedule::Api, &[30, 60, 120, 240, 480, 600, 600])]
+    #[case(Schedule::Write, &[60, 120, 240, 480, 600, 600])]
+    fn the_seeds_table(#[case] schedule: Schedule, #[case] seconds: &[u64]) {
+        let waits: Vec<u64> = (1..).take(seconds.len()).map(|attempt| after(schedule, attempt).as_secs()).collect();
         assert_eq!(waits, seconds);
-        assert_eq!(after(failure, u32::MAX), LONGEST);
+        assert_eq!(after(schedule, u32::MAX), LONGEST);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::rules::record::SlimArc;
+use crate::rules::record::{Name, SlimArc};
 use crate::rules::shard::Shard;
 use crate::rules::uid::Uid;
 
@@ -12,18 +12,20 @@ pub enum Key {
     /// An object, with this UID: its finalizer and its status. The one copy of a ConfigMapSync is worked on with it, since both
     /// fall into one shard.
     Object(Uid),
-    /// One of the many copies that an object wants, in the shard of its namespace: all copies of that kind in one namespace have
-    /// one writer. No kind wants many copies yet, so nothing enqueues such a key.
+    /// One of the many copies that a ClusterConfigMapSync wants, in the shard of its namespace: all copies of that kind in one
+    /// namespace have one writer.
     Copy(SlimArc<CopyKey>),
 }
 
 /// One of the many copies that an object wants.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct CopyKey {
     /// The object's UID.
     pub object: Uid,
     /// The namespace's UID.
     pub namespace: Uid,
+    /// The namespace's name.
+    pub name: Name,
 }
 
 impl Key {
@@ -48,7 +50,7 @@ impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Object(object) => write!(f, "{object}"),
-            Self::Copy(copy) => write!(f, "{} in {}", copy.object, copy.namespace),
+            Self::Copy(copy) => write!(f, "{} in {}", copy.object, copy.name),
         }
     }
 }
@@ -61,8 +63,9 @@ mod tests {
     #[test]
     fn each_copy_of_an_object_has_the_shard_of_its_namespace() {
         let object = uid(1);
-        let copies =
-            (0..100).map(|number| Key::Copy(SlimArc::new(CopyKey { object, namespace: uid(number << 40 | 1) })));
+        let copies = (0..100).map(|number| {
+            Key::Copy(SlimArc::new(CopyKey { object, namespace: uid(number << 40 | 1), name: Name::new() }))
+        });
         let shards: std::collections::BTreeSet<Shard> = copies.clone().map(|copy| copy.shard()).collect();
         assert!(shards.len() > 32, "a hundred namespaces fall into {} shards", shards.len());
         assert!(copies.clone().all(|copy| copy.object() == object));

@@ -7,8 +7,9 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::rules::uid::Uid;
-pub use crate::rules::version::Version;
+use crate::rules::copy::shape::Shape;
+use crate::rules::sharing::Sharing;
+use crate::rules::uid::{Uid, Version};
 
 /// A name, shared by all records that mention it: a pointer.
 pub type Name = arcstr::ArcStr;
@@ -37,6 +38,19 @@ impl ObjectKey {
     /// A key of these two names.
     pub fn new(namespace: impl Into<Name>, name: impl Into<Name>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// Whether it is the key of a ClusterConfigMapSync, as the marks on its copies name it: without a namespace.
+    pub fn is_cluster_scoped(&self) -> bool {
+        self.namespace.is_empty()
+    }
+
+    /// Kind and name of the object that wants a copy and has this key.
+    pub fn owner_name(&self) -> String {
+        match self.is_cluster_scoped() {
+            true => format!("ClusterConfigMapSync {}", self.name),
+            false => format!("ConfigMapSync {self}"),
+        }
     }
 }
 
@@ -67,8 +81,8 @@ pub struct Sync {
     pub deleting: bool,
     /// Whether our finalizer is on it.
     pub finalizer: bool,
-    /// What others put on it; mostly nothing.
-    pub others: Option<Box<ForeignFields>>,
+    /// What most have not.
+    pub rare: Option<Box<RareFields>>,
     /// What is wanted, or what is wrong with it.
     pub spec: Result<Spec, InvalidSpec>,
     /// What its status said.
@@ -93,8 +107,13 @@ impl Sync {
 
     /// The request for an attempt now that its status does not answer yet.
     pub fn request(&self) -> Option<&str> {
-        let others = self.others.as_ref()?;
-        others.requested.as_deref().filter(|requested| others.handled.as_deref() != Some(requested))
+        let foreign = &self.rare.as_ref()?.foreign;
+        foreign.requested.as_deref().filter(|requested| foreign.handled.as_deref() != Some(requested))
+    }
+
+    /// What its spec says of keys and metadata, if it says anything.
+    pub fn shape(&self) -> Option<&Shape> {
+        self.rare.as_ref()?.shape.as_deref()
     }
 
     /// Whether the copy outlives the sync.
@@ -104,6 +123,15 @@ impl Sync {
             Err(unusable) => unusable.orphan,
         }
     }
+}
+
+/// What most syncs have not.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct RareFields {
+    /// What the spec says of keys and metadata.
+    pub shape: Option<SlimArc<Shape>>,
+    /// What others put on it.
+    pub foreign: ForeignFields,
 }
 
 /// What others put on a sync. It is passed on when we write there.
@@ -132,6 +160,8 @@ pub struct Spec {
     pub orphan: bool,
     /// `sourceMissingPolicy: Delete`: the copy goes with the source.
     pub delete_with_source: bool,
+    /// `requireConsent: true`: the source is copied only where its owner shares it.
+    pub require_consent: bool,
     /// `suspend: true`: everything is left as it is.
     pub suspend: bool,
 }
@@ -152,6 +182,8 @@ pub struct ObservedStatus {
     pub observed_generation: u32,
     /// status.source.
     pub source: Option<Version>,
+    /// status.sourceNamespaceUid.
+    pub source_namespace: Option<Uid>,
     /// status.copy.
     pub copy: Option<Version>,
     /// status.sourceExists.
@@ -195,10 +227,16 @@ pub struct ConfigMapMeta {
     pub controlled: bool,
     /// It has a deletionTimestamp.
     pub deleting: bool,
+    /// Somebody's annotation says that it is to stay as it is.
+    pub protected: bool,
+    /// The spec that it was written for says something of keys or metadata.
+    pub shaped: bool,
     /// Its marks name this very ConfigMap by namespace and name, whatever the UID of the namespace is by now.
     pub marks_name_it: bool,
     /// The seed's operator wrote its annotations on it but not its labels: it adopted a ConfigMap that stood there.
     pub seed_adopted: bool,
+    /// What its owner says of sharing it, if anything.
+    pub sharing: Option<SlimArc<Sharing>>,
 }
 
 /// What the marks on a copy say.
@@ -214,6 +252,13 @@ pub struct OwnerMark {
     pub at: Option<Uid>,
 }
 
+impl OwnerMark {
+    /// The UID of the object whose copy it is on, if that object wants many.
+    pub fn one_of_many(&self) -> Option<Uid> {
+        self.uid.filter(|_| self.sync.is_cluster_scoped())
+    }
+}
+
 /// A namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Namespace {
@@ -221,4 +266,6 @@ pub struct Namespace {
     pub uid: Uid,
     /// It is being deleted: nothing can be created in it, and all in it will go.
     pub terminating: bool,
+    /// Its label says that nothing is to be written to it.
+    pub refuses: bool,
 }

@@ -2,10 +2,13 @@
 //! wrong. Objects stored by the seed's operator, by hand or by a later version come here too.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::api::dns;
 use crate::api::names::KUBE_ROOT_CA;
 use crate::api::policies::{ConflictPolicy, DeletionPolicy, SourceMissingPolicy};
+use crate::rules::copy::shape::Shape;
 use crate::rules::lenient::{Field, Shaped};
 use crate::rules::record::{InvalidSpec, ObjectKey, Spec};
 
@@ -28,16 +31,21 @@ pub struct RawSpec<'a> {
     #[serde(borrow)]
     source_missing_policy: Field<'a>,
     #[serde(borrow)]
+    require_consent: Field<'a>,
+    #[serde(borrow)]
     suspend: Field<'a>,
+    keys: Value,
+    metadata: Value,
 }
 
-/// Reads `.spec`. One that is no object is an empty one.
+/// Reads `.spec`, and what it says of keys and metadata, if it says anything. One that is no object is an empty one.
 ///
 /// # Errors
 /// What is wrong with it, and whether the copy is to stay all the same.
-pub fn read(spec: Shaped<RawSpec<'_>>) -> Result<Spec, InvalidSpec> {
-    let spec = spec.object().ok().flatten().unwrap_or_default();
-    sensible(&spec).map_err(|why| {
+pub fn read(spec: Shaped<RawSpec<'_>>) -> Result<(Spec, Option<Shape>), InvalidSpec> {
+    let mut spec = spec.object().ok().flatten().unwrap_or_default();
+    let (keys, metadata) = (spec.keys.take(), spec.metadata.take());
+    sensible(&spec).and_then(|sensible| Ok((sensible, shape(keys, metadata)?))).map_err(|why| {
         let deletes = text(&spec.deletion_policy, "deletionPolicy").map(policy) == Ok(DeletionPolicy::Delete);
         InvalidSpec { why: why.into_boxed_str(), orphan: !deletes }
     })
@@ -53,6 +61,8 @@ fn sensible(spec: &RawSpec<'_>) -> Result<Spec, String> {
         return Err(format!("configMapName must not be {KUBE_ROOT_CA}: Kubernetes keeps that one in each namespace"));
     }
     let destination_name = name(&spec.destination_name, "destinationName", false)?.unwrap_or(source_name);
+    // What nobody can read must not open what was to be closed.
+    let require_consent = spec.require_consent.bool().map_err(|_| "requireConsent must be true or false")?;
     let suspend = spec.suspend.bool().map_err(|_| "suspend must be true or false")?;
     let overwrite = match policy(text(&spec.conflict_policy, "conflictPolicy")?) {
         ConflictPolicy::Overwrite => true,
@@ -77,8 +87,26 @@ fn sensible(spec: &RawSpec<'_>) -> Result<Spec, String> {
         overwrite,
         orphan,
         delete_with_source,
+        require_consent,
         suspend,
     })
+}
+
+/// What `keys` and `metadata` of a spec say, if they say anything.
+///
+/// # Errors
+/// What is wrong with them, in a sentence that names the field.
+pub fn shape(keys: Value, metadata: Value) -> Result<Option<Shape>, String> {
+    Shape::new(typed(keys, "keys")?, typed(metadata, "metadata")?)
+}
+
+fn typed<T: Default + DeserializeOwned>(value: Value, field: &str) -> Result<T, String> {
+    match value {
+        Value::Null => Ok(T::default()),
+        // serde takes a list for a struct's fields in order.
+        Value::Object(_) => serde_json::from_value(value).map_err(|error| format!("{field}: {error}")),
+        _ => Err(format!("{field} must be an object")),
+    }
 }
 
 fn text<'a>(value: &'a Field<'_>, field: &str) -> Result<Option<&'a str>, String> {
@@ -113,7 +141,41 @@ mod tests {
     use serde_json::{Value, json};
 
     fn read(spec: Value) -> Result<Spec, InvalidSpec> {
-        super::read(serde_json::from_str(&spec.to_string()).unwrap())
+        super::read(serde_json::from_str(&spec.to_string()).unwrap()).map(|(spec, _)| spec)
+    }
+
+    fn shape(mut fields: Value) -> Result<Option<Shape>, String> {
+        for field in ["sourceNamespace", "destinationNamespace", "configMapName"] {
+            fields[field] = json!(field.to_lowercase());
+        }
+        let read = super::read(serde_json::from_str(&fields.to_string()).unwrap());
+        read.map(|(_, shape)| shape).map_err(|invalid| invalid.why.into_string())
+    }
+
+    #[rstest]
+    #[case(json!({}), false)]
+    #[case(json!({"keys": null, "metadata": null}), false)]
+    #[case(json!({"keys": {}, "metadata": {}}), false)]
+    #[case(json!({"keys": {"include": []}, "metadata": {"labels": {}}}), false)]
+    #[case(json!({"keys": {"include": ["*.crt"]}}), true)]
+    #[case(json!({"keys": {"rename": [{"from": "a", "to": "b"}]}}), true)]
+    #[case(json!({"metadata": {"copyLabels": ["team"]}}), true)]
+    fn keys_and_metadata_are_read_where_they_say_something(#[case] fields: Value, #[case] something: bool) {
+        assert_eq!(shape(fields).unwrap().is_some(), something);
+    }
+
+    #[rstest]
+    #[case(json!({"keys": [1]}), "keys must be an object")]
+    #[case(json!({"keys": {"include": "a"}}), "keys: invalid type: string \"a\"")]
+    #[case(json!({"keys": {"inclde": ["a"]}}), "keys: unknown field `inclde`")]
+    #[case(json!({"keys": {"rename": [{"from": "a"}]}}), "keys: missing field `to`")]
+    #[case(json!({"metadata": "x"}), "metadata must be an object")]
+    #[case(json!({"metadata": {"labels": {"a": 1}}}), "metadata: invalid type: integer `1`")]
+    #[case(json!({"metadata": {"labels": {"app.kubernetes.io/instance": "x"}}}), "metadata must not name app.kubernetes.io/instance")]
+    #[case(json!({"metadata": {"copyAnnotations": ["configmapsync.apps.kapendra.com/sync"]}}), "metadata must not name configmapsync.apps.kapendra.com/sync")]
+    fn nonsense_in_keys_and_metadata_is_named(#[case] fields: Value, #[case] expected: &str) {
+        let why = shape(fields).unwrap_err();
+        assert!(why.starts_with(expected), "{why}");
     }
 
     #[test]

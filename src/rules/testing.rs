@@ -1,8 +1,8 @@
 //! Records for unit tests.
 
 use crate::rules::object::status::StatusContent;
-use crate::rules::record::{ConfigMapMeta, ObjectKey, ObservedStatus, OwnerMark, Spec, Sync, Version, generation};
-use crate::rules::uid::Uid;
+use crate::rules::record::{ConfigMapMeta, ObjectKey, ObservedStatus, OwnerMark, Spec, Sync, generation};
+use crate::rules::uid::{Uid, Version};
 
 pub(crate) fn uid(number: u64) -> Uid {
     Uid::parse(&format!("00000000-0000-0000-8000-{number:012x}")).unwrap()
@@ -25,13 +25,14 @@ pub(crate) fn sync(key: &str, number: u64, source: &str, destination: &str) -> S
         created: 0,
         deleting: false,
         finalizer: false,
-        others: None,
+        rare: None,
         spec: Ok(Spec {
             source: object_key(source),
             destination: object_key(destination),
             overwrite: true,
             orphan: false,
             delete_with_source: false,
+            require_consent: false,
             suspend: false,
         }),
         status: ObservedStatus::default(),
@@ -46,8 +47,11 @@ pub(crate) fn meta(number: u64, rv: u64) -> ConfigMapMeta {
         foreign_metadata: false,
         controlled: false,
         deleting: false,
+        protected: false,
+        shaped: false,
         marks_name_it: false,
         seed_adopted: false,
+        sharing: None,
     }
 }
 
@@ -60,6 +64,7 @@ pub(crate) fn observed_status(text: &StatusContent<'_>) -> ObservedStatus {
     ObservedStatus {
         observed_generation: generation(text.observed_generation),
         source: text.source,
+        source_namespace: text.source_namespace,
         copy: text.copy,
         source_exists: text.source_exists,
         destination_exists: text.destination_exists,

@@ -1,4 +1,4 @@
-//! The UID of an object.
+//! The UID of an object, and one version of it, by which writes say what they replace and a replica knows what it has seen.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -48,6 +48,22 @@ impl fmt::Display for Uid {
 impl fmt::Debug for Uid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// One version of one object. Within a resource `rv` is a number that only grows (KEP-5504).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Version {
+    /// metadata.uid.
+    pub uid: Uid,
+    /// metadata.resourceVersion.
+    pub rv: u64,
+}
+
+impl Version {
+    /// Reads both as they stand in an object. `None`: one of them is not what an API server sends.
+    pub fn parse(uid: &str, resource_version: &str) -> Option<Self> {
+        Some(Self { uid: Uid::parse(uid)?, rv: resource_version.parse().ok()? })
     }
 }
 

@@ -51,6 +51,8 @@ instruments! {
         "From a source's change seen by this replica to the last of its copies written by it.";
     PROPAGATION_SECONDS = Histogram Seconds "configmapsync_propagation_seconds" []
         "From a source's change seen by this replica to one copy written, for each copy.";
+    NAMESPACE_SYNC_DURATION_SECONDS = Histogram Seconds "configmapsync_namespace_sync_duration_seconds" []
+        "From a namespace that this replica saw come or change to the last copy of a ClusterConfigMapSync written there by it.";
     WRITES_TOTAL = Counter Count "configmapsync_writes_total" ["verb", "resource", "result"]
         "Writes sent to the API server.";
     SOURCE_READS_TOTAL = Counter Count "configmapsync_source_reads_total" ["result"]
@@ -59,6 +61,12 @@ instruments! {
         "ConfigMapSyncs in the shards held by this replica.";
     SYNCS_NOT_READY = Gauge Count "configmapsync_syncs_not_ready" ["reason"]
         "ConfigMapSyncs in the shards held by this replica that are not Ready, by the reason of the condition.";
+    CLUSTER_SYNCS = Gauge Count "configmapsync_cluster_syncs" []
+        "ClusterConfigMapSyncs in the shards held by this replica.";
+    CLUSTER_SYNCS_NOT_READY = Gauge Count "configmapsync_cluster_syncs_not_ready" ["reason"]
+        "ClusterConfigMapSyncs in the shards held by this replica that are not Ready: Stalled needs a person.";
+    CLUSTER_COPIES = Gauge Count "configmapsync_cluster_copies" ["state"]
+        "Copies of ClusterConfigMapSyncs in the shards held by this replica, as their statuses count them: synced, pending, failed or removing.";
 
     SHARDS_HELD = Gauge Count "configmapsync_shards_held" []
         "Shards held by this replica.";
@@ -74,6 +82,9 @@ instruments! {
         "Writes held back because the lease might have ended before their answer; one every half second while keys wait for that.";
     LEADER_ELECTION_MASTER_STATUS = Gauge Count "leader_election_master_status" ["name"]
         "1 while this replica is the fleet leader, which no copy depends on.";
+
+    AUTHOR_POLICY_MISSING = Gauge Count "configmapsync_author_policy_missing" ["policy"]
+        "1 while the fleet leader sees that this admission policy for authors is not there or does not do what --author-policy says.";
 
     WATCH_AGE_SECONDS = Gauge Seconds "configmapsync_watch_age_seconds" ["stream"]
         "Since the stream last said anything, be it only a bookmark.";

@@ -1,7 +1,7 @@
 //! Chart, kustomize and install.yaml describe the same objects.
 
 use rstest::rstest;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::render::{Objects, chart, deploy, kustomize, objects};
 
@@ -83,6 +83,33 @@ async fn kustomize_install_yaml_and_chart_agree() {
     assert_same(&without_helm(chart(&[])), &installed);
 }
 
+/// Those in crds/, and the labels that each way puts on everything.
+#[tokio::test]
+async fn every_way_ships_both_definitions() {
+    let installed = objects(&std::fs::read_to_string(deploy("install.yaml")).unwrap());
+    let production = deploy("overlays/production/values.yaml");
+    let ways = [
+        ("install.yaml", installed),
+        ("kustomize", kustomize(".").await),
+        ("crds/ alone", kustomize("../crds").await),
+        ("overlay production", kustomize("overlays/production").await),
+        ("overlay small", kustomize("overlays/small").await),
+        ("chart", chart(&[])),
+        ("chart for production", chart(&["--values", production.to_str().unwrap()])),
+    ];
+    for plural in ["configmapsyncs", "clusterconfigmapsyncs"] {
+        let file = deploy(&format!("../crds/{plural}.apps.kapendra.com.yaml"));
+        let generated = objects(&std::fs::read_to_string(file).unwrap());
+        let (key, definition) = generated.first_key_value().unwrap();
+        for (way, objects) in &ways {
+            assert_eq!(objects[key]["spec"], definition["spec"], "{way}: {key}");
+        }
+    }
+    for (way, objects) in &ways {
+        assert_eq!(objects.keys().filter(|key| key.starts_with("CustomResourceDefinition ")).count(), 2, "{way}");
+    }
+}
+
 #[tokio::test]
 async fn the_monitoring_overlay_is_what_the_chart_adds_for_its_values() {
     let values = deploy("overlays/monitoring/values.yaml");
@@ -91,4 +118,43 @@ async fn the_monitoring_overlay_is_what_the_chart_adds_for_its_values() {
     added.retain(|key, _| !default.contains_key(key));
     assert!(added.keys().any(|key| key.starts_with("ServiceMonitor")), "{:?}", added.keys());
     assert_same(&added, &kustomize("overlays/monitoring").await);
+}
+
+/// What a role allows on each resource of our group.
+fn allowed(role: &Value) -> Vec<(String, Value)> {
+    let rules = role["rules"].as_array().unwrap();
+    let ours = rules.iter().filter(|rule| rule["apiGroups"] == json!(["apps.kapendra.com"]));
+    ours.flat_map(|rule| {
+        let resources = rule["resources"].as_array().unwrap().iter();
+        resources.map(|resource| (resource.as_str().unwrap().to_owned(), rule["verbs"].clone()))
+    })
+    .collect()
+}
+
+/// Who may write a ClusterConfigMapSync has the operator write to every namespace: nobody gets that by a role of a namespace.
+#[test]
+fn roles_of_tenants_reach_no_cluster_config_map_sync() {
+    let shipped = objects(&std::fs::read_to_string(deploy("install.yaml")).unwrap());
+    let aggregated = "rbac.aggregateToView=true,rbac.aggregateToEdit=true,rbac.aggregateToAdmin=true";
+    for (way, objects) in [("install.yaml", shipped), ("chart", chart(&["--set", aggregated]))] {
+        let role = |name: &str| &objects[&format!("ClusterRole /configmapsync-{name}")];
+        let (read, write) = (
+            json!(["get", "list", "watch"]),
+            json!(["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]),
+        );
+        for (name, resource, verbs) in [
+            ("viewer", "configmapsyncs", &read),
+            ("editor", "configmapsyncs", &write),
+            ("cluster-viewer", "clusterconfigmapsyncs", &read),
+            ("cluster-editor", "clusterconfigmapsyncs", &write),
+        ] {
+            assert_eq!(allowed(role(name)), [(resource.to_owned(), verbs.clone())], "{way}: {name}");
+        }
+        let joins = |name: &str| -> Vec<String> {
+            let labels = role(name)["metadata"]["labels"].as_object().unwrap().keys();
+            labels.filter_map(|label| label.strip_prefix("rbac.authorization.k8s.io/")).map(str::to_owned).collect()
+        };
+        assert_eq!(joins("cluster-viewer"), ["aggregate-to-view"], "{way}");
+        assert_eq!(joins("cluster-editor"), Vec::<String>::new(), "{way}");
+    }
 }

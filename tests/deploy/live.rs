@@ -10,6 +10,7 @@ use testbed::{Cluster, Options};
 use super::render::{NAMESPACE, Objects, RELEASE, chart, deploy, helm, kustomize, run};
 
 const CRD: &str = "crd/configmapsyncs.apps.kapendra.com";
+const CLUSTER_CRD: &str = "crd/clusterconfigmapsyncs.apps.kapendra.com";
 const DEPLOYMENT: &str = "deployment/configmapsync-controller-manager";
 
 struct Bed(Cluster);
@@ -51,6 +52,11 @@ impl Bed {
         self.kubectl(&["-n", NAMESPACE, "get", what, "-o", &format!("jsonpath={{{path}}}")]).unwrap()
     }
 
+    /// Of an object in the namespace `default`, or in none.
+    fn uid(&self, object: &str) -> String {
+        self.kubectl(&["get", object, "-o", "jsonpath={.metadata.uid}"]).unwrap()
+    }
+
     fn sync(&self, name: &str) {
         let sync = json!({
             "apiVersion": "apps.kapendra.com/v1", "kind": "ConfigMapSync",
@@ -58,6 +64,18 @@ impl Bed {
             "spec": { "sourceNamespace": "default", "destinationNamespace": "kube-public", "configMapName": "c" },
         });
         self.apply(&[&sync], &[]).unwrap();
+    }
+
+    fn cluster_sync(&self, name: &str) {
+        let sync = json!({
+            "apiVersion": "apps.kapendra.com/v1alpha1", "kind": "ClusterConfigMapSync", "metadata": { "name": name },
+            "spec": { "sourceNamespace": "default", "configMapName": "c", "namespaces": ["kube-public"] },
+        });
+        self.apply(&[&sync], &[]).unwrap();
+    }
+
+    fn until_established(&self) {
+        self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", CRD, CLUSTER_CRD]).unwrap();
     }
 }
 
@@ -107,10 +125,12 @@ async fn helm_installs_upgrades_rolls_back_and_removes_and_syncs_stay() {
 
     let notes = bed.helm(&["install", RELEASE, path, "--create-namespace"]).unwrap();
     assert!(notes.contains("rollout status deployment/configmapsync-controller-manager"), "{notes}");
-    bed.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", CRD]).unwrap();
+    bed.until_established();
     assert_eq!(bed.get(DEPLOYMENT, ".spec.replicas"), "2");
     bed.sync("kept");
-    let uid = bed.kubectl(&["get", "cms", "kept", "-o", "jsonpath={.metadata.uid}"]).unwrap();
+    bed.cluster_sync("kept");
+    let uids = || ["cms/kept", "ccms/kept"].map(|object| bed.uid(object));
+    let before = uids();
 
     bed.helm(&["upgrade", RELEASE, path, "--set", "replicaCount=5,networkPolicy.enabled=true,image.tag=v9"]).unwrap();
     assert_eq!(bed.get(DEPLOYMENT, ".spec.replicas"), "5");
@@ -128,13 +148,19 @@ async fn helm_installs_upgrades_rolls_back_and_removes_and_syncs_stay() {
     bed.helm(&["uninstall", RELEASE]).unwrap();
     let left = bed.kubectl(&["-n", NAMESPACE, "get", "deployments,pdb,roles,sa", "-o", "name"]).unwrap();
     assert_eq!(left.trim(), "serviceaccount/default");
-    let roles = bed.kubectl(&["get", "clusterroles,clusterrolebindings,flowschemas", "-o", "name"]).unwrap();
+    let roles = bed.kubectl(&["get", "clusterroles,clusterrolebindings,flowschemas,validatingadmissionpolicies,validatingadmissionpolicybindings", "-o", "name"]).unwrap();
     assert!(!roles.contains("configmapsync"), "{roles}");
-    assert_eq!(bed.kubectl(&["get", "cms", "kept", "-o", "jsonpath={.metadata.uid}"]).unwrap(), uid);
+    assert_eq!(uids(), before);
 
-    // Again, over the definition that was kept.
+    // Again, over the definitions that were kept.
     bed.helm(&["install", RELEASE, path]).unwrap();
-    assert_eq!(bed.kubectl(&["get", "cms", "kept", "-o", "jsonpath={.metadata.uid}"]).unwrap(), uid);
+    assert_eq!(uids(), before);
+
+    // As the chart's README and its notes say it.
+    let command = "delete configmapsyncs,clusterconfigmapsyncs --all --all-namespaces";
+    assert!(notes.contains(&format!("kubectl {command}")), "{notes}");
+    bed.kubectl(&command.split(' ').collect::<Vec<_>>()).unwrap();
+    assert_eq!(bed.kubectl(&["get", "kapendra", "--all-namespaces", "-o", "name"]).unwrap(), "");
 }
 
 /// A chart's `crds/` folder would not do that: fields of a new version would be pruned.
@@ -144,7 +170,7 @@ async fn an_upgrade_brings_the_new_definition_and_one_without_it_leaves_it() {
     let old = deploy("chart");
     let new = bed.0.dir().join("chart");
     run(Command::new("cp").arg("-r").arg(&old).arg(&new)).unwrap();
-    let definition = new.join("files/crd.yaml");
+    let definition = new.join("files/crds/configmapsyncs.apps.kapendra.com.yaml");
     let changed = std::fs::read_to_string(&definition).unwrap().replace("    - cms\n", "    - cms\n    - newer\n");
     std::fs::write(&definition, changed).unwrap();
     let [old, new] = [&old, &new].map(|path| path.to_str().unwrap());
@@ -160,11 +186,89 @@ async fn an_upgrade_brings_the_new_definition_and_one_without_it_leaves_it() {
     assert_eq!(short_names(), "cms");
 }
 
+/// A release of before the second kind.
+#[tokio::test]
+async fn an_upgrade_brings_the_definition_of_the_second_kind_and_a_rollback_leaves_it() {
+    let test = "an_upgrade_brings_the_definition_of_the_second_kind_and_a_rollback_leaves_it";
+    let Some(bed) = Bed::new(test).await else { return };
+    let new = deploy("chart");
+    let old = bed.0.dir().join("chart");
+    run(Command::new("cp").arg("-r").arg(&new).arg(&old)).unwrap();
+    std::fs::remove_file(old.join("files/crds/clusterconfigmapsyncs.apps.kapendra.com.yaml")).unwrap();
+    let [old, new] = [&old, &new].map(|path| path.to_str().unwrap());
+
+    bed.helm(&["install", RELEASE, old, "--create-namespace"]).unwrap();
+    bed.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", CRD]).unwrap();
+    assert!(bed.kubectl(&["get", CLUSTER_CRD]).unwrap_err().contains("NotFound"));
+    bed.sync("kept");
+    let uid = bed.uid("cms/kept");
+    bed.helm(&["upgrade", RELEASE, new]).unwrap();
+    bed.until_established();
+    bed.cluster_sync("kept");
+    bed.helm(&["rollback", RELEASE, "1"]).unwrap();
+    bed.kubectl(&["get", "ccms/kept"]).unwrap();
+    assert_eq!(bed.uid("cms/kept"), uid);
+}
+
+#[tokio::test]
+async fn the_api_server_takes_every_sample_with_strict_validation() {
+    let Some(bed) = Bed::new("the_api_server_takes_every_sample_with_strict_validation").await else { return };
+    bed.kubectl(&["apply", "-f", deploy("../crds").to_str().unwrap()]).unwrap();
+    bed.until_established();
+    bed.kubectl(&["apply", "--validate=strict", "-f", deploy("samples").to_str().unwrap()]).unwrap();
+    // In the order of their numbers each stands on its own, but for the namespaces.
+    let kinds = bed.kubectl(&["get", "kapendra", "--all-namespaces", "-o", "name"]).unwrap();
+    assert_eq!(kinds.lines().filter(|name| name.starts_with("clusterconfigmapsync.")).count(), 2, "{kinds}");
+    assert!(kinds.lines().count() > 10, "{kinds}");
+    let selected = bed.kubectl(&["get", "namespaces", "-l", "samples.kapendra.com/company-ca", "-o", "name"]).unwrap();
+    assert_eq!(selected.lines().count(), 2, "{selected}");
+}
+
+/// By the API server's own word: what the roles of a namespace reach, and what one of the whole cluster does.
+#[tokio::test]
+async fn a_tenant_may_write_syncs_of_its_namespace_where_bound_and_never_one_of_the_cluster() {
+    let Some(bed) = Bed::new("a_tenant_may_write_syncs_of_its_namespace_where_bound").await else { return };
+    bed.kubectl(&["apply", "--server-side", "-f", deploy("install.yaml").to_str().unwrap()]).unwrap();
+    bed.until_established();
+    for (who, role, binding) in [
+        ("tenant", "admin", "rolebinding"),
+        ("tenant", "configmapsync-editor", "rolebinding"),
+        ("editor", "edit", "clusterrolebinding"),
+        ("viewer", "view", "clusterrolebinding"),
+        ("owner", "configmapsync-cluster-editor", "clusterrolebinding"),
+    ] {
+        let (role, user) = (format!("--clusterrole={role}"), format!("--user={who}"));
+        let name = format!("{who}-{}", role.trim_start_matches("--clusterrole="));
+        bed.kubectl(&["create", binding, &name, &role, &user]).unwrap();
+    }
+    let may = |who: &str, verb: &str, what: &str| {
+        let user = format!("--as={who}");
+        // Asked without that, kubectl asks for `default` even where the kind is in no namespace.
+        let place = if what == "configmapsyncs" { "--namespace=default" } else { "--all-namespaces" };
+        bed.kubectl(&["auth", "can-i", verb, &format!("{what}.apps.kapendra.com"), &user, place]).is_ok()
+    };
+    // Roles are put together by a controller, a moment later.
+    let mut rounds = 0..100;
+    while !may("viewer", "list", "clusterconfigmapsyncs") {
+        assert!(rounds.next().is_some(), "the viewer may not see them");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(may("tenant", "create", "configmapsyncs"));
+    assert!(may("owner", "create", "clusterconfigmapsyncs") && may("owner", "get", "clusterconfigmapsyncs"));
+    for verb in ["get", "list", "create", "patch", "delete"] {
+        assert!(!may("tenant", verb, "clusterconfigmapsyncs"), "{verb}");
+    }
+    for (who, verb) in [("editor", "create"), ("editor", "patch"), ("editor", "delete"), ("viewer", "update")] {
+        assert!(!may(who, verb, "clusterconfigmapsyncs"), "{who} {verb}");
+    }
+    assert!(!may("owner", "create", "configmapsyncs"));
+}
+
 #[tokio::test]
 async fn helm_takes_over_what_kubectl_installed() {
     let Some(bed) = Bed::new("helm_takes_over_what_kubectl_installed").await else { return };
     bed.kubectl(&["apply", "--server-side", "-f", deploy("install.yaml").to_str().unwrap()]).unwrap();
-    bed.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", CRD]).unwrap();
+    bed.until_established();
     bed.sync("kept");
     let deployment = bed.get(DEPLOYMENT, ".metadata.uid");
     let path = deploy("chart");

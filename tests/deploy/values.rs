@@ -26,6 +26,7 @@ fn helm_finds_nothing_to_warn_of() {
 #[case("commonLabels.control-plane=x", "commonLabels: the label control-plane is the chart's own")]
 #[case("podLabels.control-plane=x", "podLabels: the label control-plane is the chart's own")]
 #[case("extraArgs[0]=write-qps=5", "/extraArgs/0")]
+#[case("forbiddenNamespaces[0]=Kube-*", "/forbiddenNamespaces/0")]
 #[case("extraArgs[0]=--metrics-bind-address=:9", "extraArgs: --metrics-bind-address is set by the chart")]
 #[case("extraEnv[0].value=x", "missing property 'name'")]
 #[case("resources.limit.cpu=1", "additional properties 'limit' not allowed")]
@@ -36,6 +37,11 @@ fn helm_finds_nothing_to_warn_of() {
 #[case("livenessProbe.path=/x", "additional properties 'path' not allowed")]
 #[case("serviceAccount.create=false", "name the account that the operator is to use")]
 #[case("rbac.aggregateToView=perhaps", "want boolean")]
+#[case("authorPolicy.mode=deny", "/authorPolicy/mode")]
+#[case("rbac.targetNamespaces={Team_A}", "/rbac/targetNamespaces/0")]
+#[case("rbac.aggregateToEdit=true,authorPolicy.mode=Audit", "rbac.aggregateToEdit: without authorPolicy.mode=Deny")]
+#[case("rbac.aggregateToAdmin=true,authorPolicy.mode=false", "rbac.aggregateToAdmin: without authorPolicy.mode=Deny")]
+#[case("consent=Required", "/consent")]
 #[case("crds.install=true", "additional properties 'install' not allowed")]
 #[case("networkPolicy.egress=all", "want array")]
 #[case("serviceMonitor.interval=often", "/serviceMonitor/interval")]
@@ -49,6 +55,8 @@ fn wrong_values_are_refused_with_a_sentence(#[case] set: &str, #[case] sentence:
 
 const DEPLOYMENT: &str = "Deployment configmapsync-system/configmapsync-controller-manager";
 const BUDGET: &str = "PodDisruptionBudget configmapsync-system/configmapsync-controller-manager";
+const SYNCS: &str = "CustomResourceDefinition /configmapsyncs.apps.kapendra.com";
+const CLUSTER_SYNCS: &str = "CustomResourceDefinition /clusterconfigmapsyncs.apps.kapendra.com";
 const POD: &str = "/spec/template/spec";
 const CONTAINER: &str = "/spec/template/spec/containers/0";
 
@@ -58,7 +66,11 @@ const CONTAINER: &str = "/spec/template/spec/containers/0";
 #[case("replicaCount=null,podDisruptionBudget.minAvailable=1", BUDGET, "/spec/minAvailable", "1")]
 #[case("image.tag=v9", DEPLOYMENT, &format!("{CONTAINER}/image"), r#""docker.io/kapendra007/configmapsync:v9""#)]
 #[case("imagePullSecrets[0].name=x", DEPLOYMENT, &format!("{POD}/imagePullSecrets"), r#"[{"name":"x"}]"#)]
-#[case("extraArgs[0]=--write-qps=5", DEPLOYMENT, &format!("{CONTAINER}/args/2"), r#""--write-qps=5""#)]
+#[case("authorPolicy.mode=Audit", DEPLOYMENT, &format!("{CONTAINER}/args/2"), r#""--author-policy=Audit""#)]
+#[case("authorPolicy.mode=false", DEPLOYMENT, &format!("{CONTAINER}/args/2"), r#""--author-policy=Off""#)]
+#[case("consent=required", DEPLOYMENT, &format!("{CONTAINER}/args/3"), r#""--consent=required""#)]
+#[case("forbiddenNamespaces={kube-*,payments}", DEPLOYMENT, &format!("{CONTAINER}/args/3"), r#""--forbidden-namespaces=kube-*,payments""#)]
+#[case("extraArgs[0]=--write-qps=5", DEPLOYMENT, &format!("{CONTAINER}/args/3"), r#""--write-qps=5""#)]
 #[case("extraEnv[0].name=A,extraEnv[0].value=b", DEPLOYMENT, &format!("{CONTAINER}/env/2/value"), r#""b""#)]
 #[case("priorityClassName=p", DEPLOYMENT, &format!("{POD}/priorityClassName"), r#""p""#)]
 #[case("strategy.type=Recreate", DEPLOYMENT, "/spec/strategy", r#"{"type":"Recreate"}"#)]
@@ -73,21 +85,47 @@ const CONTAINER: &str = "/spec/template/spec/containers/0";
 #[case("podDisruptionBudget.maxUnavailable=0", BUDGET, "/spec/maxUnavailable", "0")]
 #[case("podDisruptionBudget.maxUnavailable=50%", BUDGET, "/spec/maxUnavailable", r#""50%""#)]
 #[case("podDisruptionBudget.enabled=false", BUDGET, "", "null")]
-#[case("crds.enabled=false", "CustomResourceDefinition /configmapsyncs.apps.kapendra.com", "", "null")]
-#[case(
-    "crds.keep=true",
-    "CustomResourceDefinition /configmapsyncs.apps.kapendra.com",
-    "/metadata/annotations",
-    r#"{"helm.sh/resource-policy":"keep"}"#
-)]
-#[case(
-    "crds.keep=false",
-    "CustomResourceDefinition /configmapsyncs.apps.kapendra.com",
-    "/metadata/annotations",
-    "null"
-)]
+#[case("crds.enabled=false", SYNCS, "", "null")]
+#[case("crds.enabled=false", CLUSTER_SYNCS, "", "null")]
+#[case("crds.keep=true", SYNCS, "/metadata/annotations", r#"{"helm.sh/resource-policy":"keep"}"#)]
+#[case("crds.keep=true", CLUSTER_SYNCS, "/metadata/annotations", r#"{"helm.sh/resource-policy":"keep"}"#)]
+#[case("crds.keep=false", SYNCS, "/metadata/annotations", "null")]
+#[case("crds.keep=false", CLUSTER_SYNCS, "/metadata/annotations", "null")]
+#[case("commonLabels.team=a", CLUSTER_SYNCS, "/metadata/labels/team", r#""a""#)]
 #[case("flowSchema.enabled=false", "FlowSchema /configmapsync-leases", "", "null")]
+#[case("authorPolicy.mode=Off", "ValidatingAdmissionPolicy /configmapsync-author", "", "null")]
+#[case("authorPolicy.mode=false", "ValidatingAdmissionPolicyBinding /configmapsync-cluster-author", "", "null")]
+#[case(
+    "authorPolicy.mode=Audit",
+    "ValidatingAdmissionPolicyBinding /configmapsync-author",
+    "/spec/validationActions",
+    r#"["Audit","Warn"]"#
+)]
+#[case(
+    "authorPolicy.mode=Deny",
+    "ValidatingAdmissionPolicyBinding /configmapsync-cluster-author",
+    "/spec/validationActions",
+    r#"["Deny"]"#
+)]
 #[case("rbac.create=false", "ClusterRole /configmapsync-controller-manager", "", "null")]
+#[case(
+    "rbac.targetNamespaces={team-a,team-b}",
+    "ClusterRole /configmapsync-controller-manager",
+    "/rules/4",
+    r#"{"apiGroups":[""],"resources":["configmaps"],"verbs":["get","list","watch"]}"#
+)]
+#[case(
+    "rbac.targetNamespaces={team-a,team-b}",
+    "Role team-b/configmapsync-copies",
+    "/rules/0/verbs",
+    r#"["create","update","delete"]"#
+)]
+#[case(
+    "rbac.targetNamespaces={team-a}",
+    "RoleBinding team-a/configmapsync-copies",
+    "/roleRef/name",
+    r#""configmapsync-copies""#
+)]
 #[case(
     "rbac.aggregateToEdit=true",
     "ClusterRole /configmapsync-editor",
@@ -100,6 +138,13 @@ const CONTAINER: &str = "/spec/template/spec/containers/0";
     "/metadata/labels/rbac.authorization.k8s.io~1aggregate-to-view",
     "null"
 )]
+#[case(
+    "rbac.aggregateToView=false",
+    "ClusterRole /configmapsync-cluster-viewer",
+    "/metadata/labels/rbac.authorization.k8s.io~1aggregate-to-view",
+    "null"
+)]
+#[case("rbac.create=false", "ClusterRole /configmapsync-cluster-editor", "", "null")]
 #[case("serviceAccount.create=false,serviceAccount.name=mine", DEPLOYMENT, &format!("{POD}/serviceAccountName"), r#""mine""#)]
 #[case(
     "serviceAccount.create=false,serviceAccount.name=mine",
@@ -130,14 +175,16 @@ fn extra_objects_may_be_text_or_yaml_and_use_templates() {
     assert!(objects.contains_key("ConfigMap /of-configmapsync"), "{:?}", objects.keys());
 }
 
-/// Everything but the definition, which is crds/'s.
+/// Everything but the definitions, which are crds/'s.
 #[rstest]
 #[case("default", &[])]
 #[case("everything", &["--set", "networkPolicy.enabled=true,serviceMonitor.enabled=true,commonLabels.team=a"])]
 #[case("other_names", &["--set", "fullnameOverride=cms,nameOverride=cms", "--namespace", "ops"])]
 fn rendered(#[case] name: &str, #[case] args: &[&str]) {
     let mut objects = objects(&chart_text(args).unwrap());
-    objects.remove("CustomResourceDefinition /configmapsyncs.apps.kapendra.com").unwrap();
+    for definition in [SYNCS, CLUSTER_SYNCS] {
+        objects.remove(definition).unwrap();
+    }
     insta::assert_snapshot!(name, serde_yaml_ng::to_string(&objects).unwrap());
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use configmapsync_operator::kubernetes::decode::{ConfigMapObject, SyncObject};
 use configmapsync_operator::kubernetes::error::ApiError;
-use configmapsync_operator::leadership::leases::LeaseObject;
+use configmapsync_operator::kubernetes::leases::LeaseObject;
 use configmapsync_operator::rules::copy::verdict::Verdict;
 use configmapsync_operator::rules::object::status;
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ fn passed_on(time: &str) -> Option<Value> {
     });
     let sync: SyncObject = serde_json::from_str(&sync.to_string()).unwrap();
     let sync = sync.record.unwrap();
-    let text = status::text(&Verdict::SourceMissing, &sync, false, false);
+    let text = status::text(&Verdict::SourceMissing, &sync, status::Known::of(false, false));
     let written = serde_json::to_value(status::object(&text, &sync, 5)).unwrap();
     let conditions = written["conditions"].as_array().cloned().unwrap_or_default();
     conditions.into_iter().find(|condition| condition["type"] == "Audited")

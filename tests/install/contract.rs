@@ -74,7 +74,15 @@ fn every_target_and_file_that_the_readme_names_exists() {
     }
     for link in page.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
         if !link.contains("://") && !link.starts_with('#') {
-            assert!(root().join(link).exists(), "the README links to {link}");
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            assert!(root().join(file).exists(), "the README links to {link}");
+            if !anchor.is_empty() {
+                let text = std::fs::read_to_string(root().join(file)).unwrap();
+                let mut headings = text.lines().filter(|line| line.starts_with('#'));
+                let is_it =
+                    |heading: &str| heading.trim_start_matches(['#', ' ']).to_lowercase().replace(' ', "-") == anchor;
+                assert!(headings.any(is_it), "the README links to {link}");
+            }
             files += 1;
         }
     }

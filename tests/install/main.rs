@@ -9,6 +9,7 @@
 #[path = "../it/harness/mod.rs"]
 mod harness;
 
+mod both_kinds;
 mod contract;
 mod need;
 mod page;

@@ -13,7 +13,7 @@ const COMMON: &str = "timestamp level message target";
 
 /// All other fields that a line may have, and no other word for any of them. `cause`: what went wrong. `session`: the
 /// session that a line is about; `holder`: the one that holds or held a shard.
-const FIELDS: &str = "address attempt cause copy flags holder host identity lease level name namespace panicked paths place \
+const FIELDS: &str = "address attempt cause copies copy flags holder host identity lease level name namespace panicked paths place policy \
     replica request resource result retry_in seconds session shard shards signal source_version stream syncs task verb \
     version reason";
 

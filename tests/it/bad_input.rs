@@ -4,7 +4,7 @@ use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::harness::{Bed, Case, FINALIZER, seconds};
+use crate::harness::{Bed, Case, FINALIZER, eventually};
 
 /// The schema of the definition, made to let everything pass.
 pub fn relaxed(document: &mut Value) {
@@ -73,23 +73,26 @@ async fn broken_ones_stop_nobody(test: &str, namespace: &str, broken: &[(&str, V
     case.patch(&case.src, "cm", json!({ "data": { "k": "w" } })).await;
     case.until_data(&case.dst, "later", json!({ "k": "w" })).await;
     case.until_ready("odd-status").await;
-    tokio::time::sleep(seconds(3)).await;
-    let mut wrong = Vec::new();
-    for (name, change) in broken {
-        if let Err(why) = told_of(&case, &operator, &syncs, name, !has_wrong_types(change)).await {
-            wrong.push(format!("{name}: {why}"));
+    eventually("each is told of", async || {
+        let mut wrong = Vec::new();
+        for (name, change) in broken {
+            if let Err(why) = told_of(&case, &operator, &syncs, name, !has_wrong_types(change)).await {
+                wrong.push(format!("{name}: {why}"));
+            }
         }
-    }
+        if wrong.is_empty() { Ok(()) } else { Err(format!("{wrong:#?}")) }
+    })
+    .await;
     for (name, _) in broken {
         syncs.delete(name, &DeleteParams::default()).await.unwrap();
     }
-    tokio::time::sleep(seconds(3)).await;
     for (name, _) in broken {
-        if syncs.get_opt(name).await.unwrap().is_some() {
-            wrong.push(format!("{name}: it cannot be deleted"));
-        }
+        eventually(format!("{name} is deleted"), async || match syncs.get_opt(name).await.unwrap() {
+            None => Ok(()),
+            Some(left) => Err(serde_json::to_string(&left).unwrap()),
+        })
+        .await;
     }
-    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[tokio::test]

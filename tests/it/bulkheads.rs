@@ -11,7 +11,7 @@ use kube::api::{ListParams, PostParams};
 use serde_json::json;
 
 use crate::harness::webhook::{Answer, Rule};
-use crate::harness::{Bed, Case, Operator, Webhook, eventually, eventually_within, seconds};
+use crate::harness::{Bed, Case, Many, Operator, Webhook, eventually, eventually_within, seconds};
 use crate::requests::SHIPPED_LEASE;
 
 /// The label of namespaces that the webhook is asked about.
@@ -307,15 +307,74 @@ async fn a_webhook_that_denies_some_namespaces_does_not_hold_up_the_others() {
     .await;
 }
 
+/// The copies of one object, in namespaces of which some are sick.
+async fn one_object(name: &str, (sick, healthy): (usize, usize), act: impl AsyncFnOnce(&Many<'_>, &Wards<'_>, String)) {
+    let Some(bed) = Bed::own(name).await else { return };
+    let many = Many::on(Case::on(&bed, name).await, name);
+    let _operator = bed.operator_with(name, &[SHIPPED_LEASE]).await;
+    bed.until_all_shards_are_held().await;
+    let wards = Wards::new(&many.case, sick, healthy).await;
+    many.case.source(json!({ "k": "1" })).await;
+    let selector = json!({ "matchExpressions": [{ "key": SICK, "operator": "Exists" }] });
+    many.create("all", json!({ "namespaceSelector": selector })).await;
+    let all = format!("{0}/{0}", sick + healthy);
+    many.until("all", "AllCopiesInOrder", &all).await;
+    act(&many, &wards, all).await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_never_answers_for_some_namespaces_holds_up_no_other_copy_of_one_object() {
+    one_object("silent-one-object", (3, 40), async |many, wards, all| {
+        let webhook = wards.fall_sick("UPDATE", Answer::Never).await;
+        for value in ["2", "3"] {
+            wards.change("cm", value).await;
+            wards.until(HEALTHY_WITHIN, "cm", value, &[&wards.healthy]).await;
+            let status = many.until("all", "SomeCopiesFailed", "40/43").await;
+            let failed: BTreeSet<&String> = status.failures.iter().map(|failure| &failure.namespace).collect();
+            assert_eq!(failed, wards.sick.iter().collect());
+        }
+        webhook.lift().await;
+        wards.until(ALL_WITHIN, "cm", "3", &[&wards.sick, &wards.healthy]).await;
+        many.until("all", "AllCopiesInOrder", &all).await;
+    })
+    .await;
+}
+
+/// Prints how long the healthy copies of one object take without and with a webhook that never answers for the others.
+/// `SICK=10 HEALTHY=990 cargo test --test it -- --ignored --nocapture measure_one_object_and_a_silent_webhook`
+#[tokio::test]
+#[ignore = "it measures, and fails for nothing but a copy that never comes"]
+async fn measure_one_object_and_a_silent_webhook() {
+    let (sick, healthy) = (number_of("SICK", 10), number_of("HEALTHY", 990));
+    one_object("measured-one-object", (sick, healthy), async |many, wards, all| {
+        let mut took = Vec::new();
+        for value in ["2", "3", "4"] {
+            wards.change("cm", value).await;
+            took.push(wards.until(seconds(600), "cm", value, &[&wards.healthy]).await);
+            many.until("all", "AllCopiesInOrder", &all).await;
+        }
+        let _webhook = wards.fall_sick("UPDATE", Answer::Never).await;
+        for value in ["5", "6", "7"] {
+            wards.change("cm", value).await;
+            took.push(wards.until(seconds(600), "cm", value, &[&wards.healthy]).await);
+            many.until("all", "SomeCopiesFailed", &format!("{healthy}/{}", sick + healthy)).await;
+        }
+        println!("{sick} silent, {healthy} healthy: {:.2?} without, {:.2?} with", &took[..3], &took[3..]);
+    })
+    .await;
+}
+
+fn number_of(variable: &str, otherwise: usize) -> usize {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
 /// Prints how long healthy copies take without and with a webhook that never answers for the others.
 /// `SICK=50 HEALTHY=100 REPLICAS=1 cargo test --test it -- --ignored --nocapture measure_a_silent_webhook`
 #[tokio::test]
 #[ignore = "it measures, and fails for nothing but a copy that never comes"]
 async fn measure_a_silent_webhook() {
     const LONG: Duration = seconds(600);
-    let number =
-        |name: &str, otherwise: usize| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise);
-    let (sick, healthy, replicas) = (number("SICK", 50), number("HEALTHY", 100), number("REPLICAS", 1));
+    let (sick, healthy, replicas) = (number_of("SICK", 50), number_of("HEALTHY", 100), number_of("REPLICAS", 1));
     let Some(bed) = Bed::own("measure_a_silent_webhook").await else { return };
     let case = Case::on(&bed, "measured").await;
     let mut operators = Vec::new();

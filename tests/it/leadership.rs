@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use configmapsync_operator::controller::leadership::{self, Leadership, LeadershipEvent, Settings, fleet_leader};
 use configmapsync_operator::controller::supervisor::Supervisor;
 use configmapsync_operator::environment::clock::Clock;
 use configmapsync_operator::kubernetes::client::{Clients, Server};
-use configmapsync_operator::leadership::leases::FLEET_LEADER;
-use configmapsync_operator::leadership::protocol::Timing;
-use configmapsync_operator::leadership::{self, Leadership, LeadershipEvent, Settings, fleet_leader};
+use configmapsync_operator::kubernetes::leases::FLEET_LEADER;
+use configmapsync_operator::leadership::Timing;
 use configmapsync_operator::rules::shard::{SHARDS, Shard};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
@@ -48,7 +48,7 @@ impl Replica {
         let supervisor = Supervisor::new(tracker, cancel.clone(), cancel.clone());
         let (leadership, mut events, run) = leadership::start(client.clone(), settings.clone(), cancel.clone());
         supervisor.spawn("leadership", run);
-        supervisor.spawn("fleet-leader", fleet_leader::start(client, &settings, leadership.clone(), cancel.clone()));
+        supervisor.spawn("fleet-leader", fleet_leader::start(client, &settings, leadership.clone(), cancel.clone()).0);
         let answers = leadership.clone();
         let news = tokio::spawn(async move {
             let mut news = vec![];

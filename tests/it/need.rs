@@ -33,7 +33,8 @@ async fn is_silent(bed: &Bed, operator: &Operator) {
     let refused: Vec<_> =
         events.iter().filter(is_refused).map(|event| (&event.verb, event.what(), &event.name)).collect();
     assert!(said.len() <= 5, "{} lines in five seconds: {said:#?}", said.len());
-    assert!(refused.len() <= 15, "{} requests in five seconds are refused: {refused:?}", refused.len());
+    // Four streams, each about once a second at the most.
+    assert!(refused.len() <= 20, "{} requests in five seconds are refused: {refused:?}", refused.len());
 }
 
 async fn until_ready(operator: &Operator) {

@@ -31,8 +31,10 @@ fn granted() -> BTreeSet<String> {
 async fn every_verb_that_is_granted_is_used() {
     let Some(bed) = Bed::own("every_verb_that_is_granted_is_used").await else { return };
     let case = Case::on(&bed, "rights").await;
-    let first = bed.holder("first").await;
-    let _second = bed.operator("second").await;
+    let shipped = ["--author-policy=Deny"];
+    let first = bed.operator_with("first", &shipped).await;
+    bed.until_all_shards_are_held().await;
+    let _second = bed.operator_with("second", &shipped).await;
     case.source(json!({ "k": "1" })).await;
     case.sync("s", json!({})).await;
     case.until_ready("s").await;
@@ -53,6 +55,20 @@ async fn every_verb_that_is_granted_is_used() {
         case.sync("s", json!({})).await;
         case.until_ready("s").await;
     }
+    // The same of one of many copies.
+    let object = json!({
+        "apiVersion": "apps.kapendra.com/v1alpha1", "kind": "ClusterConfigMapSync", "metadata": { "name": "rights" },
+        "spec": { "sourceNamespace": case.src, "configMapName": "cm", "namespaces": [case.dst] },
+    });
+    case.kubectl(&["apply", "-f", "-"], &object.to_string()).await.unwrap();
+    let ready = ["wait", "--for=condition=Ready", "--timeout=60s", "clusterconfigmapsync/rights"];
+    case.kubectl(&ready, "").await.unwrap();
+    let marks = case.copy().await.metadata.annotations;
+    case.kubectl(&["delete", "clusterconfigmapsync/rights"], "").await.unwrap();
+    case.until_gone(&case.dst, "cm").await;
+    // A copy that a late write brings back.
+    case.create(&case.dst, "cm", json!({ "metadata": { "annotations": marks } })).await;
+    case.until_gone(&case.dst, "cm").await;
     // A destination that is not there, by the word of the API server.
     let nowhere = case.name("nowhere");
     case.sync("nowhere", json!({ "destinationNamespace": nowhere })).await;

@@ -163,7 +163,7 @@ async fn until_status(bed: &Bed, sync: &str, expected: Value) {
         let mut status = object["status"].clone();
         let Some(fields) = status.as_object_mut() else { return Err("no status".to_owned()) };
         let succeeded = fields["syncStatus"] == "Success";
-        for added in ["observedGeneration", "source", "copy"] {
+        for added in ["observedGeneration", "source", "copy", "sourceNamespaceUid"] {
             fields.remove(added);
         }
         let synced_at = fields.remove("lastSyncTime");

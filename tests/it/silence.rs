@@ -69,7 +69,11 @@ async fn at_rest_there_are_renewals_and_nothing_else_and_a_restart_reads_lists_a
             // kube-leader-election looks every 5 s, and the leader renews.
             "get leader" | "patch leader" => 13,
             // One each in five minutes.
-            "watch configmapsyncs" | "watch configmaps" | "watch namespaces" | "watch leases" => 1,
+            "watch configmapsyncs"
+            | "watch clusterconfigmapsyncs"
+            | "watch configmaps"
+            | "watch namespaces"
+            | "watch leases" => 1,
             _ => 0,
         };
         assert!(*count <= most, "{replica} asked {count} times for {kind}, at rest");
@@ -88,10 +92,10 @@ async fn at_rest_there_are_renewals_and_nothing_else_and_a_restart_reads_lists_a
     for ((replica, kind), count) in classified(&bed, mark) {
         match kind.as_str() {
             _ if ["session", "shard", "leader", "leases"].iter().any(|lease| kind.ends_with(lease)) => {}
-            "list configmapsyncs" | "list configmaps" | "list namespaces" => {
+            "list configmapsyncs" | "list clusterconfigmapsyncs" | "list configmaps" | "list namespaces" => {
                 assert_eq!(count, 1, "{replica}: {kind}; {SYNCS} syncs are less than a page");
             }
-            "watch configmapsyncs" | "watch configmaps" | "watch namespaces" => {}
+            "watch configmapsyncs" | "watch clusterconfigmapsyncs" | "watch configmaps" | "watch namespaces" => {}
             _ => panic!("a start with {SYNCS} syncs in order: {replica} asked {count} times for {kind}"),
         }
     }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use configmapsync_operator::controller::config::Config;
 use configmapsync_operator::controller::health::Health;
+use configmapsync_operator::controller::leadership::Leadership;
 use configmapsync_operator::controller::replica::{Environment, run_on};
 use configmapsync_operator::environment::clock::Clock;
 use configmapsync_operator::kubernetes::client::Server;
 use configmapsync_operator::kubernetes::writer::Gate;
-use configmapsync_operator::leadership::Leadership;
 use configmapsync_operator::rules::shard::Shard;
 use futures::StreamExt as _;
 use http::{Method, Request};
@@ -95,6 +95,11 @@ fn start(name: &str, server: Server, gate: fn(Leadership) -> Arc<dyn Gate>) -> C
         write_qps: None,
         max_in_flight: std::num::NonZeroUsize::new(8).unwrap(),
         observe_only: false,
+        protected_namespaces: Vec::new(),
+        author_policy: configmapsync_operator::controller::config::AuthorPolicy::Off,
+        forbidden_namespaces: Vec::new(),
+        max_fanout_bytes: None,
+        consent_required: false,
         grace_period: seconds(10),
     };
     let stop = CancellationToken::new();

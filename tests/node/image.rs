@@ -1,6 +1,6 @@
 //! The image itself, looked into.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
@@ -36,7 +36,13 @@ async fn the_image_holds_one_static_program_and_its_alias() {
     tar::Archive::new(blob(&files, &layers[0])).unpack(&root).unwrap();
     let mut names: Vec<_> = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["configmapsync-operator", "manager"]);
+    assert_eq!(names, ["configmapsync-operator", "manager", "usr"]);
+    names.pop();
+    // What the program is built of, and nothing else.
+    let mut layer = tar::Archive::new(blob(&files, &layers[0]));
+    let paths = layer.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().into_owned());
+    assert_eq!(paths.filter(|path| path.starts_with("usr")).collect::<Vec<_>>(), [Path::new(operator::SBOM_PATH)]);
+    assert_eq!(std::fs::read_to_string(root.join(operator::SBOM_PATH)).unwrap(), operator::SBOM);
     assert_eq!(std::fs::read_link(root.join("manager")).unwrap(), Path::new("configmapsync-operator"));
     for name in names {
         // In an environment without anything, by either name.
@@ -63,11 +69,44 @@ fn the_dockerfile_makes_the_same() {
             r#"ENTRYPOINT ["/configmapsync-operator"]"#
         ]
     );
-    for part in
-        ["RUSTFLAGS='-C target-feature=+crt-static'", "--profile dist", "ln -s configmapsync-operator /image/manager"]
-    {
+    for part in [
+        "-Ctarget-feature=+crt-static",
+        "--remap-path-prefix=/src=/src",
+        "--remap-path-prefix=${CARGO_HOME:?}=/cargo",
+        "--remap-path-prefix=/src/target=/target",
+        "--profile dist",
+        "ln -s configmapsync-operator /image/manager",
+        &format!("deploy/sbom.cdx.json /image/{}", operator::SBOM_PATH),
+        "touch --no-dereference --date=@0",
+    ] {
         assert!(dockerfile.contains(part), "{part}");
     }
+}
+
+#[tokio::test]
+async fn the_program_names_no_directory_of_the_machine_and_no_crate_that_the_sbom_lacks() {
+    let archive = installed::image().await;
+    let files = files(&archive);
+    let index: Value = serde_json::from_slice(&files["index.json"]).unwrap();
+    let manifest: Value = serde_json::from_slice(blob(&files, &index["manifests"][0])).unwrap();
+    let layer = String::from_utf8_lossy(blob(&files, &manifest["layers"][0]));
+
+    // Messages of panics have paths of source files. With this machine's directories in them, two builds would differ.
+    let sources: BTreeSet<&str> =
+        layer.split("/cargo/registry/src/").skip(1).filter_map(|rest| rest.split('/').nth(1)).collect();
+    assert!(sources.len() > 50, "{sources:?}");
+    let home = std::env::var("CARGO_HOME").unwrap_or_else(|_| format!("{}/.cargo", std::env::var("HOME").unwrap()));
+    for directory in [env!("CARGO_MANIFEST_DIR"), &home] {
+        assert!(!layer.contains(&format!("{directory}/")), "it names {directory}");
+    }
+
+    let sbom: Value = serde_json::from_str(operator::SBOM).unwrap();
+    let required = sbom["components"].as_array().unwrap().iter().filter(|component| component["scope"] == "required");
+    let known: BTreeSet<String> = required
+        .map(|component| format!("{}-{}", component["name"].as_str().unwrap(), component["version"].as_str().unwrap()))
+        .collect();
+    let unknown: Vec<_> = sources.iter().filter(|source| !known.contains(**source)).collect();
+    assert!(unknown.is_empty(), "the program is built of these as well: {unknown:?}");
 }
 
 /// Only what is shipped has to be small: the quicker build is not optimised as a whole.

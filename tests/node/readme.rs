@@ -16,6 +16,7 @@ const INSTEAD: &[(&str, Option<&str>, &str)] = &[
     ("make demo", None, "takes the machine for itself"),
     ("make test", None, "this is a part of it"),
     ("make bench", None, "takes minutes"),
+    ("make deny", None, "`make verify` runs it"),
 ];
 
 /// The lines of the README that a `$` makes commands, but for its first words, which show what is to come.

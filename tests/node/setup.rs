@@ -25,7 +25,7 @@ async fn the_script_takes_everything_away_and_installs_it_anew() {
     let begun = Instant::now();
     let said = install(installed.cluster, &[]).await.well();
     let available = begun.elapsed();
-    assert_eq!(said.matches(": created\n").count(), 12, "{said}");
+    assert_eq!(said.matches(": created\n").count(), 19, "{said}");
     assert!(said.contains("The operator is available."), "{said}");
     assert_eq!(seed::deployment(installed.cluster).await["status"]["availableReplicas"], SHIPPED, "without waiting");
     sample::copied(&installed).await;
@@ -35,7 +35,7 @@ async fn the_script_takes_everything_away_and_installs_it_anew() {
     ));
 
     let said = install(installed.cluster, &[]).await.well();
-    assert_eq!(said.matches(": unchanged\n").count(), 12, "{said}");
+    assert_eq!(said.matches(": unchanged\n").count(), 19, "{said}");
     sample::deleted(&installed).await;
     installed.end().await;
 }

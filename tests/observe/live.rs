@@ -8,7 +8,7 @@ use testbed::Component;
 use testbed::process::Signal;
 
 use crate::faults;
-use crate::harness::{Bed, Case, seconds};
+use crate::harness::{Bed, Case, author_policy_binding, seconds};
 use crate::prometheus::{Prometheus, now, programs};
 use crate::shipped::{alerts, queries};
 use crate::stage::{COPIES, Stage};
@@ -33,6 +33,9 @@ const MOVED: &[(&str, &str, &str, Moves)] = &[
     ("operations", "Writes", "load", Up),
     ("operations", "Writes that were not carried out", "refuse", Up),
     ("operations", "Syncs", "refuse", Up),
+    ("operations", "Objects", "withhold", Up),
+    ("operations", "Copies by state", "withhold", Up),
+    ("operations", "Namespace seen to its last copy written", "load", Up),
     ("operations", "Waiting", "slow", Up),
     ("operations", "First in line", "slow", Up),
     ("operations", "Wait and work of a key, 99th percentile", "slow", Up),
@@ -90,7 +93,7 @@ async fn panels_show_and_alerts_tell_what_is_wrong_and_are_silent_while_nothing_
     let prometheus = Prometheus::start(&programs, bed.cluster().dir()).await;
     let mut stage = Stage::set(&bed, case, prometheus).await;
     for name in ["replica-1", "replica-2", "replica-3"] {
-        stage.start(name, &[]).await;
+        stage.start(name, &["--author-policy=Deny"]).await;
     }
     stage.until_whole().await;
     let begun = now();
@@ -102,6 +105,7 @@ async fn panels_show_and_alerts_tell_what_is_wrong_and_are_silent_while_nothing_
     stage.act("rest", mark).await;
     let mark = now();
     stage.load(seconds(6)).await;
+    a_namespace_comes(&stage).await;
     stage.act("load", mark).await;
     for state in ["pending", "firing"] {
         assert_eq!(stage.prometheus.alerts(state).await, Vec::<String>::new(), "{state} in health");
@@ -110,10 +114,12 @@ async fn panels_show_and_alerts_tell_what_is_wrong_and_are_silent_while_nothing_
 
     let mut fired = BTreeSet::new();
     nonsense(&mut stage, &mut fired).await;
+    withhold(&mut stage, &mut fired).await;
     refuse(&mut stage, &mut fired).await;
     throttle(&mut stage, &mut fired).await;
     stifle(&mut stage, &mut fired).await;
     outage(&mut stage).await;
+    unguard(&mut stage, &mut fired).await;
     usurp(&mut stage, &mut fired).await;
     kill(&mut stage, &mut fired).await;
     pause(&mut stage, &mut fired).await;
@@ -177,6 +183,36 @@ async fn nonsense(stage: &mut Stage<'_>, fired: &mut BTreeSet<String>) {
     stage.act("nonsense", begun).await;
 }
 
+/// A namespace that one object for many namespaces waits for.
+async fn a_namespace_comes(stage: &Stage<'_>) {
+    let (source, late) = ("for-many", stage.case.name("late"));
+    stage.case.create(&stage.case.src, source, json!({ "data": { "k": "1" } })).await;
+    let object = json!({
+        "apiVersion": "apps.kapendra.com/v1alpha1", "kind": "ClusterConfigMapSync", "metadata": { "name": "awaiting" },
+        "spec": { "sourceNamespace": stage.case.src, "configMapName": source, "namespaces": [late] },
+    });
+    stage.apply(&object).await;
+    tokio::time::sleep(seconds(2)).await;
+    stage.apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": late } })).await;
+    stage.case.until_data(&late, source, json!({ "k": "1" })).await;
+    // As Prometheus sees it.
+    tokio::time::sleep(seconds(3)).await;
+}
+
+/// One object for many namespaces, whose source is missing.
+async fn withhold(stage: &mut Stage<'_>, fired: &mut BTreeSet<String>) {
+    stage.is_silent("ConfigMapSyncClusterSyncsNotReady").await;
+    let begun = now();
+    let object = json!({
+        "apiVersion": "apps.kapendra.com/v1alpha1", "kind": "ClusterConfigMapSync", "metadata": { "name": "withheld" },
+        "spec": { "sourceNamespace": stage.case.src, "configMapName": "missing", "namespaces": [stage.case.dst] },
+    });
+    stage.apply(&object).await;
+    fires(stage, fired, "ConfigMapSyncClusterSyncsNotReady", false).await;
+    stage.act("withhold", begun).await;
+    stage.delete(&object).await;
+}
+
 async fn refuse(stage: &mut Stage<'_>, fired: &mut BTreeSet<String>) {
     for alert in ["ConfigMapSyncWritesFailing", "ConfigMapSyncSyncsNotReady"] {
         stage.is_silent(alert).await;
@@ -227,6 +263,17 @@ async fn outage(stage: &mut Stage<'_>) {
     control_plane.start_again(Component::ApiServer).await.unwrap();
     stage.until_whole().await;
     stage.act("outage", begun).await;
+}
+
+/// Nobody asks for an author's rights any more.
+async fn unguard(stage: &mut Stage<'_>, fired: &mut BTreeSet<String>) {
+    let alert = "ConfigMapSyncPolicyMissing";
+    stage.is_silent(alert).await;
+    let binding = author_policy_binding("configmapsync-author", &["Deny"]);
+    stage.delete(&binding).await;
+    fires(stage, fired, alert, false).await;
+    stage.apply(&binding).await;
+    stage.until_ends(alert).await;
 }
 
 /// The leader's Lease cannot be written.

@@ -8,6 +8,7 @@ use configmapsync_operator::rules::uid::Uid;
 use http::Method;
 use serde_json::Value;
 
+use crate::many;
 use crate::replica::Replica;
 use crate::server::{Effect, Key, Object, Resource, Server};
 use crate::wire::Sent;
@@ -47,7 +48,7 @@ impl Laws {
                 self.copy(now, sent, effect);
                 self.one_writer(server, now, sent, kept, effect);
             }
-            Resource::Syncs => {
+            Resource::Syncs | Resource::ClusterSyncs => {
                 if sent.request.method() == Method::DELETE {
                     self.breach(now, sent, "a sync was deleted by a replica");
                 }
@@ -69,12 +70,12 @@ impl Laws {
     }
 
     fn one_writer(&mut self, server: &Server, now: Duration, sent: &Sent, kept: bool, effect: &Effect) {
-        let Some(uid) = sync_of(effect) else {
+        let Some(shard) = shard_of(effect) else {
             self.breach(now, sent, "a write that belongs to no sync");
             return;
         };
         self.writes += 1;
-        let (who, shard) = (format!("r{}", sent.replica), Shard::of(uid).index());
+        let who = format!("r{}", sent.replica);
         if self.may_write(server, effect, shard, &who, now) {
             return;
         }
@@ -97,10 +98,18 @@ impl Laws {
     }
 
     fn copy(&mut self, now: Duration, sent: &Sent, effect: &Effect) {
+        if effect.after.as_ref().is_some_and(|after| after["data"]["shared"] == "no" && mark(after).is_some()) {
+            self.breach(now, sent, "content that its owner does not share was written");
+        }
         let Some(before) = &effect.before else { return };
         let ours = mark(before).is_some();
         if is_in(&self.protected, before) {
             self.breach(now, sent, "somebody else's object was written");
+        }
+        // Our marks come off a copy that outlives its object.
+        let lets_go = |after: &Object| mark(after).is_none() && after["data"] == before["data"];
+        if annotation(before, "protect").is_some() && !effect.after.as_ref().is_some_and(lets_go) {
+            self.breach(now, sent, "what its owner protects was written");
         }
         if sent.request.method() == Method::DELETE {
             if annotation(before, "sync").is_none() || annotation(before, "adopted").is_some() {
@@ -151,12 +160,19 @@ pub fn replica_of(session: &Value) -> Option<&str> {
     session.as_str()?.split('-').next().filter(|name| !name.is_empty())
 }
 
+/// The shard that a write was for: that of the object, and for one of many copies that of its namespace.
+fn shard_of(effect: &Effect) -> Option<usize> {
+    let marked = [&effect.after, &effect.before].into_iter().flatten().find(|object| mark(object).is_some());
+    let namespace = marked.and_then(|copy| many::namespace_of(copy));
+    namespace.or_else(|| sync_of(effect)).map(|uid| Shard::of(uid).index())
+}
+
 /// The sync that a write was for.
 fn sync_of(effect: &Effect) -> Option<Uid> {
     let either = [&effect.after, &effect.before];
     let mut objects = either.into_iter().flatten();
     match effect.key.resource {
-        Resource::Syncs => Uid::parse(objects.next()?["metadata"]["uid"].as_str()?),
+        Resource::Syncs | Resource::ClusterSyncs => Uid::parse(objects.next()?["metadata"]["uid"].as_str()?),
         _ => objects.find_map(|object| mark(object)),
     }
 }
@@ -197,7 +213,8 @@ pub fn in_order_everywhere(server: &Server, protected: &Protected) -> Result<(),
     for (place, syncs) in &wanting {
         contested(server, place, syncs, protected)?;
     }
-    for (key, map) in server.objects(Resource::ConfigMaps) {
+    many::in_order(server)?;
+    for (key, map) in server.objects(Resource::ConfigMaps).filter(|(_, map)| !many::is_one_of_many(map)) {
         // What another sync wants is left for it to take over, when it can.
         if !wanting.contains_key(key) {
             no_orphan(server, key, map)?;

@@ -7,10 +7,12 @@
 
 mod bulkheads;
 mod compare;
+mod consent;
 mod counts;
 mod faults;
 mod found;
 mod laws;
+mod many;
 mod network;
 mod play;
 mod replica;

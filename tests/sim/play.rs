@@ -7,13 +7,19 @@ use rand::seq::IndexedRandom as _;
 use serde_json::{Value, json};
 
 use crate::laws::SHARD_LEASE;
+use crate::many;
 use crate::server::{Key, Resource, SYSTEM};
 use crate::sim::Sim;
 
-const SOURCES: [&str; 2] = ["src-0", "src-1"];
+/// Namespaces of sources.
+pub const SOURCES: [&str; 2] = ["src-0", "src-1"];
 /// Namespaces of copies.
 pub const TARGETS: [&str; 4] = ["dst-0", "dst-1", "dst-2", "dst-3"];
 const TEAMS: [&str; 2] = ["team-0", "team-1"];
+/// By this annotation a ConfigMap is to stay as it is.
+const PROTECT: &str = "configmapsync.apps.kapendra.com/protect";
+/// By this label a namespace refuses copies.
+const ACCEPT: &str = "configmapsync.apps.kapendra.com/accept";
 /// Syncs in the beginning.
 const SYNCS: usize = 10;
 
@@ -23,6 +29,7 @@ pub struct People {
     /// The number in the newest content of all.
     n: u64,
     syncs: usize,
+    many: usize,
     carried: usize,
 }
 
@@ -48,6 +55,13 @@ impl People {
         for _ in 0..SYNCS {
             self.create_sync(sim);
         }
+        (0..3).for_each(|_| many::label(sim));
+        self.create_many(sim);
+    }
+
+    fn create_many(&mut self, sim: &mut Sim) {
+        self.many += 1;
+        many::create(sim, self.many);
     }
 
     fn namespace(&self, sim: &mut Sim, name: &str) {
@@ -129,7 +143,10 @@ impl People {
     pub fn act(&mut self, sim: &mut Sim) {
         let pick = |sim: &mut Sim, of: &[&'static str]| of.choose(&mut sim.random).copied().unwrap_or_default();
         match sim.random.random_range(0..100) {
-            0..35 => {
+            0..3 => self.create_many(sim),
+            3..7 => many::change(sim),
+            7..11 => many::label(sim),
+            11..35 => {
                 let (namespace, name) = (pick(sim, &SOURCES), pick(sim, &["a", "b", "c"]));
                 let immutable = sim.random.random_bool(0.08);
                 self.write_source(sim, namespace, name, immutable);
@@ -146,15 +163,24 @@ impl People {
             }
             54..62 => self.change_sync(sim),
             62..76 => self.touch_copy(sim),
-            76..79 => {
+            76 => self.accept(sim, json!("false")),
+            77..79 => {
                 let name = pick(sim, &TARGETS);
                 sim.server.request(Method::DELETE, &format!("/api/v1/namespaces/{name}"), &Value::Null);
             }
-            79..84 => TARGETS.iter().for_each(|name| self.namespace(sim, name)),
+            79 => self.accept(sim, Value::Null),
+            80..84 => TARGETS.iter().for_each(|name| self.namespace(sim, name)),
             84..88 => self.carry_a_copy(sim),
             88..92 => self.touch_sync(sim),
             _ => self.edit_leases(sim),
         }
+    }
+
+    /// The owner of a namespace wants no copies there, or wants them again.
+    fn accept(&self, sim: &mut Sim, value: Value) {
+        let name = TARGETS.choose(&mut sim.random).copied().unwrap_or_default();
+        let label = json!({"metadata": {"labels": {ACCEPT: value}}});
+        sim.server.request(Method::PATCH, &format!("/api/v1/namespaces/{name}"), &label);
     }
 
     fn change_sync(&mut self, sim: &mut Sim) {
@@ -171,7 +197,7 @@ impl People {
 
     fn touch_copy(&mut self, sim: &mut Sim) {
         let Some((key, copy)) = self.any_copy(sim) else { return };
-        let patch = match sim.random.random_range(0..7) {
+        let patch = match sim.random.random_range(0..9) {
             0 | 1 => {
                 sim.server.request(Method::DELETE, &key.path(), &Value::Null);
                 return;
@@ -179,6 +205,8 @@ impl People {
             2 | 3 => json!({"data": {"k": "tampered", "n": null}}),
             4 => json!({"metadata": {"labels": {"team": "blue"}, "annotations": {"note": "theirs"}}}),
             5 => json!({"metadata": {"finalizers": ["example.com/held"]}}),
+            6 => json!({"metadata": {"annotations": {PROTECT: "true"}}}),
+            7 => json!({"metadata": {"annotations": {PROTECT: null}}}),
             _ if copy["metadata"]["annotations"].is_object() => {
                 json!({"metadata": {"annotations": null, "labels": null}})
             }
@@ -248,9 +276,16 @@ impl People {
             |sim: &Sim, resource| -> Vec<Key> { sim.server.objects(resource).map(|(key, _)| key.clone()).collect() };
         for key in all(sim, Resource::ConfigMaps) {
             sim.server.request(Method::PATCH, &key.path(), &json!({"metadata": {"finalizers": null}}));
+            let guard = json!({"metadata": {"annotations": {PROTECT: null}}});
+            sim.server.request(Method::PATCH, &key.path(), &guard);
+        }
+        for name in TARGETS {
+            let guard = json!({"metadata": {"labels": {ACCEPT: null}}});
+            sim.server.request(Method::PATCH, &format!("/api/v1/namespaces/{name}"), &guard);
         }
         for key in all(sim, Resource::Syncs) {
             sim.server.request(Method::PATCH, &key.path(), &json!({"spec": {"suspend": false}}));
         }
+        many::make_peace(sim);
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use configmapsync_operator::controller::config::Config;
 use configmapsync_operator::controller::health::{Health, Question};
+use configmapsync_operator::controller::leadership::Leadership;
 use configmapsync_operator::controller::replica::{Environment, run_on};
 use configmapsync_operator::environment::clock::Clock;
 use configmapsync_operator::kubernetes::client::Server;
 use configmapsync_operator::kubernetes::writer::Gate;
-use configmapsync_operator::leadership::Leadership;
 use configmapsync_operator::rules::shard::Shard;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -161,6 +161,11 @@ fn config(name: &str, lease: Duration) -> Config {
         write_qps: None,
         max_in_flight: std::num::NonZeroUsize::new(8).unwrap(),
         observe_only: false,
+        protected_namespaces: Vec::new(),
+        author_policy: configmapsync_operator::controller::config::AuthorPolicy::Off,
+        forbidden_namespaces: Vec::new(),
+        max_fanout_bytes: None,
+        consent_required: false,
         grace_period: GRACE,
     }
 }

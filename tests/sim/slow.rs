@@ -168,6 +168,20 @@ fn a_stream_that_is_held_back_is_told_though_our_own_writes_pass() {
     }
 }
 
+/// Nothing happens for ten minutes, and of one kind there is no object at all: bookmarks alone show that a watch lives.
+#[test]
+fn a_replica_at_rest_stays_ready() {
+    let mut sim = stage();
+    source(&mut sim, "cm", 1);
+    let replica = sim.start(Start::default());
+    sync(&mut sim, "s", json!({}));
+    until_settled(&mut sim, secs(30));
+    for _ in 0..60 {
+        sim.run_for(secs(10));
+        assert_eq!(sim.replicas[&replica].probe(Question::Ready), Ok(()), "at {:?}", sim.now);
+    }
+}
+
 // --- B7: lists that take long -----------------------------------------------------------------------------------------
 
 /// A session's Lease is deleted while each list takes 90 s: all is listed anew, and liveness does not fail meanwhile.

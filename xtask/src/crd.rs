@@ -1,12 +1,17 @@
-//! The CustomResourceDefinition as it is shipped in `crds/`.
+//! The CustomResourceDefinitions as they are shipped in `crds/`.
 
-use anyhow::Result;
-use configmapsync_operator::api::configmapsync::definition;
+use anyhow::{Result, bail};
+use configmapsync_operator::api::{clusterconfigmapsync, configmapsync};
 
-/// The definition in YAML.
-pub fn yaml() -> Result<String> {
-    let yaml = serde_yaml_ng::to_string(&definition())?;
-    Ok(format!("# Generated from src/api/configmapsync.rs by `make generate`.\n{yaml}"))
+/// The definition of the kind with this plural, in YAML.
+pub fn yaml(plural: &str) -> Result<String> {
+    let (definition, module) = match plural {
+        "configmapsyncs" => (configmapsync::definition(), "configmapsync"),
+        "clusterconfigmapsyncs" => (clusterconfigmapsync::definition(), "clusterconfigmapsync"),
+        other => bail!("there is no kind with the plural {other:?}"),
+    };
+    let yaml = serde_yaml_ng::to_string(&definition)?;
+    Ok(format!("# Generated from src/api/{module}.rs by `make generate`.\n{yaml}"))
 }
 
 #[cfg(test)]
@@ -14,9 +19,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shipped_definition_is_the_one_of_the_type() -> Result<()> {
+    fn the_shipped_definitions_are_those_of_the_types() -> Result<()> {
         let shipped = include_str!("../../crds/configmapsyncs.apps.kapendra.com.yaml");
-        assert_eq!(shipped, yaml()?, "run `make generate`");
+        assert_eq!(shipped, yaml("configmapsyncs")?, "run `make generate`");
+        let shipped = include_str!("../../crds/clusterconfigmapsyncs.apps.kapendra.com.yaml");
+        assert_eq!(shipped, yaml("clusterconfigmapsyncs")?, "run `make generate`");
         Ok(())
     }
 }

@@ -3,16 +3,20 @@
 mod crd;
 mod dashboard;
 mod metrics_page;
+mod sbom;
+
+use std::path::Path;
 
 use anyhow::bail;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["crd"] => print!("{}", crd::yaml()?),
+        ["crd", plural] => print!("{}", crd::yaml(plural)?),
         ["metrics"] => print!("{}", metrics_page::page()),
         ["dashboard", description] => print!("{}", dashboard::from_file(description)?),
-        _ => bail!("say `xtask crd`, `xtask metrics` or `xtask dashboard DESCRIPTION.yaml`"),
+        ["sbom"] => print!("{}", sbom::document(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))?),
+        _ => bail!("say `xtask crd PLURAL`, `xtask metrics`, `xtask dashboard DESCRIPTION.yaml` or `xtask sbom`"),
     }
     Ok(())
 }

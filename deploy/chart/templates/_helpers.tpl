@@ -75,3 +75,8 @@ metricRelabelings:
   name: {{ include "configmapsync.serviceAccount" . }}
   namespace: {{ .Release.Namespace }}
 {{- end }}
+
+{{/* What the policies for authors do. In YAML an Off without quotes is false. */}}
+{{- define "configmapsync.authorPolicy" -}}
+{{- eq (toString .Values.authorPolicy.mode) "false" | ternary "Off" .Values.authorPolicy.mode }}
+{{- end }}

@@ -4,22 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::fleet::SHARD_LEASE;
-use configmapsync_operator::api::names::{ANNOTATION_SOURCE, ANNOTATION_SYNC, FINALIZER};
+use configmapsync_operator::api::names::{ANNOTATION_AT, ANNOTATION_SOURCE, ANNOTATION_SYNC, FINALIZER};
 use configmapsync_operator::rules::shard::Shard;
 use jiff::Timestamp;
 use serde_json::Value;
 use testbed::AuditEvent;
 
-use super::load;
+use super::{load, many};
 use crate::copies::Place;
 use crate::fleet::is_session_of;
 
 /// The resources of which the audit log has to keep the objects.
-pub const OBJECTS: [(&str, &str); 4] = [
+pub const OBJECTS: [(&str, &str); 7] = [
     ("", "configmaps"),
+    ("", "namespaces"),
     ("coordination.k8s.io", "leases"),
     ("apps.kapendra.com", "configmapsyncs"),
     ("apps.kapendra.com", "configmapsyncs/status"),
+    ("apps.kapendra.com", "clusterconfigmapsyncs"),
+    ("apps.kapendra.com", "clusterconfigmapsyncs/status"),
 ];
 
 const AGENT: &str = "configmapsync-operator/";
@@ -54,7 +57,8 @@ pub enum What {
         /// Its resourceVersion.
         version: u64,
     },
-    /// A sync came or changed, its status aside.
+    /// A sync came or changed, its status aside. One object's copies stand in namespaces, and each of these is as good as a
+    /// sync: it has a UID by which its copy's shard is found, and lives as long as it has the label.
     Sync {
         /// Its uid.
         uid: String,
@@ -69,14 +73,14 @@ pub enum What {
         uid: String,
         /// The version of the source that it names.
         source: u64,
-        /// The version of the copy that it names.
-        copy: u64,
+        /// The version of the copy that it names; that of an object with many copies names none.
+        copy: Option<u64>,
     },
     /// A copy was written.
     Copy {
         /// Where it stands.
         place: Place,
-        /// The uid of its sync; nothing when a hand wrote what does not concern it.
+        /// The uid of its sync, or of its namespace; nothing when a hand wrote what does not concern it.
         sync: Option<String>,
         /// What it holds; nothing when it is no edition of its source.
         edition: Option<u64>,
@@ -153,8 +157,9 @@ impl History {
             ("leases", _) => tenure(request, by.as_deref()?)?,
             ("configmaps", _) if request.namespace == load::HOME => source(request, version?)?,
             ("configmaps", _) => copy(request, version)?,
-            ("configmapsyncs", "status") => status(request)?,
-            ("configmapsyncs", _) => self.sync(request)?,
+            ("configmapsyncs" | "clusterconfigmapsyncs", "status") => status(request)?,
+            ("configmapsyncs" | "clusterconfigmapsyncs", _) => self.sync(request)?,
+            ("namespaces", _) => namespace(request)?,
             _ => return None,
         };
         Some((version, Event { begun, over, by, refused, what }))
@@ -213,6 +218,12 @@ fn source(request: &AuditEvent, version: u64) -> Option<What> {
     Some(What::Source { name, edition, version })
 }
 
+fn namespace(request: &AuditEvent) -> Option<What> {
+    let metadata = &request.answer["metadata"];
+    let life = if many::is_selected(metadata["name"].as_str()?, metadata)? { Life::Live } else { Life::Gone };
+    Some(What::Sync { uid: metadata["uid"].as_str()?.to_owned(), source: many::MANY.to_owned(), life })
+}
+
 fn copy(request: &AuditEvent, version: Option<u64>) -> Option<What> {
     let name = |value: &Value| value["metadata"]["name"].as_str().map(str::to_owned);
     let name = Some(request.name.clone()).filter(|name| !name.is_empty()).or_else(|| name(&request.sent))?;
@@ -221,7 +232,11 @@ fn copy(request: &AuditEvent, version: Option<u64>) -> Option<What> {
         return Some(What::CopyGone(place));
     }
     let annotations = &request.sent["metadata"]["annotations"];
-    let sync = annotations[ANNOTATION_SYNC].as_str().and_then(|mark| mark.rsplit('/').next()).map(str::to_owned);
+    let sync = match annotations[ANNOTATION_SYNC].as_str() {
+        Some(mark) if mark.starts_with('/') => annotations[ANNOTATION_AT].as_str().and_then(|at| at.split('/').next()),
+        mark => mark.and_then(|mark| mark.rsplit('/').next()),
+    };
+    let sync = sync.map(str::to_owned);
     let source = annotations[ANNOTATION_SOURCE].as_str().and_then(|mark| mark.split('/').nth(1));
     let edition = source.and_then(|source| load::edition(source, &data(&request.sent)));
     Some(What::Copy { place, sync, edition, version: version? })
@@ -231,7 +246,8 @@ fn status(request: &AuditEvent) -> Option<What> {
     let uid = request.answer["metadata"]["uid"].as_str()?.to_owned();
     let status = &request.sent["status"];
     let named = |what: &str| number(&status[what]["resourceVersion"]).unwrap_or(0);
-    Some(What::Status { uid, source: named("source"), copy: named("copy") })
+    let copy = (request.resource == "configmapsyncs").then(|| named("copy"));
+    Some(What::Status { uid, source: named("source"), copy })
 }
 
 /// Only whom it concerns: the answer tells of no version, and often of no object.
@@ -240,7 +256,8 @@ fn refused_write(request: &AuditEvent) -> Option<What> {
         return copy(request, Some(0));
     }
     let uid = request.sent["metadata"]["uid"].as_str()?.to_owned();
-    (request.resource == "configmapsyncs").then_some(What::Status { uid, source: 0, copy: 0 })
+    let is_status = matches!(request.resource.as_str(), "configmapsyncs" | "clusterconfigmapsyncs");
+    is_status.then_some(What::Status { uid, source: 0, copy: None })
 }
 
 fn data(object: &Value) -> BTreeMap<String, String> {

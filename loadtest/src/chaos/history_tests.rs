@@ -67,6 +67,28 @@ fn a_copy_tells_its_sync_and_what_it_holds() {
 }
 
 #[test]
+fn the_copy_of_an_object_with_many_is_told_by_its_namespace() {
+    let sent = json!({
+        "metadata": { "resourceVersion": "5", "name": "many", "annotations": {
+            ANNOTATION_SYNC: "/many/99999999-2222-3333-4444-555555555555", ANNOTATION_AT: format!("{UID}/many"),
+            ANNOTATION_SOURCE: "chaos/many/uid/4",
+        } },
+        "data": load::content("many", 3),
+    });
+    let place = ("many-1".to_owned(), "many".to_owned());
+    let put = request("update", "configmaps", ("many-1", "many"), sent, version("6"));
+    let written = What::Copy { place, sync: Some(UID.to_owned()), edition: Some(3), version: 6 };
+    assert_eq!(what(&put).map(|(_, event)| event.what), Some(written));
+    let labelled = |labels: Value| {
+        let answer = json!({ "metadata": { "name": "many-1", "uid": UID, "resourceVersion": "7", "labels": labels } });
+        what(&request("patch", "namespaces", ("", "many-1"), Value::Null, answer)).unwrap().1.what
+    };
+    let sync = |life| What::Sync { uid: UID.to_owned(), source: "many".to_owned(), life };
+    assert_eq!(labelled(json!({ "chaos.kapendra.com/many": "yes" })), sync(Life::Live));
+    assert_eq!(labelled(json!({})), sync(Life::Gone));
+}
+
+#[test]
 fn a_sync_goes_with_its_finalizer() {
     let life = |finalizers: Value, deleted: Value| {
         let answer = json!({

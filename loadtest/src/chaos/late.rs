@@ -12,7 +12,9 @@ use super::history::{Event, Life, What};
 use crate::copies::Place;
 
 /// A late write has to be undone within this time.
-pub const UNDONE_WITHIN: Duration = Duration::from_secs(5);
+const UNDONE_WITHIN: Duration = Duration::from_secs(5);
+/// A late status has to be: statuses wait while copies flow, and these flow for longer on a busy machine.
+const STATUS_UNDONE_WITHIN: Duration = Duration::from_secs(15);
 
 /// A write that took effect after another replica's tenure of the shard had begun, or would have, had it not been refused
 /// since the object had changed.
@@ -34,12 +36,14 @@ pub struct Late {
     pub refused: bool,
     /// From the write until the object was as it should be; nothing passed when it was right as written.
     pub undone: Duration,
+    /// How long that may take.
+    pub within: Duration,
 }
 
 impl Late {
     /// Whether it is more than what is allowed of a process that was stopped between its gate and its send.
     pub fn is_wrong(&self) -> bool {
-        !self.held_before || (!self.refused && self.undone > UNDONE_WITHIN)
+        !self.held_before || (!self.refused && self.undone > self.within)
     }
 }
 
@@ -153,7 +157,7 @@ impl World {
             }
             What::Status { uid, source, copy } => {
                 if let Some(sync) = self.syncs.get_mut(uid) {
-                    sync.status = (*source, *copy);
+                    sync.status = (*source, copy.unwrap_or_default());
                 }
             }
             What::Copy { place, sync, edition, version } => {
@@ -206,6 +210,10 @@ impl World {
             holder: tenures.map_or_else(|| "nobody".to_owned(), |tenures| tenures.holder.clone()),
             refused: event.refused,
             undone: Duration::ZERO,
+            within: match event.what {
+                What::Status { .. } => STATUS_UNDONE_WITHIN,
+                _ => UNDONE_WITHIN,
+            },
         })
     }
 

@@ -36,7 +36,7 @@ fn copy(millis: i64, by: &str, edition: u64) -> Event {
 }
 
 fn status(millis: i64, by: &str, source: u64, copy: u64) -> Event {
-    event(millis, by, What::Status { uid: UID.to_owned(), source, copy })
+    event(millis, by, What::Status { uid: UID.to_owned(), source, copy: Some(copy) })
 }
 
 /// Replica a holds the shard, has written the copy, and loses the shard to b at 1 s; then `more`.
@@ -117,6 +117,21 @@ fn a_status_has_to_speak_of_the_versions_that_are() {
     let mut mended = old();
     mended.push(status(1_300, "b", 200, 1_020));
     assert_eq!(undone(&history(mended)), [200]);
+}
+
+#[test]
+fn a_status_may_take_longer_and_that_of_an_object_with_many_copies_names_none() {
+    let many = |millis, by, source| {
+        let what = What::Status { uid: UID.to_owned(), source, copy: None };
+        event(millis, by, what)
+    };
+    let late = |mended| {
+        let mut events = vec![source(10, 1), sync(20, "", Life::New), tenure(100, "a"), sync(110, "a", Life::Live)];
+        events.extend([tenure(1_000, "b"), source(1_010, 2), many(1_100, "a", 100), many(mended, "b", 200)]);
+        late_writes(&events, at(60_000))
+    };
+    assert_eq!((undone(&late(9_100)), late(9_100)[0].is_wrong()), (vec![8_000], false));
+    assert!(late(16_200)[0].is_wrong());
 }
 
 #[test]

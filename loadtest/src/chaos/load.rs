@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use configmapsync_operator::api::clusterconfigmapsync::ClusterConfigMapSync;
 use configmapsync_operator::api::configmapsync::ConfigMapSync;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -14,6 +15,8 @@ use serde_json::json;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 
+use super::many::{self, MANY};
+use crate::copies::Place;
 use crate::{objects, writers};
 
 /// Sources and syncs stand here.
@@ -63,6 +66,8 @@ struct Changes {
     passers_by: VecDeque<String>,
     passed: usize,
     touched: usize,
+    /// How many labels of namespaces were taken off.
+    unlabelled: usize,
 }
 
 impl Load {
@@ -72,12 +77,13 @@ impl Load {
     /// When something cannot be made.
     pub async fn start(client: Client, seed: u64) -> anyhow::Result<Self> {
         let namespaces = (0..NAMESPACES).map(namespace).chain([HOME.to_owned()]);
-        let create = |name: String| {
+        let namespaces = namespaces.map(|name| objects::namespace(&name, OWNER)).chain(many::namespaces(OWNER));
+        let create = |namespace: Namespace| {
             let api = Api::<Namespace>::all(client.clone());
-            async move { Ok(api.create(&PostParams::default(), &objects::namespace(&name, OWNER)).await.map(drop)?) }
+            async move { Ok(api.create(&PostParams::default(), &namespace).await.map(drop)?) }
         };
         writers::each(namespaces, create, |_| {}).await?;
-        let sources = (0..NARROW).map(narrow).chain([WIDE.to_owned()]);
+        let sources = (0..NARROW).map(narrow).chain([WIDE, MANY].map(str::to_owned));
         let editions: BTreeMap<String, u64> = sources.map(|name| (name, 1)).collect();
         let create = |name: String| {
             let api = Api::<ConfigMap>::namespaced(client.clone(), HOME);
@@ -90,9 +96,12 @@ impl Load {
             async move { Ok(api.create(&PostParams::default(), &sync).await.map(drop)?) }
         };
         writers::each(residents(), create, |_| {}).await?;
+        let api = Api::<ClusterConfigMapSync>::all(client.clone());
+        api.create(&PostParams::default(), &many::object(HOME)).await?;
 
         let dice = StdRng::seed_from_u64(seed);
-        let changes = Changes { client, dice, editions, passers_by: VecDeque::new(), passed: 0, touched: 0 };
+        let changes =
+            Changes { client, dice, editions, passers_by: VecDeque::new(), passed: 0, touched: 0, unlabelled: 0 };
         let changes = Arc::new(Mutex::new(changes));
         let task = tokio::spawn({
             let changes = changes.clone();
@@ -107,12 +116,14 @@ impl Load {
         Ok(Self { changes, task })
     }
 
-    /// Begins a fan-out.
+    /// Begins two fan-outs: of many syncs, and of one object.
     ///
     /// # Errors
     /// When the API server refuses.
     pub async fn fan_out(&self) -> anyhow::Result<()> {
-        self.changes.lock().await.change(WIDE).await
+        let mut changes = self.changes.lock().await;
+        changes.change(WIDE).await?;
+        changes.change(MANY).await
     }
 
     /// Stops the changes.
@@ -144,12 +155,14 @@ impl Drop for Load {
 impl Changes {
     async fn one(&mut self) -> anyhow::Result<()> {
         match self.dice.random_range(0..100) {
-            0..60 => {
+            0..58 => {
                 let source = narrow(self.dice.random_range(0..NARROW));
                 self.change(&source).await
             }
-            60..62 => self.change(WIDE).await,
-            62..68 => self.edit_copy().await,
+            58..60 => self.change(WIDE).await,
+            60..62 => self.change(MANY).await,
+            62 => self.unlabel().await,
+            63..68 => self.edit_copy().await,
             68..72 => self.delete_copy().await,
             72..86 if self.passers_by.len() < PASSERS_BY => self.come().await,
             _ => self.go().await,
@@ -195,12 +208,30 @@ impl Changes {
         Ok(())
     }
 
+    /// A label that is gone for a moment takes no copy along. Now and then it stays away until the next one goes, so that the
+    /// copy goes too.
+    async fn unlabel(&mut self) -> anyhow::Result<()> {
+        let number = self.unlabelled;
+        self.unlabelled += 1;
+        many::label(&self.client, number, false).await?;
+        if self.dice.random_ratio(7, 8) {
+            many::label(&self.client, number, true).await?;
+        }
+        if let Some(before) = number.checked_sub(1) {
+            many::label(&self.client, before, true).await?;
+        }
+        Ok(())
+    }
+
     /// Each in its turn: a copy that is changed by others again and again is left alone for a while.
-    fn next_copy(&mut self) -> (String, String) {
+    fn next_copy(&mut self) -> Place {
         let residents = COPIES_OF_WIDE + NARROW * COPIES_OF_NARROW;
-        let number = (self.touched * 37) % residents;
+        let number = (self.touched * 37) % (residents + many::NAMESPACES);
         self.touched += 1;
-        (namespace(number), resident(number))
+        match number.checked_sub(residents) {
+            Some(number) => many::place(number),
+            None => (namespace(number), resident(number)),
+        }
     }
 
     fn maps(&self, namespace: &str) -> Api<ConfigMap> {

@@ -6,6 +6,7 @@ mod faults;
 mod history;
 mod late;
 mod load;
+mod many;
 mod plan;
 mod proxy;
 mod stage;

@@ -26,6 +26,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// After a fault. A bound for what never ends, not a measure: the machine may be busy with other things.
 const WHOLE_WITHIN: Duration = Duration::from_secs(150);
 const LOOK: Duration = Duration::from_millis(100);
+/// How often a wait says what it waits for.
+const PROGRESS: Duration = Duration::from_secs(15);
 /// How many things that are missing an error names.
 const NAMED: usize = 12;
 
@@ -152,6 +154,7 @@ impl Stage {
         let mut still = self.load.stop().await;
         still.change_all().await.context("a source cannot be changed")?;
         let deadline = Instant::now() + WHOLE_WITHIN;
+        let mut next_word = Instant::now() + PROGRESS;
         loop {
             self.fleet.check()?;
             self.control_plane()?.check()?;
@@ -163,6 +166,11 @@ impl Stage {
             if Instant::now() > deadline {
                 let named = missing[..missing.len().min(NAMED)].join("\n  ");
                 bail!("not whole after {} s, {} things:\n  {named}", WHOLE_WITHIN.as_secs(), missing.len());
+            }
+            if Instant::now() > next_word {
+                next_word += PROGRESS;
+                let named = missing[..missing.len().min(3)].join("; ");
+                println!("          not whole yet, {} things: {named}", missing.len());
             }
             tokio::time::sleep(LOOK).await;
         }

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use configmapsync_operator::api::clusterconfigmapsync::ClusterConfigMapSync;
 use configmapsync_operator::api::configmapsync::{ConfigMapSync, ObjectVersion};
 use configmapsync_operator::api::names::ANNOTATION_SYNC;
 use configmapsync_operator::rules::shard::SHARDS;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::ListParams;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 
-use super::load;
+use super::{load, many};
+use crate::copies::Place;
 use crate::fleet::{NAMESPACE, SESSION_LEASE, SHARD_LEASE, is_session_of};
 use crate::objects;
 
@@ -26,8 +28,17 @@ pub async fn missing(client: &Client, replicas: &[String]) -> anyhow::Result<Vec
     let sources = Api::<ConfigMap>::namespaced(client.clone(), load::HOME).list(&ListParams::default()).await?.items;
     let ours = ListParams::default().labels(&objects::copies_selector());
     let copies = Api::<ConfigMap>::all(client.clone()).list(&ours).await?.items;
+    let namespaces = Api::<Namespace>::all(client.clone()).list(&ListParams::default()).await?.items;
+    let object = Api::<ClusterConfigMapSync>::all(client.clone()).get(many::MANY).await?;
+    let copies: BTreeMap<Place, &ConfigMap> =
+        copies.iter().map(|copy| ((copy.namespace().unwrap_or_default(), copy.name_any()), copy)).collect();
+    let source = sources.iter().find(|source| source.name_any() == many::MANY);
     let mut missing = shards(&leases, replicas);
-    missing.extend(objects_of(&syncs, &sources, &copies));
+    let (of_many, mut wanted) = many::missing(&object, &namespaces, source, &copies);
+    missing.extend(of_many);
+    missing.extend(of_syncs(&syncs, &sources, &copies, &mut wanted));
+    let orphans = copies.keys().filter(|place| !wanted.contains(*place));
+    missing.extend(orphans.map(|(namespace, name)| format!("{namespace}/{name} is a copy that nobody wants")));
     Ok(missing)
 }
 
@@ -67,11 +78,14 @@ fn shards(leases: &[Lease], replicas: &[String]) -> Vec<String> {
     unheld.chain(uneven).collect()
 }
 
-fn objects_of(syncs: &[ConfigMapSync], sources: &[ConfigMap], copies: &[ConfigMap]) -> Vec<String> {
+/// What is not as it should be. Adds the places of copies to `wanted`.
+fn of_syncs(
+    syncs: &[ConfigMapSync],
+    sources: &[ConfigMap],
+    copies: &BTreeMap<Place, &ConfigMap>,
+    wanted: &mut BTreeSet<Place>,
+) -> Vec<String> {
     let sources: BTreeMap<String, &ConfigMap> = sources.iter().map(|source| (source.name_any(), source)).collect();
-    let copies: BTreeMap<(String, String), &ConfigMap> =
-        copies.iter().map(|copy| ((copy.namespace().unwrap_or_default(), copy.name_any()), copy)).collect();
-    let mut wanted = BTreeSet::new();
     let mut missing = Vec::new();
     for sync in syncs {
         let place = (sync.spec.destination_namespace.clone(), sync.name_any());
@@ -82,8 +96,6 @@ fn objects_of(syncs: &[ConfigMapSync], sources: &[ConfigMap], copies: &[ConfigMa
         }
         wanted.insert(place);
     }
-    let orphans = copies.keys().filter(|place| !wanted.contains(*place));
-    missing.extend(orphans.map(|(namespace, name)| format!("{namespace}/{name} is a copy without a sync")));
     missing
 }
 

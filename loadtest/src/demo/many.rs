@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use configmapsync_operator::api::configmapsync::ConfigMapSync;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::{Api, ResourceExt as _};
 
-use super::stage::{SOURCE_NAMESPACE, Stage};
+use super::stage::{SELECTED, SOURCE_NAMESPACE, Stage};
 use crate::copies::{Copies, Place};
 use crate::screen::{thousands, time};
 use crate::{objects, writers};
@@ -26,8 +26,8 @@ pub(super) struct Many {
     edition: u64,
 }
 
-/// What the source holds in each edition: about 1 KiB.
-fn content(edition: u64) -> BTreeMap<String, String> {
+/// What a source holds in each edition: about 1 KiB.
+pub(super) fn content(edition: u64) -> BTreeMap<String, String> {
     let line = format!("setting-of-edition-{edition}: on\n");
     [("edition".to_owned(), edition.to_string()), ("settings.yaml".to_owned(), line.repeat(1000 / line.len()))].into()
 }
@@ -36,13 +36,15 @@ fn sync_name(destination: &str) -> String {
     format!("to-{destination}")
 }
 
-/// The edition of a copy, if it holds that edition to the byte.
-fn edition(copy: &ConfigMap) -> Option<u64> {
-    if copy.metadata.name.as_deref() != Some(SOURCE) {
-        return None;
+/// Tells the edition of a copy of this name, if it holds that edition to the byte.
+pub(super) fn edition_of(name: &'static str) -> impl Fn(&ConfigMap) -> Option<u64> {
+    move |copy| {
+        if copy.metadata.name.as_deref() != Some(name) {
+            return None;
+        }
+        let edition = copy.data.as_ref()?.get("edition")?.parse().ok()?;
+        (copy.data.as_ref() == Some(&content(edition)) && copy.binary_data.is_none()).then_some(edition)
     }
-    let edition = copy.data.as_ref()?.get("edition")?.parse().ok()?;
-    (copy.data.as_ref() == Some(&content(edition)) && copy.binary_data.is_none()).then_some(edition)
 }
 
 impl Many {
@@ -55,7 +57,11 @@ impl Many {
         let namespaces = Api::<Namespace>::all(client.clone());
         let all = destinations.iter().map(String::as_str).chain([SOURCE_NAMESPACE]);
         let create = |name: &str| {
-            let (namespaces, namespace) = (namespaces.clone(), stage.namespace(name));
+            let (namespaces, mut namespace) = (namespaces.clone(), stage.namespace(name));
+            if name != SOURCE_NAMESPACE {
+                let (label, value) = SELECTED;
+                namespace.labels_mut().insert(label.to_owned(), value.to_owned());
+            }
             async move { Ok(namespaces.create(&PostParams::default(), &namespace).await?) }
         };
         let done = |done| screen.progress(&format!("{} of {count} namespaces made", thousands(done)));
@@ -68,7 +74,7 @@ impl Many {
              created, {} at a time.",
             writers::IN_FLIGHT
         ));
-        let copies = Copies::with_content(client.clone(), &objects::copies_selector(), edition).await?;
+        let copies = Copies::with_content(client.clone(), &objects::copies_selector(), edition_of(SOURCE)).await?;
         let places: Vec<Place> = destinations.iter().map(|name| (name.clone(), SOURCE.to_owned())).collect();
         let many = Self { copies, places, edition: 1 };
 
@@ -208,7 +214,7 @@ fn longest(before: &[f64], after: &[f64]) -> String {
 }
 
 /// The requests of the operator, in a sentence.
-fn requests(events: &[testbed::AuditEvent]) -> String {
+pub(super) fn requests(events: &[testbed::AuditEvent]) -> String {
     let ours = events.iter().filter(|event| event.agent() == "configmapsync-operator" && event.resource != "leases");
     let counts = testbed::audit::count(ours);
     let each = counts.iter().map(|(kind, number)| format!("{} {} {}", thousands(*number), kind.verb, kind.what));
@@ -222,6 +228,7 @@ mod tests {
     #[test]
     fn only_the_right_content_has_an_edition() {
         let mut copy = objects::config_map("demo-0001", SOURCE, content(7));
+        let edition = edition_of(SOURCE);
         assert_eq!(edition(&copy), Some(7));
         copy.data.as_mut().unwrap().insert("edition".into(), "8".into());
         assert_eq!(edition(&copy), None);

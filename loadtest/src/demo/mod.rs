@@ -3,6 +3,7 @@
 
 mod crew;
 mod many;
+mod one;
 mod pods;
 mod stage;
 mod story;

@@ -21,6 +21,10 @@ use crate::{objects, writers};
 
 /// The namespace of the source that everyone gets, and of its syncs.
 pub(super) const SOURCE_NAMESPACE: &str = "demo";
+/// The one object that feeds all namespaces with a label; also its source, and its copies.
+pub(super) const OBJECT: &str = "everyones-settings";
+/// That label.
+pub(super) const SELECTED: (&str, &str) = ("demo.kapendra.com/settings", "everyones");
 /// Tells our namespaces from others.
 const OWNER: &str = "configmapsync-demo";
 /// The issue's own example.
@@ -151,10 +155,12 @@ impl Stage {
         }
         lines.push_str(&format!(
             "kubectl get configmapsyncs -A\n\
+             kubectl get clusterconfigmapsyncs\n\
              kubectl get leases -n {NAMESPACE}\n\
              kubectl edit configmap shared-settings -n {SOURCE_NAMESPACE}\n\
              kubectl get configmap shared-settings -n demo-0001 -o yaml\n\
-             kubectl delete configmapsyncs --all -n {SOURCE_NAMESPACE}\n",
+             kubectl delete configmapsyncs --all -n {SOURCE_NAMESPACE}\n\
+             kubectl delete clusterconfigmapsyncs --all\n",
         ));
         if let Some(fleet) = self.crew.processes() {
             for replica in fleet.replicas() {
@@ -188,6 +194,7 @@ impl Stage {
         }
         self.screen.progress("deleting what the demo made in this cluster");
         if !self.crew.names().is_empty() {
+            self.kubectl(&format!("delete --ignore-not-found clusterconfigmapsync {OBJECT}")).await?;
             self.delete_all_syncs().await?;
         }
         let _ = self.kubectl(&format!("delete --ignore-not-found -f {SAMPLE}")).await;
@@ -227,7 +234,7 @@ async fn cluster(arguments: &Arguments, screen: &Screen, image: &Path) -> anyhow
     };
     if why.is_none() {
         // First of all, since the compiler has much to say.
-        operator::write(operator::NAME, "release", image).await?;
+        operator::write(&operator::checkout()?, operator::NAME, "release", image).await?;
     }
     screen.chapter("A cluster");
     if let Some(why) = &why {

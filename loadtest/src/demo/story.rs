@@ -9,6 +9,7 @@ use kube::Api;
 use kube::api::ListParams;
 
 use super::many::Many;
+use super::one::{self, One};
 use super::pods::scale;
 use super::stage::{SAMPLE, Stage};
 use super::takeover;
@@ -27,10 +28,11 @@ pub(super) async fn tell(stage: &mut Stage) -> anyhow::Result<()> {
     many.change(stage).await?;
     more_replicas(stage).await?;
     takeover::happens(stage, &mut many).await?;
+    let one = one::happens(stage).await?;
     if stage.arguments.keep {
         return Ok(());
     }
-    everything_goes(stage, &many).await?;
+    everything_goes(stage, &many, &one).await?;
     stage.screen.chapter("The end");
     stage.screen.say("All of it happened as told, on a real API server.");
     if !matches!(stage.cluster, testbed::Cluster::Given(_)) {
@@ -125,8 +127,9 @@ async fn sample(stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn everything_goes(stage: &mut Stage, many: &Many) -> anyhow::Result<()> {
+async fn everything_goes(stage: &mut Stage, many: &Many, one: &One) -> anyhow::Result<()> {
     stage.screen.chapter("Everything is deleted");
+    one.goes(stage).await?;
     let screen = &stage.screen;
     screen.say(&format!("All {} syncs are deleted, {} at a time:", thousands(many.total()), writers::IN_FLIGHT));
     let begun = Instant::now();
@@ -143,7 +146,7 @@ async fn everything_goes(stage: &mut Stage, many: &Many) -> anyhow::Result<()> {
     ));
     stage.show_kubectl(&format!("delete -f {SAMPLE}")).await?;
     nothing_is_left(stage).await?;
-    screen.fact("No ConfigMapSync and no copy is left; the sources stay what they were.");
+    screen.fact("No sync of either kind and no copy is left; the sources stay what they were.");
     let begun = Instant::now();
     if stage.crew.pods().is_some() {
         screen.command(&scale(0));

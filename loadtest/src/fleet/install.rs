@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use configmapsync_operator::api::configmapsync::ConfigMapSync;
+use configmapsync_operator::api::{ClusterConfigMapSync, ConfigMapSync};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -15,7 +15,7 @@ use testbed::Cluster;
 pub const NAMESPACE: &str = "configmapsync-system";
 /// The account that the operator runs under.
 pub const SERVICE_ACCOUNT: &str = "configmapsync-controller-manager";
-/// From the definition's coming in to its being served.
+/// From a definition's coming in to its being served.
 const SERVED_WITHIN: Duration = Duration::from_secs(30);
 /// The operator's Deployment.
 pub const DEPLOYMENT: &str = "configmapsync-controller-manager";
@@ -37,7 +37,7 @@ pub(super) async fn no_other_operator(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Applies the definition, the namespace, the ServiceAccount and its rules.
+/// Applies the definitions, the namespace, the ServiceAccount and its rules.
 pub(super) async fn manifests(cluster: &Cluster) -> anyhow::Result<()> {
     let mut kubectl = cluster.kubectl();
     let apply = move || -> anyhow::Result<()> {
@@ -55,15 +55,23 @@ pub(super) async fn manifests(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until ConfigMapSyncs can be listed: for some moments after its definition is established, the API server answers
-/// that it is still making its store ready.
+/// Waits until both kinds can be listed: for some moments after a definition is established, the API server answers that it
+/// is still making its store ready.
 pub(super) async fn until_served(client: &Client) -> anyhow::Result<()> {
-    let syncs = Api::<ConfigMapSync>::all(client.clone());
+    let (syncs, cluster_syncs) = (Api::<ConfigMapSync>::all(client.clone()), Api::all(client.clone()));
     let deadline = Instant::now() + SERVED_WITHIN;
+    until_listed(&syncs, deadline).await.context("ConfigMapSyncs are not served")?;
+    until_listed::<ClusterConfigMapSync>(&cluster_syncs, deadline).await.context("ClusterConfigMapSyncs are not served")
+}
+
+async fn until_listed<K>(objects: &Api<K>, deadline: Instant) -> kube::Result<()>
+where
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
     loop {
-        match syncs.list_metadata(&ListParams::default().limit(1)).await {
+        match objects.list_metadata(&ListParams::default().limit(1)).await {
             Ok(_) => return Ok(()),
-            Err(error) if Instant::now() > deadline => return Err(error).context("ConfigMapSyncs are not served"),
+            Err(error) if Instant::now() > deadline => return Err(error),
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }

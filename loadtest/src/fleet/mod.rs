@@ -119,6 +119,14 @@ impl Fleet {
         self.take(name)?.kill()
     }
 
+    /// Kills all replicas with SIGKILL. Their Leases stay as they are.
+    ///
+    /// # Errors
+    /// When one has ended already.
+    pub fn kill_all(&mut self) -> anyhow::Result<()> {
+        self.replicas.drain(..).try_for_each(|replica| replica.kill())
+    }
+
     /// Sends one a signal, such as SIGSTOP.
     ///
     /// # Errors

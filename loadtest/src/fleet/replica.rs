@@ -1,9 +1,11 @@
 //! One replica of the operator: a process.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -195,12 +197,24 @@ pub fn usage(pid: u32) -> anyhow::Result<Usage> {
     Ok(Usage { cpu_seconds: ticks / TICKS_PER_SECOND, resident_mib: mib("VmRSS"), peak_mib: mib("VmHWM") })
 }
 
-/// Two ports that nothing listens on. Somebody else may take one before it is used; then the replica ends and says so.
+/// The ports that replicas of this process were given. Each is given once: a replica that has just been started does not listen
+/// yet, and the system would give its port to the next one.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// Two ports that nothing listens on. Another process may take one before it is used; then the replica ends and says so.
 fn free_ports() -> anyhow::Result<(u16, u16)> {
-    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1");
-    // Both open at once, so that they differ.
-    let (one, other) = (listen()?, listen()?);
-    Ok((one.local_addr()?.port(), other.local_addr()?.port()))
+    Ok((free_port()?, free_port()?))
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
+        let port = listener.local_addr()?.port();
+        if given.insert(port) {
+            return Ok(port);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::scenario::{Change, Named, Scenario, Step, Syncs};
+use super::scenario::{Named, Scenario, Syncs};
+use super::steps::{Change, Step};
 
 /// Creates thousands of syncs, measures what the operator makes of them, and sets it beside bare writers.
 #[derive(Clone, Debug, Parser)]
@@ -111,6 +112,7 @@ impl Load {
     pub(super) fn syncs(&self) -> Syncs {
         Syncs {
             syncs: self.syncs as usize,
+            one_object: false,
             sources: self.sources.min(self.syncs) as usize,
             namespaces: self.syncs.div_ceil(self.per_namespace) as usize,
             bytes: self.size as usize,
@@ -145,7 +147,8 @@ impl Run {
         let mut names = vec!["load"];
         if self.fanout > 0 {
             let (syncs, namespaces) = (self.fanout as usize, self.fanout as usize);
-            let fanout = Syncs { syncs, sources: 1, namespaces, bytes: self.load.size as usize };
+            let bytes = self.load.size as usize;
+            let fanout = Syncs { syncs, one_object: false, sources: 1, namespaces, bytes };
             sets.insert("fanout".to_owned(), fanout);
             names.insert(0, "fanout");
         }

@@ -46,7 +46,7 @@ pub(super) async fn watch(bench: &Bench) -> anyhow::Result<Copies> {
 }
 
 impl Written {
-    /// Creates each sync, and then its copy.
+    /// Creates each sync, and then its copy; where one object asks for all copies, only those.
     pub(super) async fn create(bench: &Bench, set: &Set, copies: Arc<Copies>) -> anyhow::Result<(Self, Measurement)> {
         let scenario = operator::new_syncs(set);
         let set = set.bare();
@@ -59,12 +59,15 @@ impl Written {
         }
         let account = bench.open()?;
         let create = |wanted: &Wanted| {
-            let (sync, copy) = (set.sync(wanted), copy(&set, wanted, sources[wanted.source]));
+            let (sync, copy) =
+                ((!set.one_object).then(|| set.sync(wanted)), copy(&set, wanted, sources[wanted.source]));
             let syncs = Api::<ConfigMapSync>::namespaced(bench.client.clone(), HOME);
             let config_maps = Api::<ConfigMap>::namespaced(bench.client.clone(), &wanted.place.0);
             async move {
                 let sent = Instant::now();
-                syncs.create(&PostParams::default(), &sync).await?;
+                if let Some(sync) = sync {
+                    syncs.create(&PostParams::default(), &sync).await?;
+                }
                 Ok((sent, config_maps.create(&PostParams::default(), &copy).await?))
             }
         };
@@ -75,6 +78,7 @@ impl Written {
         let written = Self { set, sources, objects, copies };
         let all: Vec<usize> = (0..written.sources.len()).collect();
         let seen = written.arrive(&all).await?;
+        account.delivered(bench)?;
         Ok((written, account.measurement(bench, Who::BareWriters, scenario, (&sent, &seen), account.close(bench)?)))
     }
 
@@ -111,24 +115,28 @@ impl Written {
             self.objects[number] = object;
         }
         let seen = self.arrive(sources).await?;
+        account.delivered(bench)?;
         Ok({
             let times = (&*vec![sent; seen.len()], &*seen);
             account.measurement(bench, Who::BareWriters, scenario, times, account.close(bench)?)
         })
     }
 
-    /// Deletes each copy and its sync.
+    /// Deletes each copy, and its sync if it has one.
     pub(super) async fn delete(self, bench: &Bench) -> anyhow::Result<Measurement> {
         let scenario = operator::deletion(&self.set);
         bench.quiet(&scenario).await?;
         let account = bench.open()?;
         let syncs = Api::<ConfigMapSync>::namespaced(bench.client.clone(), HOME);
+        let one_object = self.set.one_object;
         let delete = |wanted: &Wanted| {
             let (syncs, name) = (syncs.clone(), wanted.name.clone());
             let config_maps = Api::<ConfigMap>::namespaced(bench.client.clone(), &wanted.place.0);
             async move {
                 let sent = Instant::now();
-                syncs.delete(&name, &DeleteParams::default()).await?;
+                if !one_object {
+                    syncs.delete(&name, &DeleteParams::default()).await?;
+                }
                 config_maps.delete(&name, &DeleteParams::default()).await?;
                 Ok(sent)
             }
@@ -138,6 +146,7 @@ impl Written {
         account.all_asked();
         let places: Vec<Place> = self.set.copies.iter().map(|copy| copy.place.clone()).collect();
         let gone = self.copies.all_gone(&places, WITHIN, |_| Ok(())).await?;
+        account.delivered(bench)?;
         let measurement = account.measurement(bench, Who::BareWriters, scenario, (&sent, &gone), account.close(bench)?);
         let config_maps = Api::<ConfigMap>::namespaced(bench.client.clone(), HOME);
         for source in 0..self.set.sources {
@@ -159,11 +168,12 @@ fn copy(set: &Set, wanted: &Wanted, (edition, version): (u64, u64)) -> ConfigMap
     let mut copy = objects::config_map(&wanted.place.0, &wanted.place.1, set.content(wanted.source, edition));
     let uid = "00000000-0000-4000-8000-000000000000";
     let meta = copy.meta_mut();
-    meta.labels = Some(
-        [("managed-by", "loadtest-writers"), ("sync-name", &wanted.name), ("sync-namespace", HOME)]
-            .map(|(name, value)| (bare(name), value.to_owned()))
-            .into(),
-    );
+    let asked_by = match set.one_object {
+        true => vec![("cluster-sync-name", &*wanted.name)],
+        false => vec![("sync-name", &*wanted.name), ("sync-namespace", HOME)],
+    };
+    let labels = asked_by.into_iter().chain([("managed-by", "loadtest-writers")]);
+    meta.labels = Some(labels.map(|(name, value)| (bare(name), value.to_owned())).collect());
     meta.annotations = Some(
         [
             ("at", format!("{uid}/{}", wanted.name)),
@@ -171,7 +181,7 @@ fn copy(set: &Set, wanted: &Wanted, (edition, version): (u64, u64)) -> ConfigMap
             ("last-sync", "2026-01-01T00:00:00Z".to_owned()),
             ("source", format!("{HOME}/{}/{uid}/{version}", set.source_name(wanted.source))),
             ("source-hash", "0".repeat(64)),
-            ("sync", format!("{HOME}/{}/{uid}", wanted.name)),
+            ("sync", format!("{}/{}/{uid}", if set.one_object { "" } else { HOME }, wanted.name)),
         ]
         .map(|(name, value)| (bare(name), value))
         .into(),

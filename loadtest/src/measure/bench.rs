@@ -10,7 +10,7 @@ use kube::Client;
 use testbed::audit::Mark;
 use testbed::{AuditEvent, Cluster, Component};
 
-use super::bystander::Bystander;
+use super::bystander::{self, Bystander};
 use super::scenario::Scenario;
 use crate::distance::Distance;
 use crate::fleet::{self, Fleet, Shards, Usage};
@@ -47,6 +47,10 @@ pub(super) struct Bench {
 pub(super) struct Account {
     began: Instant,
     asked: Cell<Duration>,
+    /// When an object's status told of all copies.
+    told: Cell<Option<Duration>>,
+    /// What the API server had spent when everything was delivered, in seconds.
+    server: Cell<Option<f64>>,
     began_at: Timestamp,
     mark: Option<Mark>,
     usage: BTreeMap<String, Usage>,
@@ -67,6 +71,8 @@ impl Bench {
             usage: self.usage()?,
             mark,
             asked: Cell::default(),
+            told: Cell::default(),
+            server: Cell::default(),
             began: Instant::now(),
             began_at: Timestamp::now(),
         })
@@ -91,7 +97,7 @@ impl Bench {
         self.fleet.replicas().iter().map(|replica| Ok((replica.name().to_owned(), replica.usage()?))).collect()
     }
 
-    /// Waits until nothing is written any more but Leases; so what comes next is not disturbed by what was before.
+    /// Waits until nothing is written any more but Leases, and the operator reads no copies any more; so what comes next is not disturbed by what was before.
     pub(super) async fn quiet(&self, why: &str) -> anyhow::Result<()> {
         let begun = Instant::now();
         let syncs: usize = self.scenario.sets.values().map(|set| set.syncs).sum();
@@ -107,7 +113,9 @@ impl Bench {
             writes = now;
             if let (Ok(audit), Some(from)) = (self.cluster.audit(), mark) {
                 let (events, next) = audit.read(from)?;
-                written |= events.iter().any(|event| event.is_write() && event.resource != "leases");
+                let counts = |event: &&AuditEvent| !bystander::is_his(event);
+                let is_work = |event: &AuditEvent| event.is_write() && event.resource != "leases" || is_look(event);
+                written |= events.iter().filter(counts).any(is_work);
                 mark = Some(next);
             }
             if written {
@@ -178,6 +186,20 @@ impl Account {
         self.asked.set(self.began.elapsed());
     }
 
+    /// An object's status told of all copies then.
+    pub(super) fn told(&self, at: Instant) {
+        self.told.set(Some(at.saturating_duration_since(self.began)));
+    }
+
+    /// Everything that was asked for is there: notes what the API server has spent on it.
+    pub(super) fn delivered(&self, bench: &Bench) -> anyhow::Result<()> {
+        let server = Component::ApiServer.program();
+        let spent = |usage: &BTreeMap<String, Usage>| usage.get(server).map(|usage| usage.cpu_seconds);
+        let now = spent(&bench.usage()?);
+        self.server.set(now.zip(spent(&self.usage)).map(|(now, before)| now - before));
+        Ok(())
+    }
+
     /// The measurement of what `who` did in it. `sent` and `seen`: of each copy.
     pub(super) fn measurement(
         &self,
@@ -190,11 +212,13 @@ impl Account {
         let since = |at: &Instant| at.duration_since(self.began);
         let (first, last) =
             (seen.iter().min().map_or(Duration::ZERO, since), seen.iter().max().map_or(Duration::ZERO, since));
-        let paperwork = used.of(OPERATOR).filter(|event| event.is_write() && event.resource == "configmapsyncs");
+        let told = ["configmapsyncs", "clusterconfigmapsyncs"];
+        let paperwork = used.of(OPERATOR).filter(|event| event.is_write() && told.contains(&event.resource.as_str()));
         let requests = match who {
             Who::Operator => count(used.of(OPERATOR)),
             Who::BareWriters => count(used.of(OURSELVES).filter(|event| event.is_write())),
         };
+        let [read, wrote] = bench.bystander.waited(self.began, self.began + last);
         Measurement {
             copies: seen.len(),
             who,
@@ -202,8 +226,11 @@ impl Account {
             first_seconds: first.as_secs_f64(),
             last_seconds: last.as_secs_f64(),
             settled_seconds: self.last(paperwork),
+            told_seconds: self.told.get().map(|told| told.as_secs_f64()),
+            server_seconds: self.server.get(),
             latency: Latency::of(seen.iter().zip(sent).map(|(seen, sent)| seen.duration_since(*sent))),
-            bystander: Latency::of(bench.bystander.waited(self.began, self.began + last)),
+            bystander: Latency::of(read),
+            bystander_writes: Latency::of(wrote),
             renewals: used.renewals(),
             arrivals: hundredths(seen.iter().map(since)),
             requests,
@@ -259,6 +286,11 @@ impl Used {
     pub(super) fn of<'a>(&'a self, agent: &'a str) -> impl Iterator<Item = &'a AuditEvent> {
         self.events.iter().filter(move |event| event.agent() == agent && event.resource != "leases")
     }
+}
+
+/// Whether the operator reads an object that is there.
+fn is_look(event: &AuditEvent) -> bool {
+    event.agent() == OPERATOR && event.verb == "get" && event.resource == "configmaps" && event.code == 200
 }
 
 /// Requests by verb and resource; those that were refused also by the answer's code.

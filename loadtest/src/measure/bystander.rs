@@ -1,5 +1,5 @@
-//! Somebody who has nothing to do with it all, and asks the API server for a ConfigMap now and then: what it waits is what
-//! a load costs others. It has an account of its own, since the administrator is never made to wait.
+//! Somebody who has nothing to do with it all, and reads a ConfigMap now and then, and writes it: what it waits is what a load
+//! costs others. It has an account of its own, since the administrator is never made to wait.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,22 +7,28 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 use serde_json::json;
 use testbed::Cluster;
+use testbed::audit::AuditEvent;
 use tokio::task::JoinHandle;
 
 use super::set::HOME;
 
 /// How often it asks.
 const EVERY: Duration = Duration::from_millis(25);
+/// One of so many requests is a write.
+const WRITES: u64 = 4;
 const NAME: &str = "bystander";
+
+type Waited = Arc<Mutex<Vec<(Instant, Duration)>>>;
 
 /// It asks until it is dropped.
 pub(super) struct Bystander {
-    asked: Arc<Mutex<Vec<(Instant, Duration)>>>,
+    read: Waited,
+    wrote: Waited,
     task: JoinHandle<()>,
 }
 
@@ -32,7 +38,7 @@ impl Bystander {
         let account = json!({"metadata": {"name": NAME, "namespace": HOME}});
         let binding = json!({
             "metadata": {"name": NAME, "namespace": HOME},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
             "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": HOME}],
         });
         let config_map = json!({"metadata": {"name": NAME, "namespace": HOME}});
@@ -52,27 +58,40 @@ impl Bystander {
             }
             tokio::time::sleep(EVERY).await;
         }
-        let asked = Arc::<Mutex<Vec<_>>>::default();
+        let (read, wrote) = (Waited::default(), Waited::default());
         let task = tokio::spawn({
-            let asked = asked.clone();
+            let (read, wrote) = (read.clone(), wrote.clone());
             async move {
-                loop {
+                for number in 0u64.. {
                     let begun = Instant::now();
-                    if api.get_metadata(NAME).await.is_ok() {
-                        asked.lock().unwrap_or_else(PoisonError::into_inner).push((begun, begun.elapsed()));
+                    let (answered, waited) = if number.is_multiple_of(WRITES) {
+                        let change = Patch::Merge(json!({"data": {"number": number.to_string()}}));
+                        (api.patch(NAME, &PatchParams::default(), &change).await.is_ok(), &wrote)
+                    } else {
+                        (api.get_metadata(NAME).await.is_ok(), &read)
+                    };
+                    if answered {
+                        waited.lock().unwrap_or_else(PoisonError::into_inner).push((begun, begun.elapsed()));
                     }
                     tokio::time::sleep(EVERY).await;
                 }
             }
         });
-        Ok(Self { asked, task })
+        Ok(Self { read, wrote, task })
     }
 
-    /// How long its requests took that were sent in this time.
-    pub(super) fn waited(&self, from: Instant, until: Instant) -> Vec<Duration> {
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.iter().filter(|(sent, _)| (from..=until).contains(sent)).map(|(_, took)| *took).collect()
+    /// How long its reads and its writes took that were sent in this time.
+    pub(super) fn waited(&self, from: Instant, until: Instant) -> [Vec<Duration>; 2] {
+        [&self.read, &self.wrote].map(|all| {
+            let all = all.lock().unwrap_or_else(PoisonError::into_inner);
+            all.iter().filter(|(sent, _)| (from..=until).contains(sent)).map(|(_, took)| *took).collect()
+        })
     }
+}
+
+/// Whether a request is the bystander's.
+pub(super) fn is_his(event: &AuditEvent) -> bool {
+    event.user.rsplit(':').next() == Some(NAME)
 }
 
 impl Drop for Bystander {

@@ -48,8 +48,8 @@ fn purpose(event: &AuditEvent) -> (&'static str, bool) {
     }
 }
 
-/// Starts all replicas again with everything in order; they have ended already, in `end`.
-pub(super) async fn warm_restart(bench: &mut Bench, syncs: usize, end: Duration) -> anyhow::Result<WarmRestart> {
+/// Starts all replicas again with everything in order; they have ended already, in `end`, or were killed.
+pub(super) async fn start_again(bench: &mut Bench, syncs: usize, end: Duration) -> anyhow::Result<WarmRestart> {
     bench.quiet("a warm restart").await?;
     let account = bench.open()?;
     let (ready, held) = bench.start().await?;

@@ -7,13 +7,16 @@ mod arguments;
 mod bare;
 mod bench;
 mod bystander;
+mod disturb;
 mod generate;
 mod handover;
 mod idle;
+mod object;
 mod operator;
 mod run;
 mod scenario;
 mod set;
+mod steps;
 mod verify;
 
 use std::path::Path;
@@ -22,6 +25,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
+use configmapsync_operator::api::clusterconfigmapsync::ClusterConfigMapSync;
+use configmapsync_operator::api::configmapsync::ConfigMapSync;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::flowcontrol::v1::FlowSchema;
 use kube::api::{DeleteParams, ListParams, PostParams};
@@ -203,17 +208,22 @@ async fn put_away(cluster: &Cluster, fleet: &Fleet, delay: Duration) -> anyhow::
 }
 
 async fn make_namespaces(scenario: &Scenario, client: &Client, screen: &Screen) -> anyhow::Result<()> {
-    let names: Vec<String> = (0..scenario.namespaces()).map(set::namespace).chain([set::HOME.to_owned()]).collect();
+    let mut all = vec![objects::namespace(set::HOME, OWNER)];
+    all.extend((0..scenario.namespaces()).map(|number| {
+        let mut namespace = objects::namespace(&set::namespace(number), OWNER);
+        namespace.labels_mut().extend(scenario.labels(number));
+        namespace
+    }));
+    let count = thousands(all.len());
     let api = Api::<Namespace>::all(client.clone());
-    let create = |name: &String| {
-        let (api, namespace) = (api.clone(), objects::namespace(name, OWNER));
+    let create = |namespace: Namespace| {
+        let api = api.clone();
         async move { Ok(api.create(&PostParams::default(), &namespace).await.map(drop)?) }
     };
-    let done = |done| screen.progress(&format!("{} of {} namespaces", thousands(done), thousands(names.len())));
-    writers::each(&names, create, done).await.context("the namespaces cannot be made")?;
+    let done = |done| screen.progress(&format!("{} of {count} namespaces", thousands(done)));
+    writers::each(all, create, done).await.context("the namespaces cannot be made")?;
     screen.fact(&format!(
-        "It is up, with the operator's definition and rights and {} namespaces, after {}.",
-        thousands(names.len()),
+        "It is up, with the operator's definition and rights and {count} namespaces, after {}.",
         time(screen.elapsed())
     ));
     Ok(())
@@ -225,13 +235,19 @@ async fn clear(bench: &mut Bench) -> anyhow::Result<()> {
         return Ok(());
     }
     bench.screen.progress("deleting what the load test made");
-    let syncs =
-        Api::<configmapsync_operator::api::configmapsync::ConfigMapSync>::namespaced(bench.client.clone(), set::HOME);
+    let syncs = Api::<ConfigMapSync>::namespaced(bench.client.clone(), set::HOME);
+    let objects = Api::<ClusterConfigMapSync>::all(bench.client.clone());
+    for (name, _) in bench.scenario.sets.iter().filter(|(_, set)| set.one_object) {
+        if objects.get_metadata_opt(name).await?.is_some() {
+            objects.delete(name, &DeleteParams::default()).await?;
+        }
+    }
     if !bench.fleet.replicas().is_empty() {
         syncs.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
         bench.quiet("syncs deleted").await?;
     }
-    let left = syncs.list_metadata(&ListParams::default().limit(1)).await?.items.len();
+    let few = ListParams::default().limit(1);
+    let left = syncs.list_metadata(&few).await?.items.len() + objects.list_metadata(&few).await?.items.len();
     bench.fleet.terminate().await?;
     let namespaces = Api::<Namespace>::all(bench.client.clone());
     let ours = ListParams::default().labels(&format!("{}={OWNER}", objects::MADE_BY));
@@ -240,7 +256,8 @@ async fn clear(bench: &mut Bench) -> anyhow::Result<()> {
     }
     if left > 0 {
         bail!(
-            "syncs of the load test are left in the namespace {}, and no operator runs that lets them go: start one",
+            "syncs of the load test are left, in the namespace {} or in none, and no operator runs that lets them go: start \
+             one",
             set::HOME
         );
     }

@@ -10,6 +10,7 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 
 use super::bench::{self, Account, Bench};
+use super::object::OneObject;
 use super::set::{HOME, Set, Wanted};
 use super::verify;
 use crate::copies::{Copies, Place};
@@ -28,10 +29,12 @@ pub(super) struct Served {
     /// The edition and the version of each source.
     sources: Vec<(u64, u64)>,
     copies: Arc<Copies>,
+    /// Where one object asks for all copies.
+    object: Option<OneObject>,
 }
 
 impl Served {
-    /// Creates sources and syncs, and waits for the copies.
+    /// Creates sources, and syncs or the one object, and waits for the copies.
     pub(super) async fn create(bench: &Bench, set: Set, copies: Arc<Copies>) -> anyhow::Result<(Self, Measurement)> {
         let scenario = new_syncs(&set);
         bench.quiet(&scenario).await?;
@@ -41,12 +44,25 @@ impl Served {
             let made = config_maps.create(&PostParams::default(), &set.source(source, 1)).await;
             sources.push((1, bench::version(&made.context("a source cannot be made")?)?));
         }
-        let served = Self { set, sources, copies };
+        let object = if set.one_object { Some(OneObject::watch(bench, set.object()).await?) } else { None };
+        let served = Self { set, sources, copies, object };
 
         let account = bench.open()?;
+        let sent = match &served.object {
+            Some(object) => vec![object.create().await?; served.len()],
+            None => served.create_syncs(bench, &scenario).await?,
+        };
+        account.all_asked();
+        let all: Vec<usize> = (0..served.sources.len()).collect();
+        let seen = served.arrive(bench, &scenario, &all).await?;
+        let measurement = served.settle(bench, scenario, &account, &sent, &seen).await?;
+        Ok((served, measurement))
+    }
+
+    async fn create_syncs(&self, bench: &Bench, scenario: &str) -> anyhow::Result<Vec<Instant>> {
         let syncs = Api::<ConfigMapSync>::namespaced(bench.client.clone(), HOME);
         let create = |wanted| {
-            let (syncs, sync) = (syncs.clone(), served.set.sync(wanted));
+            let (syncs, sync) = (syncs.clone(), self.set.sync(wanted));
             async move {
                 let sent = Instant::now();
                 syncs.create(&PostParams::default(), &sync).await?;
@@ -54,12 +70,7 @@ impl Served {
             }
         };
         let done = |done| bench.screen.progress(&format!("{scenario}: {} created", thousands(done)));
-        let sent = writers::each(&served.set.copies, create, done).await.context("the syncs cannot be made")?;
-        account.all_asked();
-        let all: Vec<usize> = (0..served.sources.len()).collect();
-        let seen = served.arrive(bench, &scenario, &all).await?;
-        let measurement = served.settle(bench, scenario, &account, &sent, &seen).await?;
-        Ok((served, measurement))
+        writers::each(&self.set.copies, create, done).await.context("the syncs cannot be made")
     }
 
     /// Changes some sources at once and waits for their copies.
@@ -139,22 +150,15 @@ impl Served {
         Ok(())
     }
 
-    /// Deletes all syncs and waits until the copies and the syncs are gone.
+    /// Deletes all syncs, or the one object, and waits until the copies are gone, and the syncs.
     pub(super) async fn delete(self, bench: &Bench) -> anyhow::Result<Measurement> {
         let scenario = deletion(&self.set);
         bench.quiet(&scenario).await?;
-        let syncs = Api::<ConfigMapSync>::namespaced(bench.client.clone(), HOME);
         let account = bench.open()?;
-        let delete = |wanted: &Wanted| {
-            let (syncs, name) = (syncs.clone(), wanted.name.clone());
-            async move {
-                let sent = Instant::now();
-                syncs.delete(&name, &DeleteParams::default()).await?;
-                Ok(sent)
-            }
+        let sent = match &self.object {
+            Some(object) => vec![object.delete().await?; self.len()],
+            None => self.delete_syncs(bench, &scenario).await?,
         };
-        let done = |done| bench.screen.progress(&format!("{scenario}: {} deleted", thousands(done)));
-        let sent = writers::each(&self.set.copies, delete, done).await.context("the syncs cannot be deleted")?;
         account.all_asked();
         let places: Vec<Place> = self.set.copies.iter().map(|copy| copy.place.clone()).collect();
         let look = |left: usize| {
@@ -162,6 +166,7 @@ impl Served {
             bench.fleet.check()
         };
         let gone = self.copies.all_gone(&places, WITHIN, look).await?;
+        account.delivered(bench)?;
         until(bench, &scenario, async || verify::all_gone(bench, &self.set).await).await?;
         let used = account.close(bench)?;
         let delete_sources = |source: usize| {
@@ -173,9 +178,28 @@ impl Served {
         Ok(account.measurement(bench, Who::Operator, scenario, (&sent, &gone), used))
     }
 
+    async fn delete_syncs(&self, bench: &Bench, scenario: &str) -> anyhow::Result<Vec<Instant>> {
+        let syncs = Api::<ConfigMapSync>::namespaced(bench.client.clone(), HOME);
+        let delete = |wanted: &Wanted| {
+            let (syncs, name) = (syncs.clone(), wanted.name.clone());
+            async move {
+                let sent = Instant::now();
+                syncs.delete(&name, &DeleteParams::default()).await?;
+                Ok(sent)
+            }
+        };
+        let done = |done| bench.screen.progress(&format!("{scenario}: {} deleted", thousands(done)));
+        writers::each(&self.set.copies, delete, done).await.context("the syncs cannot be deleted")
+    }
+
     /// The set.
     pub(super) fn set(&self) -> &Set {
         &self.set
+    }
+
+    /// The edition and the version of a source.
+    pub(super) fn source(&self, source: usize) -> (u64, u64) {
+        self.sources[source]
     }
 
     /// Goes on with another watch.
@@ -183,7 +207,7 @@ impl Served {
         self.copies = copies;
     }
 
-    /// How many syncs there are.
+    /// How many copies there are to be.
     pub(super) fn len(&self) -> usize {
         self.set.copies.len()
     }
@@ -229,6 +253,10 @@ impl Served {
         sent: &[Instant],
         seen: &[Instant],
     ) -> anyhow::Result<Measurement> {
+        if let Some(object) = &self.object {
+            account.told(object.until_told(self.source(0).1, self.len()).await?);
+            account.delivered(bench)?;
+        }
         until(bench, &scenario, async || self.verify(bench).await).await?;
         let used = account.close(bench)?;
         Ok(account.measurement(bench, Who::Operator, scenario, (sent, seen), used))
@@ -251,7 +279,10 @@ async fn until(bench: &Bench, scenario: &str, holds: impl AsyncFn() -> anyhow::R
 
 /// The scenario's words, for operator and bare writers alike.
 pub(super) fn new_syncs(set: &Set) -> String {
-    format!("{} new syncs", set.title)
+    match set.one_object {
+        true => format!("one new object, {} copies", set.title),
+        false => format!("{} new syncs", set.title),
+    }
 }
 
 /// The scenario's words, for operator and bare writers alike.
@@ -265,5 +296,8 @@ pub(super) fn change(set: &Set, sources: &[usize]) -> String {
 
 /// The scenario's words, for operator and bare writers alike.
 pub(super) fn deletion(set: &Set) -> String {
-    format!("{} syncs deleted", set.title)
+    match set.one_object {
+        true => format!("one object deleted, {} copies", set.title),
+        false => format!("{} syncs deleted", set.title),
+    }
 }

@@ -11,11 +11,11 @@ use kube::api::PostParams;
 use super::bare::{self, Written};
 use super::bench::Bench;
 use super::operator::Served;
-use super::scenario::{Change, Foreign, Step, Throughput};
 use super::set::HOME;
-use super::{handover, idle};
+use super::steps::{Change, Disturb, Foreign, Step, Throughput};
+use super::{disturb, handover, idle};
 use crate::copies::Copies;
-use crate::report::{self, Growth, Measurement, Report, Who, counts};
+use crate::report::{self, Growth, Measurement, Report, WarmRestart, Who, counts};
 use crate::screen::{thousands, time};
 use crate::stats::median;
 use crate::{objects, writers};
@@ -73,6 +73,7 @@ impl<'a> Run<'a> {
                 }
                 Ok(())
             }
+            Step::Disturb(disturb) => self.disturb(disturb).await,
             Step::Delete(set) => {
                 let served = self.served.remove(set).with_context(|| format!("there is no set {set}"))?;
                 let measurement = served.delete(self.bench).await?;
@@ -81,6 +82,7 @@ impl<'a> Run<'a> {
             }
             Step::Rest(seconds) => self.rest(*seconds).await,
             Step::Restart => self.restart(false).await,
+            Step::Crash => self.crash().await,
             Step::Kill => {
                 let syncs = self.syncs();
                 let one = handover::kill(self.bench, syncs).await?;
@@ -188,6 +190,22 @@ impl<'a> Run<'a> {
         self.remember_memory()
     }
 
+    async fn disturb(&mut self, of: &Disturb) -> anyhow::Result<()> {
+        for one in disturb::disturb(self.bench, find(&mut self.served, &of.set)?, of.times).await? {
+            self.bench.screen.fact(&format!(
+                "{}, {} times: p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms; {}.",
+                one.what,
+                one.times,
+                one.latency.p50 * 1000.0,
+                one.latency.p99 * 1000.0,
+                one.latency.max * 1000.0,
+                counts(&one.requests)
+            ));
+            self.report.disturbances.push(one);
+        }
+        Ok(())
+    }
+
     /// The most syncs that were in order at once, with the memory that this took.
     fn remember_memory(&mut self) -> anyhow::Result<()> {
         if self.syncs() >= self.report.memory_syncs {
@@ -217,19 +235,30 @@ impl<'a> Run<'a> {
         if bound {
             self.bound().await?;
         }
+        self.report.warm_restart = Some(self.start_again("a restart", end).await?);
+        Ok(())
+    }
+
+    async fn crash(&mut self) -> anyhow::Result<()> {
+        self.bench.fleet.kill_all()?;
+        self.copies = None;
+        self.report.crash = Some(self.start_again("after a crash", Duration::ZERO).await?);
+        Ok(())
+    }
+
+    async fn start_again(&mut self, what: &str, end: Duration) -> anyhow::Result<WarmRestart> {
         let syncs = self.syncs();
-        self.bench.screen.chapter(&format!("The operator again: a restart with {} syncs", thousands(syncs)));
-        let restart = idle::warm_restart(self.bench, syncs, end).await?;
+        self.bench.screen.chapter(&format!("The operator again: {what} with {} syncs", thousands(syncs)));
+        let restart = idle::start_again(self.bench, syncs, end).await?;
         self.bench.screen.fact(&format!(
             "Ready after {:.2} s, all shards held after {:.2} s; {} writes and {} GETs.",
             restart.ready_seconds, restart.held_seconds, restart.writes, restart.gets
         ));
-        self.report.warm_restart = Some(restart);
         self.watch().await?;
         for one in self.served.values() {
-            one.verify(self.bench).await.context("after the restart")?;
+            one.verify(self.bench).await.context(what.to_owned())?;
         }
-        Ok(())
+        Ok(restart)
     }
 
     async fn throughput(&mut self, throughput: &Throughput) -> anyhow::Result<()> {
@@ -292,7 +321,11 @@ fn find<'s>(served: &'s mut BTreeMap<String, Served>, set: &str) -> anyhow::Resu
 
 /// One line on the screen, and a row in the report.
 fn tell(bench: &Bench, report: &mut Report, measurement: Measurement) {
-    let settled = measurement.settled_seconds.map(|seconds| format!(", statuses {seconds:.2} s")).unwrap_or_default();
+    let settled = match (measurement.told_seconds, measurement.settled_seconds) {
+        (Some(told), _) => format!(", told {told:.2} s"),
+        (None, Some(settled)) => format!(", statuses {settled:.2} s"),
+        (None, None) => String::new(),
+    };
     bench.screen.fact(&format!(
         "{}{}: all asked {:.2} s, first {:.3} s, last {:.2} s{settled}.",
         if measurement.who == Who::BareWriters { "bare writers, " } else { "" },

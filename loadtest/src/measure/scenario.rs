@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
-use super::set::Set;
+use super::set::{self, Set};
+use super::steps::{Change, Disturb, Step, one};
 use crate::fleet::Limits;
 use crate::report::Range;
 
@@ -44,12 +45,15 @@ pub struct Scenario {
     pub steps: Vec<Step>,
 }
 
-/// Syncs that are made together.
+/// Copies that are asked for together.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Syncs {
-    /// How many.
+    /// How many copies: for each there is a sync.
     pub syncs: usize,
+    /// Instead one object asks for all of them, a copy in each namespace.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_object: bool,
     /// How many sources they share.
     #[serde(default = "one")]
     pub sources: usize,
@@ -58,113 +62,6 @@ pub struct Syncs {
     /// How large a source is.
     #[serde(default = "kibibyte")]
     pub bytes: usize,
-}
-
-/// One step.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Step {
-    /// Bare writers do what the steps do, without any operator. Replicas that run are ended before, and started again after.
-    Bound,
-    /// Creates the syncs of a set at once.
-    Create(String),
-    /// Changes sources of a set at once.
-    Change(Change),
-    /// Changes one source several times before its copies can have followed.
-    Burst(Burst),
-    /// Changes the source of one set while the copies of another one's are being written.
-    Overtake(Overtake),
-    /// Deletes the syncs of a set at once.
-    Delete(String),
-    /// Nothing is done for so many seconds, and every request is classified.
-    Rest(u64),
-    /// Ends all replicas and starts them again.
-    Restart,
-    /// Kills a replica; the others take its shards over.
-    Kill,
-    /// Starts and ends replicas until there are so many, one number after the other.
-    Scale(Scale),
-    /// All sources of a set are changed, with as many replicas as each of these numbers says.
-    Throughput(Throughput),
-    /// Other people's ConfigMaps come, and memory is measured before and after.
-    Foreign(Foreign),
-}
-
-/// See [`Step::Change`].
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Change {
-    /// Of which set.
-    pub set: String,
-    /// How many of its sources.
-    #[serde(default = "one")]
-    pub sources: usize,
-    /// How often.
-    #[serde(default = "one")]
-    pub rounds: usize,
-}
-
-/// See [`Step::Burst`].
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Burst {
-    /// Of which set.
-    pub set: String,
-    /// How many changes.
-    pub changes: usize,
-    /// How far apart, in milliseconds.
-    pub apart_ms: u64,
-}
-
-/// See [`Step::Overtake`].
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Overtake {
-    /// Whose copies are being written: a set with one source.
-    pub large: String,
-    /// Whose source changes meanwhile.
-    pub small: String,
-    /// How often.
-    #[serde(default = "one")]
-    pub rounds: usize,
-}
-
-/// See [`Step::Scale`].
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Scale {
-    /// How many replicas, one number after the other.
-    pub to: Vec<u8>,
-    /// All sources of this set change just before each.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub during: Option<String>,
-}
-
-/// See [`Step::Throughput`].
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Throughput {
-    /// Of which set.
-    pub set: String,
-    /// How many replicas, one number after the other.
-    pub replicas: Vec<u8>,
-    /// How often with each number.
-    #[serde(default = "one")]
-    pub rounds: usize,
-}
-
-/// See [`Step::Foreign`].
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Foreign {
-    /// How many ConfigMaps.
-    pub config_maps: usize,
-    /// How large each.
-    pub bytes: usize,
-}
-
-fn one<N: From<u8>>() -> N {
-    N::from(1)
 }
 
 fn ten() -> u64 {
@@ -235,6 +132,11 @@ impl Named {
 impl Scenario {
     /// Fails when a step names what is not there, or comes at a time when it makes no sense.
     pub fn check(&self) -> anyhow::Result<()> {
+        for (name, set) in &self.sets {
+            if set.one_object && (set.syncs != set.namespaces || set.sources != 1) {
+                bail!("the set {name}: one object has one source, and a copy in each namespace");
+            }
+        }
         let mut made: Vec<&str> = Vec::new();
         for step in &self.steps {
             if let Step::Create(set) = step {
@@ -247,6 +149,11 @@ impl Scenario {
                 if !made.contains(&set) {
                     bail!("{step:?}: the set {set} has not been created by then");
                 }
+            }
+            if let Step::Disturb(Disturb { set, .. }) = step
+                && !self.syncs(set)?.one_object
+            {
+                bail!("{step:?}: the set {set} is not asked for by one object");
             }
             if let Step::Delete(set) = step {
                 made.retain(|other| other != set);
@@ -262,13 +169,23 @@ impl Scenario {
 
     /// The objects of a set.
     pub fn set(&self, name: &str) -> anyhow::Result<Set> {
-        let Syncs { syncs, sources, namespaces, bytes } = self.syncs(name)?;
-        Ok(Set::new(name, syncs, sources, namespaces, bytes))
+        let Syncs { syncs, one_object, sources, namespaces, bytes } = self.syncs(name)?;
+        Ok(if one_object {
+            Set::of_one_object(name, namespaces, bytes)
+        } else {
+            Set::new(name, syncs, sources, namespaces, bytes)
+        })
     }
 
     /// How many namespaces the copies stand in.
     pub fn namespaces(&self) -> usize {
         self.sets.values().map(|set| set.namespaces).max().unwrap_or(0)
+    }
+
+    /// The labels of one of these namespaces: those that the one object of a set selects by.
+    pub fn labels(&self, namespace: usize) -> impl Iterator<Item = (String, String)> {
+        let sets = self.sets.iter().filter(move |(_, set)| set.one_object && namespace < set.namespaces);
+        sets.map(|(name, _)| set::selected(name))
     }
 
     /// How long a lease is.
@@ -319,20 +236,6 @@ impl Scenario {
     }
 }
 
-impl Step {
-    fn sets(&self) -> Vec<&str> {
-        match self {
-            Self::Create(set) | Self::Delete(set) => vec![set],
-            Self::Change(Change { set, .. })
-            | Self::Burst(Burst { set, .. })
-            | Self::Throughput(Throughput { set, .. }) => vec![set],
-            Self::Overtake(Overtake { large, small, .. }) => vec![large, small],
-            Self::Scale(Scale { during, .. }) => during.iter().map(String::as_str).collect(),
-            Self::Bound | Self::Rest(_) | Self::Restart | Self::Kill | Self::Foreign(_) => Vec::new(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -359,6 +262,7 @@ mod tests {
         assert_eq!(scenario("- create: two").unwrap_err(), "there is no set \"two\"; there are one");
         assert!(scenario("- delete: one").unwrap_err().ends_with("has not been created by then"));
         assert!(scenario("- create: one\n- delete: one\n- change: {set: one}").is_err());
+        assert!(scenario("- create: one\n- disturb: {set: one, times: 5}").is_err());
         assert!(
             Named::read("nonsense")
                 .unwrap_err()

@@ -1,7 +1,8 @@
-//! Syncs that are made together, and what their sources hold.
+//! Copies that are asked for together, and what their sources hold.
 
 use std::collections::BTreeMap;
 
+use configmapsync_operator::api::clusterconfigmapsync::ClusterConfigMapSync;
 use configmapsync_operator::api::configmapsync::ConfigMapSync;
 use k8s_openapi::api::core::v1::ConfigMap;
 
@@ -11,10 +12,10 @@ use crate::objects;
 /// Sources and syncs stand here.
 pub const HOME: &str = "loadtest";
 
-/// One copy, and the sync that asks for it.
+/// One copy, and what asks for it.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The sync's name; also that of the copy.
+    /// The name of the sync or of the object; also that of the copy.
     pub name: String,
     /// Which of the sources.
     pub source: usize,
@@ -32,6 +33,8 @@ pub struct Set {
     size: usize,
     pub sources: usize,
     pub copies: Vec<Wanted>,
+    /// Whether one ClusterConfigMapSync asks for all copies, and not a ConfigMapSync for each.
+    pub one_object: bool,
 }
 
 impl Set {
@@ -44,7 +47,18 @@ impl Set {
             Wanted { name, source: number * sources / count.max(1), place }
         });
         let title = crate::screen::thousands(count);
-        Self { title, prefix: prefix.to_owned(), size, sources, copies: copies.collect() }
+        Self { title, prefix: prefix.to_owned(), size, sources, copies: copies.collect(), one_object: false }
+    }
+
+    /// A copy in each of so many namespaces, asked for by one object.
+    pub fn of_one_object(prefix: &str, namespaces: usize, size: usize) -> Self {
+        let mut set = Self::new(prefix, namespaces, 1, namespaces, size);
+        for wanted in &mut set.copies {
+            prefix.clone_into(&mut wanted.name);
+            prefix.clone_into(&mut wanted.place.1);
+        }
+        set.one_object = true;
+        set
     }
 
     /// The same under other names, for the bare writers.
@@ -82,10 +96,26 @@ impl Set {
         objects::sync(&wanted.name, (HOME, &source), (&wanted.place.0, &wanted.place.1))
     }
 
+    /// The object that asks for all copies.
+    pub fn object(&self) -> ClusterConfigMapSync {
+        let label = selected(&self.prefix);
+        objects::cluster_sync(&self.prefix, (HOME, &self.source_name(0)), &self.prefix, (&label.0, &label.1))
+    }
+
+    /// The label of the namespaces that the object means.
+    pub fn label(&self) -> (String, String) {
+        selected(&self.prefix)
+    }
+
     /// The copies of these sources, with their numbers.
     pub fn of_sources<'a>(&'a self, sources: &'a [usize]) -> impl Iterator<Item = (usize, &'a Wanted)> {
         self.copies.iter().enumerate().filter(|(_, wanted)| sources.contains(&wanted.source))
     }
+}
+
+/// The label of the namespaces that the one object of a set means.
+pub fn selected(set: &str) -> (String, String) {
+    (format!("loadtest.kapendra.com/{set}"), "yes".to_owned())
 }
 
 /// The name of a namespace that copies stand in.
@@ -115,5 +145,16 @@ mod tests {
             ("bare-load-000007", "bare-load-source-1")
         );
         assert_eq!(bare.copies[7].place, ("load-00007".to_owned(), "bare-load-000007".to_owned()));
+    }
+
+    #[test]
+    fn one_object_asks_for_a_copy_in_each_namespace() {
+        let set = Set::of_one_object("many", 30, 1024);
+        let places: HashSet<&Place> = set.copies.iter().map(|wanted| &wanted.place).collect();
+        assert_eq!((places.len(), set.of_sources(&[0]).count()), (30, 30));
+        assert_eq!(set.bare().copies[7].place, ("load-00007".to_owned(), "bare-many".to_owned()));
+        let spec = serde_json::to_value(set.object().spec).unwrap();
+        assert_eq!(spec["namespaceSelector"]["matchLabels"]["loadtest.kapendra.com/many"], "yes");
+        assert_eq!((&spec["configMapName"], &spec["destinationName"]), (&"many-source-0".into(), &"many".into()));
     }
 }

@@ -59,6 +59,7 @@ impl Report {
             figures.insert(format!("{}: beside bare writers", one.scenario), one.ratio);
         }
         self.of_measurements(&mut figures);
+        self.of_objects(&mut figures);
         self.of_quiet_times(&mut figures);
         self.of_shards(&mut figures);
         self.of_memory(&mut figures);
@@ -98,6 +99,8 @@ impl Report {
             figures.insert(format!("{}: slowest renewal, s", scenario), slowest);
             let bystander: Vec<f64> = rounds.iter().map(|round| round.bystander.p99).collect();
             figures.insert(format!("{}: GET of another client, p99, s", scenario), median(&bystander));
+            let writes: Vec<f64> = rounds.iter().map(|round| round.bystander_writes.p99).collect();
+            figures.insert(format!("{}: PATCH of another client, p99, s", scenario), median(&writes));
         }
     }
 
@@ -112,6 +115,11 @@ impl Report {
             figures.insert("restart: writes".to_owned(), restart.writes as f64);
             figures.insert("restart: GETs".to_owned(), restart.gets as f64);
             figures.insert("restart: ready, s".to_owned(), restart.ready_seconds);
+        }
+        if let Some(crash) = &self.crash {
+            figures.insert("crash: writes".to_owned(), crash.writes as f64);
+            figures.insert("crash: GETs".to_owned(), crash.gets as f64);
+            figures.insert("crash: all shards held, s".to_owned(), crash.held_seconds);
         }
         if let Some(take_over) = &self.take_over {
             figures.insert("take-over: writes".to_owned(), take_over.writes as f64);

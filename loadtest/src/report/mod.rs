@@ -3,6 +3,7 @@
 mod compare;
 mod figures;
 mod machine;
+mod objects;
 mod page;
 mod plots;
 
@@ -49,6 +50,12 @@ pub struct Measurement {
     pub last_seconds: f64,
     /// From the first request to the end of the operator's last request for it (statuses come after copies), in seconds.
     pub settled_seconds: Option<f64>,
+    /// From the first request until the status of the one object that asks for them all told of all copies, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_seconds: Option<f64>,
+    /// What the API server spent until everything was there, and told where one object tells it: processor seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_seconds: Option<f64>,
     /// Of single copies: from the request that asked for it (the change of the source, the creation of the sync) until it
     /// was seen.
     pub latency: Latency,
@@ -57,6 +64,9 @@ pub struct Measurement {
     /// What another client waited for a GET of one ConfigMap, from the first request to the last copy.
     #[serde(default)]
     pub bystander: Latency,
+    /// What it waited for a write of that ConfigMap.
+    #[serde(default)]
+    pub bystander_writes: Latency,
     /// What the API server took for renewals of the operator's sessions until all was settled.
     #[serde(default)]
     pub renewals: Latency,
@@ -67,6 +77,23 @@ pub struct Measurement {
     pub shares: BTreeMap<String, usize>,
     /// What each process used during it.
     pub processes: BTreeMap<String, Usage>,
+}
+
+/// One thing that was done to one namespace or copy at a time, many times over.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Disturbance {
+    /// What was done.
+    pub what: String,
+    /// How many copies there were.
+    pub copies: usize,
+    /// How often.
+    pub times: usize,
+    /// From our request until the copy was seen in order.
+    pub latency: Latency,
+    /// The answer to our own request, which is part of that.
+    pub asked: Latency,
+    /// The operator's requests for all of it, Leases aside.
+    pub requests: BTreeMap<String, usize>,
 }
 
 /// A minute in which nothing happens.
@@ -203,10 +230,15 @@ pub struct Report {
     pub comparisons: Vec<Comparison>,
     /// Each measurement, in the order of the run.
     pub measurements: Vec<Measurement>,
+    /// What was done to single namespaces and copies.
+    pub disturbances: Vec<Disturbance>,
     /// The time of rest.
     pub rest: Option<Rest>,
     /// The restart.
     pub warm_restart: Option<WarmRestart>,
+    /// The start after all replicas were killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crash: Option<WarmRestart>,
     /// The death of a replica.
     pub take_over: Option<TakeOver>,
     /// Each time that replicas came or went.

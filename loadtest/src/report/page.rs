@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Measurement, Report, Who};
+use super::{Measurement, Report, WarmRestart, Who};
 use crate::fleet::Usage;
 use crate::screen::thousands;
 
@@ -13,6 +13,7 @@ impl Report {
         let mut page = self.head();
         page.push_str(&self.expectations());
         page.push_str(&self.ratio_table());
+        page.push_str(&self.object_tables());
         page.push_str(&self.throughput_table());
         page.push_str(&self.hand_over_table());
         page.push_str(&self.all_measurements());
@@ -184,17 +185,28 @@ impl Report {
             vec![one.scenario.clone(), who(one.who).to_owned(), each.join(", ")]
         });
         let others = self.measurements.iter().map(|one| {
-            let (bystander, renewals) = (&one.bystander, &one.renewals);
+            let (bystander, writes, renewals) = (&one.bystander, &one.bystander_writes, &one.renewals);
             let mut row = vec![one.scenario.clone(), who(one.who).to_owned()];
             row.extend([bystander.p50, bystander.p99, bystander.max].map(|seconds| format!("{:.1}", seconds * 1000.0)));
+            row.extend([writes.p50, writes.p99, writes.max].map(|seconds| format!("{:.1}", seconds * 1000.0)));
             row.extend([renewals.p99, renewals.max].map(|seconds| match one.who {
                 Who::Operator => format!("{:.1}", seconds * 1000.0),
                 Who::BareWriters => String::new(),
             }));
             row
         });
-        let columns =
-            ["", "by", "GET of another client, p50, ms", "p99", "max", "renewal of a session, p99, ms", "max"];
+        let columns = [
+            "",
+            "by",
+            "GET of another client, p50, ms",
+            "p99",
+            "max",
+            "its PATCH, p50, ms",
+            "p99",
+            "max",
+            "renewal of a session, p99, ms",
+            "max",
+        ];
         let others = table("What others waited meanwhile", &columns, others);
         requests + &others + &table("Processor seconds", &["", "by", "seconds"], processors) + &self.memory_table()
     }
@@ -212,7 +224,7 @@ impl Report {
         if let Some(rest) = &self.rest {
             let _ = writeln!(
                 text,
-                "\n## {:.0} s of rest with {} syncs in order\n\nRequests of all replicas: {}. Out of place: {}.",
+                "\n## {:.0} s of rest with {} copies in order\n\nRequests of all replicas: {}. Out of place: {}.",
                 rest.seconds,
                 thousands(rest.syncs),
                 counts(&rest.requests),
@@ -222,16 +234,18 @@ impl Report {
         if let Some(restart) = &self.warm_restart {
             let _ = writeln!(
                 text,
-                "\n## Warm restart of all replicas with {} syncs in order\n\nEnded {:.2} s after SIGTERM; ready {:.2} s and \
-                 all shards held {:.2} s after the start. In {:.0} s: {} writes and {} GETs, Leases aside. All requests: {}.",
+                "\n## Warm restart of all replicas with {} copies in order\n\nEnded {:.2} s after SIGTERM; ready {}",
                 thousands(restart.syncs),
                 restart.end_seconds,
-                restart.ready_seconds,
-                restart.held_seconds,
-                restart.counted_seconds,
-                restart.writes,
-                restart.gets,
-                counts(&restart.requests)
+                after_start(restart)
+            );
+        }
+        if let Some(crash) = &self.crash {
+            let _ = writeln!(
+                text,
+                "\n## All replicas killed with {} copies in order\n\nReady {}",
+                thousands(crash.syncs),
+                after_start(crash)
             );
         }
         if let Some(one) = &self.take_over {
@@ -265,6 +279,19 @@ impl Report {
     }
 }
 
+/// How soon all replicas were at work again, and what they asked for.
+fn after_start(restart: &WarmRestart) -> String {
+    format!(
+        "{:.2} s and all shards held {:.2} s after the start. In {:.0} s: {} writes and {} GETs, Leases aside. All requests: {}.",
+        restart.ready_seconds,
+        restart.held_seconds,
+        restart.counted_seconds,
+        restart.writes,
+        restart.gets,
+        counts(&restart.requests)
+    )
+}
+
 fn verdict(verdict: &super::Verdict) -> &'static str {
     if verdict.is_met() { "as expected" } else { "**not as expected**" }
 }
@@ -279,7 +306,7 @@ pub(super) fn number(figure: f64) -> String {
     }
 }
 
-fn who(who: Who) -> &'static str {
+pub(super) fn who(who: Who) -> &'static str {
     match who {
         Who::Operator => "operator",
         Who::BareWriters => "bare writers",
@@ -297,7 +324,7 @@ fn thousands_of(number: u64) -> String {
 }
 
 /// A section with one table; nothing when there are no rows.
-fn table(title: &str, columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(super) fn table(title: &str, columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let rows: Vec<String> = rows.map(|row| format!("| {} |\n", row.join(" | "))).collect();
     if rows.is_empty() {
         return String::new();
@@ -320,9 +347,12 @@ pub(super) mod tests {
             first_seconds: 0.01,
             last_seconds,
             settled_seconds: None,
+            told_seconds: None,
+            server_seconds: None,
             latency: Latency::default(),
             arrivals: vec![0.5; 100],
             bystander: Latency::default(),
+            bystander_writes: Latency::default(),
             renewals: Latency::default(),
             requests: [("update configmaps".to_owned(), 1000)].into(),
             shares: BTreeMap::new(),

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,9 +40,19 @@ pub(crate) fn policy(objects: &[(&str, &str)]) -> String {
 
 const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollection"];
 
+/// How many bytes are looked at at a time for the end of a line.
+const PIECE: u64 = 64 << 10;
+
 /// A place in the log, to read on from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(u64);
+
+impl Mark {
+    /// How many bytes come before it.
+    pub fn offset(self) -> u64 {
+        self.0
+    }
+}
 
 /// One request to the API server. Each request is one event: a watch when its answer begins, any other when it is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,13 +186,25 @@ impl AuditLog {
         &self.path
     }
 
-    /// Where the log ends now.
+    /// Where the last whole line of the log ends now: one that is half written comes after the mark.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn mark(&self) -> anyhow::Result<Mark> {
-        let length = fs::metadata(&self.path).with_context(|| self.unreadable())?.len();
-        Ok(Mark(length))
+        let mut file = File::open(&self.path).with_context(|| self.unreadable())?;
+        let mut end = file.seek(SeekFrom::End(0))?;
+        let mut piece = Vec::new();
+        while end > 0 {
+            let begin = end.saturating_sub(PIECE);
+            file.seek(SeekFrom::Start(begin))?;
+            piece.clear();
+            (&mut file).take(end - begin).read_to_end(&mut piece).with_context(|| self.unreadable())?;
+            if let Some(newline) = piece.iter().rposition(|byte| *byte == b'\n') {
+                return Ok(Mark(begin + newline as u64 + 1));
+            }
+            end = begin;
+        }
+        Ok(Mark(0))
     }
 
     /// The requests that came after the mark, in the order of the log.
@@ -265,6 +287,8 @@ struct ResponseStatus {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn line(verb: &str, stage: &str) -> String {
@@ -303,5 +327,21 @@ mod tests {
             line("update", "ResponseComplete").replace(r#""stage""#, r#""requestObject":{"data":{"a":"b"}},"stage""#);
         let update = AuditEvent::parse(line.as_bytes()).unwrap().unwrap();
         assert_eq!((update.sent["data"]["a"].as_str(), update.answer), (Some("b"), Value::Null));
+    }
+
+    #[test]
+    fn a_mark_is_at_the_end_of_a_whole_line() {
+        let directory = std::env::temp_dir().join(format!("testbed-audit-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let log = AuditLog::new(directory.join("audit.log"));
+        let line = line("get", "ResponseComplete");
+        let half = "x".repeat(2 * PIECE as usize);
+        for (text, end) in
+            [("half".to_owned(), 0), (format!("{line}\n"), line.len() + 1), (format!("{line}\n{half}"), line.len() + 1)]
+        {
+            fs::write(log.path(), text).unwrap();
+            assert_eq!(log.mark().unwrap(), Mark(end as u64));
+        }
+        fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! Tests of `args.rs`.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use rstest::rstest;
 
@@ -39,6 +39,11 @@ fn without_flags_the_defaults_are_those_of_the_manifests() {
         write_qps: None,
         max_in_flight: std::num::NonZeroUsize::new(32).unwrap(),
         observe_only: false,
+        protected_namespaces: ["kube-system", "kube-public", "kube-node-lease"].map(str::to_owned).to_vec(),
+        author_policy: AuthorPolicy::Off,
+        forbidden_namespaces: Vec::new(),
+        max_fanout_bytes: NonZeroU64::new(1 << 30),
+        consent_required: false,
         grace_period: Duration::from_secs(25),
     };
     assert_eq!(args.into_config(), expected);
@@ -48,6 +53,11 @@ fn without_flags_the_defaults_are_those_of_the_manifests() {
 #[case(&["--lease-duration=1m30s"], |c: &Config| c.lease_duration == Duration::from_secs(90))]
 #[case(&["--lease-duration", "2s"], |c: &Config| c.lease_duration == Duration::from_secs(2))]
 #[case(&["--write-qps=50"], |c: &Config| c.write_qps == NonZeroU32::new(50))]
+#[case(&["--protected-namespaces=a,b"], |c: &Config| c.protected_namespaces == ["a", "b"])]
+#[case(&["--forbidden-namespaces=kube-*,prod-?"], |c: &Config| c.forbidden_namespaces == ["kube-*", "prod-?"])]
+#[case(&["--author-policy=Deny"], |c: &Config| c.author_policy == AuthorPolicy::Deny)]
+#[case(&["--consent=required"], |c: &Config| c.consent_required)]
+#[case(&["--max-fanout-bytes=0"], |c: &Config| c.max_fanout_bytes.is_none())]
 #[case(&["--write-qps=0"], |c: &Config| c.write_qps.is_none())]
 #[case(&["--max-in-flight=1"], |c: &Config| c.max_in_flight.get() == 1)]
 #[case(&["--observe-only"], |c: &Config| c.observe_only)]
@@ -75,6 +85,7 @@ fn good_values_arrive(#[case] flags: &[&str], #[case] holds: fn(&Config) -> bool
 #[case("--metrics-bind-address=:65536", "no port")]
 #[case("--health-probe-bind-address=::1:80", "brackets")]
 #[case("--lease-namespace=Kube_System", "is no namespace")]
+#[case("--forbidden-namespaces=Kube-*", "is no pattern of namespaces")]
 #[case("--identity=-a", "is no identity")]
 #[case("--identity=", "is no identity")]
 #[case("--log-level=inof", "\"inof\" is no level")]

@@ -4,21 +4,12 @@ use std::sync::atomic::Ordering;
 
 use ahash::AHashSet;
 
+use crate::controller::cache::change::{Change, Told};
 use crate::controller::cache::dropped_versions::GONE;
 use crate::controller::cache::index::{Cache, OrphanedCopy};
-use crate::rules::record::{ConfigMapMeta, Name, Namespace, ObjectKey, SlimArc, Sync};
+use crate::kubernetes::decode::ConfigMapRecord;
+use crate::rules::record::{ConfigMapMeta, Name, Namespace, ObjectKey, OwnerMark, SlimArc, Sync};
 use crate::rules::uid::Uid;
-
-/// What changed about a sync.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Change {
-    /// Nothing that is not known already.
-    Nothing,
-    /// Its status alone.
-    Status,
-    /// More than that.
-    Wanted,
-}
 
 // --- the watch of syncs ---
 
@@ -34,7 +25,8 @@ impl Cache {
         if let Some(other) = self.syncs.named(&sync.key).filter(|other| other.uid() != uid) {
             self.forget(other.uid(), affected); // deleted and created again: the watch left out the end of the first
         }
-        let same_wish = before.as_ref().is_some_and(|before| before.spec == sync.spec);
+        let same_wish =
+            before.as_ref().is_some_and(|before| before.spec == sync.spec && before.shape() == sync.shape());
         let change = match &before {
             Some(before) if same_wish && before.deleting == sync.deleting && before.finalizer == sync.finalizer => {
                 Change::Status
@@ -43,7 +35,12 @@ impl Cache {
         };
         let sync = SlimArc::new(sync);
         if same_wish {
+            let lets_go = before.as_ref().is_some_and(|before| before.deleting != sync.deleting);
+            let owner = lets_go.then(|| self.owner_at(before.as_deref())).flatten();
             self.syncs.put(&sync);
+            if lets_go {
+                self.affected_by(&sync, owner, affected);
+            }
             return change;
         }
         // Whoever looks meanwhile finds the sync in the index, under its former destination, its new one or both; which of
@@ -98,8 +95,8 @@ impl Cache {
     /// A ConfigMap came or changed. Adds to `sources` those that copy it, to `others` everyone else affected.
     pub fn configmap_applied(
         &self,
-        key: ObjectKey,
-        meta: ConfigMapMeta,
+        ConfigMapRecord { key, meta, content }: ConfigMapRecord,
+        told: Told,
         sources: &mut Vec<Uid>,
         others: &mut Vec<Uid>,
     ) {
@@ -117,14 +114,19 @@ impl Cache {
         if let Some(mark) = &mut meta.mark {
             mark.sync = self.interner.intern(&mark.sync);
         }
+        let one_of_many = meta.mark.as_ref().and_then(OwnerMark::one_of_many);
+        if let Some((uid, record)) = one_of_many.zip(content) {
+            self.note_copy(uid, &key, record, told);
+        }
         let owner = self.owner(&key).map(|owner| owner.uid());
         let before = self.configmaps.insert(key.clone(), SlimArc::new(meta));
+        self.forget_read_sharing(&key);
         if let Some(before) = &before
             && before.mark.as_ref().and_then(|mark| mark.uid) != marked
         {
             self.unmark(&key, before, others);
         }
-        if let Some(uid) = marked
+        if let Some(uid) = marked.filter(|_| one_of_many.is_none())
             && self.syncs.get(uid).is_none_or(|sync| sync.destination() != Some(&key))
         {
             let tombstones = self.tombstones.recall(uid).filter(|_| !self.syncs.contains(uid));
@@ -142,6 +144,7 @@ impl Cache {
         if let Some((_, before)) = self.configmaps.remove(key) {
             self.unmark(key, &before, others);
         }
+        self.forget_read_sharing(key);
         if !self.concerns_a_sync(key) {
             self.dropped_versions.remember(key, GONE);
         }
@@ -177,6 +180,7 @@ impl Cache {
             others.extend(entry.value());
         }
         others[begin..].sort_unstable();
+        self.copies_listed();
     }
 }
 
@@ -187,13 +191,18 @@ impl Cache {
     pub fn namespace_applied(&self, name: &str, namespace: Namespace, affected: &mut Vec<Uid>) {
         let name = self.interner.intern_name(name);
         if self.namespaces.insert(name.clone(), namespace) != Some(namespace) {
+            self.note_namespaces_changed();
             self.affected_by_namespace(&name, affected);
         }
     }
 
     /// A namespace went.
     pub fn namespace_deleted(&self, name: &str, affected: &mut Vec<Uid>) {
+        let copies = self.copy_keys_in(name);
         if let Some((name, _)) = self.namespaces.remove(name) {
+            self.note_affected_copies(copies);
+            self.forget_labels(&name);
+            self.namespace_shares(&name, None);
             self.affected_by_namespace(&name, affected);
         }
     }

@@ -2,21 +2,19 @@
 
 use std::sync::atomic::AtomicU64;
 
-use ahash::{AHashSet, RandomState};
-use dashmap::DashMap;
+use ahash::AHashSet;
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 
+use crate::controller::cache::cluster::state::ClusterSyncs;
 use crate::controller::cache::dropped_versions::{DroppedVersions, GONE};
 use crate::controller::cache::interner::Interner;
+use crate::controller::cache::maps::{Map, Uids};
+use crate::controller::cache::sharings::Sharings;
 use crate::controller::cache::syncs::Syncs;
 use crate::controller::cache::tombstones::Tombstones;
+use crate::rules::copy::guard::Forbidden;
 use crate::rules::record::{ConfigMapMeta, Name, Namespace, ObjectKey, SlimArc, Sync};
 use crate::rules::uid::Uid;
-
-type Map<K, V> = DashMap<K, V, RandomState>;
-/// Mostly one.
-type Uids = SmallVec<[Uid; 1]>;
 
 /// What a replica knows.
 #[derive(Default)]
@@ -35,7 +33,13 @@ pub struct Cache {
     pub(super) namespaces: Map<Name, Namespace>,
     /// Copies that stand where their sync does not want them, by the UID on their mark.
     pub(super) orphaned_copies: Map<Uid, Vec<OrphanedCopy>>,
-    /// Syncs that went.
+    /// Objects that want many copies.
+    pub(super) cluster: ClusterSyncs,
+    /// Namespaces that a flag forbids.
+    pub(super) forbidden: Forbidden,
+    /// What owners say of sharing their ConfigMaps.
+    pub(super) sharings: Sharings,
+    /// Objects that went.
     pub(super) tombstones: Tombstones,
     /// Versions of ConfigMaps that concerned nobody when they came.
     pub(super) dropped_versions: DroppedVersions,
@@ -113,17 +117,8 @@ impl Cache {
         let Ok(spec) = &sync.spec else { return };
         let now = now.and_then(|now| now.spec.as_ref().ok());
         let uid = sync.uid();
-        if now.is_none_or(|now| now.source != spec.source)
-            && let Some(mut source) = self.sources.get_mut(&spec.source)
-        {
-            source.uids.retain(|other| *other != uid);
-        }
-        if let Some((key, source)) = self.sources.remove_if(&spec.source, |_, source| source.uids.is_empty())
-            && source.observed
-            && !self.configmaps.contains_key(&key)
-        {
-            // It is gone. Who names it next must not take it to be as its status says.
-            self.dropped_versions.remember(&key, GONE);
+        if now.is_none_or(|now| now.source != spec.source) {
+            self.unindex_source(&spec.source, uid);
         }
         if now.is_none_or(|now| now.destination != spec.destination) {
             take_out(&self.destinations, &spec.destination, uid);
@@ -131,13 +126,31 @@ impl Cache {
         if now.is_none_or(|now| now.destination.namespace != spec.destination.namespace) {
             take_out(&self.by_namespace, &spec.destination.namespace, uid);
         }
-        for key in [&spec.source, &spec.destination] {
-            let unmarked = |meta: &SlimArc<ConfigMapMeta>| meta.mark.as_ref().is_none_or(|mark| mark.uid.is_none());
-            if !self.concerns_a_sync(key)
-                && let Some((_, meta)) = self.configmaps.remove_if(key, |_, meta| unmarked(meta))
-            {
-                self.dropped_versions.remember(key, meta.version.rv);
-            }
+        self.drop_if_unneeded(&spec.source);
+        self.drop_if_unneeded(&spec.destination);
+    }
+
+    /// An object does not copy this source any more.
+    pub(super) fn unindex_source(&self, source: &ObjectKey, uid: Uid) {
+        if let Some(mut source) = self.sources.get_mut(source) {
+            source.uids.retain(|other| *other != uid);
+        }
+        let Some((key, source)) = self.sources.remove_if(source, |_, source| source.uids.is_empty()) else { return };
+        self.forget_read_sharing(&key);
+        self.forget_told(&key);
+        if source.observed && !self.configmaps.contains_key(&key) {
+            // It is gone. Who names it next must not take it to be as its status says.
+            self.dropped_versions.remember(&key, GONE);
+        }
+    }
+
+    /// Lets go of a ConfigMap that concerns no object any more.
+    pub(super) fn drop_if_unneeded(&self, key: &ObjectKey) {
+        let unmarked = |meta: &SlimArc<ConfigMapMeta>| meta.mark.as_ref().is_none_or(|mark| mark.uid.is_none());
+        if !self.concerns_a_sync(key)
+            && let Some((_, meta)) = self.configmaps.remove_if(key, |_, meta| unmarked(meta))
+        {
+            self.dropped_versions.remember(key, meta.version.rv);
         }
     }
 
@@ -145,6 +158,7 @@ impl Cache {
     /// there, and all downstream, since a cycle may have appeared or gone. `owner`: the destination's former owner.
     pub(super) fn affected_by(&self, sync: &Sync, owner: Option<Uid>, affected: &mut Vec<Uid>) {
         let Ok(spec) = &sync.spec else { return };
+        self.note_affected(&spec.destination);
         let mut downstream = vec![spec.destination.clone()];
         let mut visited: AHashSet<Uid> = AHashSet::new();
         self.rivals(&spec.destination, owner, |uid| _ = visited.insert(uid));
@@ -196,13 +210,13 @@ impl Cache {
     }
 
     pub(super) fn concerns_a_sync(&self, key: &ObjectKey) -> bool {
-        self.destinations.contains_key(key) || self.sources.contains_key(key)
+        self.destinations.contains_key(key) || self.sources.contains_key(key) || self.may_be_one_of_many(key)
     }
 }
 
 /// Puts a UID in where `at` says. A list grows by an eighth: one that doubles is half empty at times, and
 /// together they hold every sync.
-fn put_in(uids: &mut Uids, uid: Uid, at: impl Fn(&Uids) -> usize) {
+pub(super) fn put_in(uids: &mut Uids, uid: Uid, at: impl Fn(&Uids) -> usize) {
     if uids.len() == uids.capacity() {
         uids.reserve_exact(uids.len() / 8 + 1);
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::controller::cache::dropped_versions::GONE;
 use crate::controller::cache::index::{Cache, OrphanedCopy, SourceVersion};
-use crate::rules::copy::cycle;
+use crate::rules::copy::{cycle, ownership};
 use crate::rules::record::{ConfigMapMeta, Namespace, ObjectKey, SlimArc, Sync};
 use crate::rules::uid::Uid;
 
@@ -68,14 +68,11 @@ impl Cache {
         self.orphaned_copies.get(&uid).map(|entry| entry.value().clone()).unwrap_or_default()
     }
 
-    /// The syncs that want their copy in this namespace.
-    pub fn with_destination_in(&self, namespace: &str) -> Vec<Uid> {
-        self.by_namespace.get(namespace).map(|uids| uids.to_vec()).unwrap_or_default()
-    }
-
     /// Whether a live sync other than `uid` wants its copy there.
     pub fn wanted_by_another(&self, key: &ObjectKey, uid: Uid) -> bool {
-        self.destinations.get(key).is_some_and(|uids| uids.iter().any(|other| *other != uid))
+        let lives = |other: &Uid| *other != uid && self.sync(*other).is_some_and(|sync| !sync.deleting);
+        self.destinations.get(key).is_some_and(|uids| uids.iter().any(lives))
+            || self.wanting_many(key).iter().any(|object| object.uid() != uid && !object.deleting)
     }
 
     /// The sync that owns this destination, by what the watch showed there.
@@ -85,6 +82,14 @@ impl Cache {
 
     /// The sync that owns this destination, by what stands there.
     pub fn owner_of(&self, key: &ObjectKey, standing: Option<&ConfigMapMeta>) -> Option<SlimArc<Sync>> {
+        let many = self.many_as_syncs(key);
+        if !many.is_empty() {
+            let wanting = self.destinations.get(key).map(|uids| uids.to_vec()).unwrap_or_default();
+            let wanting: Vec<SlimArc<Sync>> = wanting.iter().filter_map(|uid| self.sync(*uid)).collect();
+            let syncs = wanting.iter().map(|sync| &**sync).filter(|sync| sync.destination() == Some(key));
+            let mark = standing.and_then(|meta| meta.mark.as_ref());
+            return ownership::owner(syncs.chain(&many), mark).cloned().map(SlimArc::new);
+        }
         let wanting = self.destinations.get(key)?;
         let wants = |sync: &SlimArc<Sync>| sync.destination() == Some(key);
         let marked = standing.and_then(|meta| meta.mark.as_ref()).filter(|_| wanting.len() > 1);
@@ -93,8 +98,14 @@ impl Cache {
             None => self.syncs.named(&mark.sync),
         });
         // The oldest comes first in the index; it is the rule of `ownership::owner`.
-        let oldest = || wanting.iter().filter_map(|uid| self.sync(*uid)).find(wants);
-        marked.filter(wants).or_else(oldest)
+        let lives = |sync: &SlimArc<Sync>| wants(sync) && !sync.deleting;
+        let oldest =
+            |is_it: &dyn Fn(&SlimArc<Sync>) -> bool| wanting.iter().filter_map(|uid| self.sync(*uid)).find(is_it);
+        let marked = marked.filter(wants);
+        match marked {
+            Some(marked) if !marked.deleting => Some(marked),
+            marked => oldest(&lives).or(marked).or_else(|| oldest(&wants)),
+        }
     }
 
     /// The syncs of contested destinations whose owner changed since the last call.
@@ -106,9 +117,11 @@ impl Cache {
         uids
     }
 
-    /// The cycle that `sync` is part of.
+    /// The cycle that `sync` is part of. One of an object's many copies that would close a cycle is not written: no cycle of
+    /// ConfigMapSyncs passes through it.
     pub fn cycle(&self, sync: &Sync) -> Option<Vec<ObjectKey>> {
-        cycle::find(sync, |key| self.owner(key))
+        let writes = |owner: &SlimArc<Sync>| sync.key.is_cluster_scoped() || !owner.key.is_cluster_scoped();
+        cycle::find(sync, |key| self.owner(key).filter(writes))
     }
 
     /// The newest version that the watch of ConfigMaps told.

@@ -1,7 +1,7 @@
 //! Copies that stand where their sync does not want them.
 
 use crate::controller::cache::index::{Cache, OrphanedCopy};
-use crate::rules::record::{ConfigMapMeta, ObjectKey, Sync};
+use crate::rules::record::{ConfigMapMeta, ObjectKey, OwnerMark, Sync};
 use crate::rules::uid::Uid;
 
 /// So many copies that a sync is not known to have wanted are looked at, at a time.
@@ -56,7 +56,10 @@ impl Cache {
     }
 
     pub(super) fn unmark(&self, key: &ObjectKey, before: &ConfigMapMeta, others: &mut Vec<Uid>) {
-        if let Some(uid) = before.mark.as_ref().and_then(|mark| mark.uid) {
+        if let Some(uid) = before.mark.as_ref().and_then(OwnerMark::one_of_many) {
+            self.forget_copy(uid, key);
+            self.note_affected_copy(uid, key);
+        } else if let Some(uid) = before.mark.as_ref().and_then(|mark| mark.uid) {
             self.forget_orphaned(uid, key);
             others.push(uid);
         }

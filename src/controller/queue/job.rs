@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::controller::queue::fanout::Fanout;
 use crate::controller::reconcile::key_state::KeyState;
 use crate::rules::key::Key;
-use crate::rules::record::Version;
+use crate::rules::uid::Version;
 
 /// Which lane a key waits in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +29,8 @@ pub struct Cause {
     pub urgent: bool,
     /// The version that a watch told, if that is why.
     pub observed: Option<Version>,
+    /// Whether the key waits for [`crate::controller::queue::PACE`] first: many such causes come in a row, and one look does for all.
+    pub paced: bool,
 }
 
 /// What became of a key's work.
@@ -42,6 +44,8 @@ pub enum Outcome {
     Status,
     /// It failed, or was refused: again after this time, or sooner when something changes.
     Retry(Duration),
+    /// As `Rest`, but what happened meanwhile waits for [`crate::controller::queue::PACE`], unless it is urgent.
+    Paced(Option<Duration>),
 }
 
 /// A key, and what is remembered of it.

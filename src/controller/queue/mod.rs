@@ -23,10 +23,12 @@ use tokio::time::Instant;
 use crate::controller::queue::fanout::Fanout;
 pub use crate::controller::queue::job::{Cause, Job, Lane, Outcome};
 use crate::controller::queue::state::Keys;
+pub use crate::controller::queue::state::PACE;
 use crate::controller::reconcile::key_state::KeyState;
 use crate::rules::key::Key;
 use crate::rules::record::ObjectKey;
 use crate::rules::shard::{SHARDS, Shard};
+use crate::rules::uid::Uid;
 use crate::telemetry::instruments as i;
 
 /// The queue.
@@ -57,6 +59,11 @@ impl Queue {
                 return job;
             }
         }
+    }
+
+    /// Has the copies of an object counted soon.
+    pub fn recount(&self, object: Uid) {
+        self.push(Key::Object(object), None, &Cause { paced: true, ..Cause::default() });
     }
 
     /// The next key, if one has its turn now.
@@ -114,6 +121,11 @@ impl Queue {
         Reading { queue: self, source: source.clone() }
     }
 
+    /// The keys that wait after a failure, those that are tried again first at the front.
+    pub fn waiting(&self) -> Vec<Key> {
+        self.state.lock().waiting()
+    }
+
     /// What this key waits for after a failure may have come. Whether it waited.
     pub fn end_wait(&self, key: Key, source: Option<ObjectKey>) -> bool {
         let waited = self.state.lock().end_wait(key, source);
@@ -121,6 +133,11 @@ impl Queue {
             self.more.notify_one();
         }
         waited
+    }
+
+    /// Whether this shard's keys are taken in.
+    pub fn holds(&self, shard: Shard) -> bool {
+        self.state.lock().held[shard.index()]
     }
 
     /// Which shards' keys are taken in.

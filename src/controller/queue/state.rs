@@ -13,10 +13,13 @@ use crate::controller::queue::lanes::{Lanes, room};
 use crate::controller::queue::timers::Timers;
 use crate::controller::reconcile::key_state::KeyState;
 use crate::rules::key::Key;
-use crate::rules::record::{ObjectKey, Version};
+use crate::rules::record::ObjectKey;
 use crate::rules::shard::{SHARDS, Shard};
+use crate::rules::uid::Version;
 use crate::telemetry::instruments as i;
 
+/// For how long a key waits that is to be looked at once for many causes.
+pub const PACE: Duration = Duration::from_millis(100);
 /// A key that failed is tried again after this time if something urgent happened to it meanwhile.
 const HURRIED: Duration = Duration::from_secs(1);
 
@@ -88,6 +91,18 @@ impl Keys {
         });
         if item.fanout.is_none() {
             item.fanout.clone_from(&cause.fanout);
+        }
+        match item.position {
+            Position::Until { when, failed: false } if cause.paced => {
+                self.timers.cancel(when, key.clone());
+                self.wait(key, PACE, source, true);
+                return true;
+            }
+            Position::Idle if cause.paced => {
+                self.wait(key, PACE, source, true);
+                return true;
+            }
+            _ => {}
         }
         let echo = item
             .key_state
@@ -215,12 +230,13 @@ impl Keys {
         item.key_state = Some(Box::new(key_state));
         item.fanout = fanout.or(item.fanout.take());
         match outcome {
+            Outcome::Paced(_) if again && !urgent => self.wait(key, PACE, source, true),
             _ if again && !matches!(outcome, Outcome::Retry(_)) && !failed => self.enqueue(key, source),
-            Outcome::Rest(None) if forgettable => {
+            Outcome::Rest(None) | Outcome::Paced(None) if forgettable => {
                 self.items.remove(&key);
             }
-            Outcome::Rest(None) => item.position = Position::Idle,
-            Outcome::Rest(Some(wait)) => self.wait(key, wait, source, false),
+            Outcome::Rest(None) | Outcome::Paced(None) => item.position = Position::Idle,
+            Outcome::Rest(Some(wait)) | Outcome::Paced(Some(wait)) => self.wait(key, wait, source, false),
             Outcome::Ends => {
                 item.position = Position::Waiting(Lane::Ends);
                 item.since = Instant::now();
@@ -254,6 +270,17 @@ impl Keys {
                 self.enqueue(key, source);
             }
         }
+    }
+
+    /// The keys that wait after a failure, those that are tried again first at the front.
+    pub(super) fn waiting(&self) -> Vec<Key> {
+        let waits = |(key, item): (&Key, &Item)| match item.position {
+            Position::Until { when, failed: true } => Some((when, key.clone())),
+            _ => None,
+        };
+        let mut waiting: Vec<(Instant, Key)> = self.items.iter().filter_map(waits).collect();
+        waiting.sort_unstable();
+        waiting.into_iter().map(|(_, key)| key).collect()
     }
 
     /// What this key waits for after a failure may have come. Whether it waited.

@@ -1,6 +1,8 @@
 //! The work on one key: look, plan, execute, learn, and again until nothing is left to do.
 
 use std::sync::Arc;
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::controller::queue::fanout::Fanout;
@@ -14,6 +16,7 @@ use crate::environment::random;
 use crate::kubernetes::limiter::Turn;
 use crate::rules::backoff;
 use crate::rules::copy::step::Until;
+use crate::rules::key::Key;
 use crate::rules::object::step::Step;
 use crate::rules::uid::Uid;
 use crate::telemetry::instruments as i;
@@ -22,14 +25,19 @@ use crate::telemetry::instruments as i;
 /// what is left.
 pub async fn work(context: &Context, job: Job, turn: Turn) -> (KeyState, Option<Arc<Fanout>>, Outcome) {
     let start = Instant::now();
-    let Job { key, lane, key_state: memory, fanout } = job;
+    let Job { key, lane, key_state, fanout } = job;
     let uid = key.object();
-    let knowledge = Knowledge { memory, fresh: FreshReads::default() };
-    let mut work = Reconciler { context, shard: key.shard(), turn, knowledge, fanout };
-    work.knowledge.memory.catch_up(&context.cache, uid);
-    let outcome = work.run(uid, lane).await;
+    let is_copy = matches!(key, Key::Copy(_));
+    let knowledge = Knowledge { key_state, fresh: FreshReads::default() };
+    let mut work = Reconciler { context, shard: key.shard(), turn, knowledge, fanout, is_copy };
+    work.knowledge.key_state.catch_up(&context.cache, uid);
+    let outcome = match &key {
+        Key::Copy(copy) => work.one_of_many(copy).await,
+        Key::Object(uid) if context.cache.is_cluster_sync(*uid) => work.cluster_sync(*uid).await,
+        Key::Object(uid) => work.run(*uid, lane).await,
+    };
     let result = match outcome {
-        Outcome::Rest(None) => Some("success"),
+        Outcome::Rest(None) | Outcome::Paced(_) => Some("success"),
         Outcome::Rest(Some(_)) => Some("requeue_after"),
         // It is one reconciliation with what follows in that lane.
         Outcome::Status | Outcome::Ends => None,
@@ -44,27 +52,30 @@ pub async fn work(context: &Context, job: Job, turn: Turn) -> (KeyState, Option<
     if let Outcome::Rest(_) = outcome {
         work.fanout = None;
     }
-    (work.knowledge.memory, work.fanout, outcome)
+    (work.knowledge.key_state, work.fanout, outcome)
 }
 
 impl Reconciler<'_> {
     async fn run(&mut self, uid: Uid, lane: Lane) -> Outcome {
         if let Some(sync) = self.context.cache.sync(uid) {
-            let Knowledge { memory, fresh } = &mut self.knowledge;
-            memory.copy.hear_generation(sync.generation);
-            fresh.asked = memory.hear_request(sync.request());
+            let Knowledge { key_state, fresh } = &mut self.knowledge;
+            key_state.copy.observe_generation(sync.generation);
+            fresh.asked = key_state.observe_request(sync.request());
             fresh.recheck |= fresh.asked;
+            if let Ok(spec) = &sync.spec {
+                self.tell_owner(&spec.source);
+            }
         }
         for _ in 0..MOST_STEPS {
             let Some(snapshot) = self.knowledge.look(&self.context.cache, uid) else {
                 return self.sweep(uid).await;
             };
-            if let Some(failing) = self.knowledge.memory.copy.failed.take() {
+            if let Some(failing) = self.knowledge.key_state.copy.failed.take() {
                 let now = Instant::now();
                 if lane == Lane::Status && failing.until > now {
                     let written = self.report_failure(&snapshot, &failing.failed).await;
                     // What could not be told now is told with the next attempt.
-                    self.knowledge.memory.copy.failed = written.is_ok().then_some(failing.clone());
+                    self.knowledge.key_state.copy.failed = written.is_ok().then_some(failing.clone());
                     return Outcome::Retry(failing.until.saturating_duration_since(now));
                 }
             }
@@ -75,7 +86,7 @@ impl Reconciler<'_> {
                     None => continue,
                 }
             }
-            if let (Step::Report(verdict, _), Some((left, _))) = (&step, self.knowledge.memory.copy.held_back())
+            if let (Step::Report(verdict, _), Some((left, _))) = (&step, self.knowledge.key_state.copy.held_back())
                 && restores(&snapshot.sync, verdict)
             {
                 return Outcome::Rest(Some(left)); // somebody keeps changing the status
@@ -114,34 +125,40 @@ impl Reconciler<'_> {
     /// Nothing to do. `None`: a timer is up, look again.
     fn rest(&mut self, snapshot: &Snapshot, until: Until) -> Option<Outcome> {
         let reported = &snapshot.sync.status;
-        let memory = &mut self.knowledge.memory;
+        let key_state = &mut self.knowledge.key_state;
         // Who waits for something is not in order, though the status may still say so of what was before.
         let in_order = until == Until::Change && reported.conditions[2].is_some_and(|ready| ready.is_true);
         if in_order {
-            memory.change_retries(|retries| *retries = Retries::default());
+            key_state.change_retries(|retries| *retries = Retries::default());
         }
         if in_order || reported.changed_by_admission {
             // The status tells it now.
-            let verified = &mut memory.copy.verified;
+            let verified = &mut key_state.copy.verified;
             verified.take_if(|it| reported.source == Some(it.source) && reported.copy == Some(it.copy));
         }
-        if let Some((left, _)) = memory.copy.held_back() {
+        if let Some((left, _)) = key_state.copy.held_back() {
             return Some(Outcome::Rest(Some(left)));
         }
         match until {
-            Until::SourceRecheck if memory.recheck_due() && !self.knowledge.fresh.recheck => {
+            Until::SourceRecheck if key_state.recheck_due() && !self.knowledge.fresh.recheck => {
                 self.knowledge.fresh.recheck = true;
                 None
             }
             Until::SourceRecheck => {
                 let now = Instant::now();
                 let next = now + backoff::jittered(backoff::SOURCE_MISSING, random::random());
-                let at = memory.retries().recheck_at.filter(|at| *at > now).unwrap_or(next);
-                memory.change_retries(|retries| retries.recheck_at = Some(at));
+                let at = key_state.retries().recheck_at.filter(|at| *at > now).unwrap_or(next);
+                key_state.change_retries(|retries| retries.recheck_at = Some(at));
                 Some(Outcome::Rest(Some(at - now)))
             }
             Until::SecondLook => {
                 Some(Outcome::Rest(Some(backoff::jittered(backoff::SOURCE_MISSING_TWICE, random::random()))))
+            }
+            Until::TakeOver => {
+                let since =
+                    key_state.change_retries(|retries| _ = retries.sweep_since.get_or_insert_with(Instant::now));
+                let waited = since.sweep_since.map_or(Duration::ZERO, |since| since.elapsed());
+                Some(Outcome::Rest(Some(backoff::TAKE_OVER.saturating_sub(waited))))
             }
             Until::Change => Some(Outcome::Rest(None)),
         }

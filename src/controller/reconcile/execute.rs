@@ -1,7 +1,6 @@
 //! Executing one step. The answer is returned as what was learned; the loop takes it in.
 
-use serde_json::{Map, Value};
-
+use crate::api::names::ANNOTATION_PROTECT;
 use crate::controller::reconcile::key_state::Verified;
 use crate::controller::reconcile::knowledge::{Knowledge, Learned};
 use crate::controller::reconcile::reconciler::{Reconciler, StepError, now_seconds, restores, written_to};
@@ -10,13 +9,16 @@ use crate::controller::reconcile::sources::Found;
 use crate::kubernetes::error::ApiError;
 use crate::kubernetes::writer::{Attempt, Removed, Written};
 use crate::rules::copy::content::{self, SourceContent, Target};
-use crate::rules::copy::facts::{NamespaceState, Owner};
-use crate::rules::copy::step::CopyStep;
+use crate::rules::copy::facts::{Destination, NamespaceState, Owner};
+use crate::rules::copy::guard::Act;
+use crate::rules::copy::shape::Shape;
+use crate::rules::copy::step::{CopyStep, DestinationStep};
 use crate::rules::copy::verdict::Verdict;
 use crate::rules::object::status::{self, StatusContent};
 use crate::rules::object::step::Step;
 use crate::rules::reason::Reason;
-use crate::rules::record::{ConfigMapMeta, ObjectKey, SlimArc, Sync, Version};
+use crate::rules::record::{ConfigMapMeta, ObjectKey, SlimArc, Sync};
+use crate::rules::uid::Version;
 
 impl Reconciler<'_> {
     /// Sends the request that a step asks for.
@@ -28,7 +30,7 @@ impl Reconciler<'_> {
             Step::Copy(CopyStep::ReadSource { uncached }) => self.read_source(snapshot, *uncached).await,
             Step::Copy(CopyStep::Create) => self.write_copy(snapshot, None, false).await,
             Step::Copy(CopyStep::Replace { over, adopt }) => self.write_copy(snapshot, Some(*over), *adopt).await,
-            Step::Copy(other) => self.read_or_remove(other.clone()).await,
+            Step::Copy(CopyStep::Destination(step)) => self.read_or_remove(step.clone()).await,
             Step::AddFinalizer { .. } => self.finalizer(snapshot, true).await,
             Step::RemoveFinalizer => self.finalizer(snapshot, false).await,
             Step::Report(verdict, text) => self.report(&snapshot.sync, verdict, text).await,
@@ -59,8 +61,11 @@ impl Reconciler<'_> {
                 sources.get(&spec.source, wanted).await?
             }
         };
-        let (generation, reported) = (snapshot.sync.generation, &snapshot.sync.status);
-        let compared = reported.source.zip(reported.copy).filter(|_| !reported.changed_by_admission);
+        let (sync, generation) = (&snapshot.sync, snapshot.sync.generation);
+        // Where a copy has labels of its source, a change of those alone is one of the copy.
+        let follows = sync.shape().is_some_and(Shape::follows_metadata);
+        let compared = self.knowledge.facts(snapshot).copy.and_then(|copy| copy.reported_pair());
+        let compared = compared.filter(|_| !(sync.status.changed_by_admission || follows));
         let verified = match (&found, compared) {
             // The source was changed, but not in what is copied.
             (Found::Content(content), Some((source, copy)))
@@ -70,7 +75,8 @@ impl Reconciler<'_> {
             }
             _ => None,
         };
-        Ok(Learned::Source(found, sent, verified))
+        let consent = self.hear(spec, &found);
+        Ok(Learned::Source(found, sent, verified, consent))
     }
 
     async fn write_copy(
@@ -80,31 +86,54 @@ impl Reconciler<'_> {
         adopt: bool,
     ) -> Result<Learned, ApiError> {
         let sync = &snapshot.sync;
-        let Knowledge { memory, fresh } = &self.knowledge;
+        let Knowledge { key_state, fresh } = &self.knowledge;
         let (Some(key), Some((Found::Content(source), _))) = (sync.destination(), &fresh.source) else {
             return Err(ApiError::Unavailable("the source is not in hand".to_owned()));
         };
         let source = source.clone();
-        let destination = self.knowledge.facts(snapshot).copy.map(|copy| copy.destination);
-        let Some((NamespaceState::Live(namespace), standing)) =
-            destination.map(|destination| (destination.namespace, destination.copy))
+        // Nothing that an owner does not share is written, whatever was planned.
+        if !self.may_write(sync, &source) {
+            return Err(ApiError::Conflict); // all is looked at again
+        }
+        let facts = self.knowledge.facts(snapshot).copy;
+        let Some((Destination { namespace: NamespaceState::Live(namespace), copy: standing, .. }, shape_facts)) =
+            facts.map(|facts| (facts.destination, facts.shape))
         else {
             return Err(ApiError::NoNamespace(key.namespace.to_string()));
         };
+        let shape = match sync.shape() {
+            None => None,
+            Some(shape) => Some((shape, source.shaped_for(sync).map_err(ApiError::Invalid)?.hash)),
+        };
         let adopted = adopt || standing.meta().is_some_and(|meta| over.is_some() && meta.adopted);
         let read = fresh.copy(key).and_then(Option::as_ref);
-        let carried = memory.copy.carried.as_ref().filter(|carried| carried.0 == *key).map(|carried| &carried.1);
+        let carried = key_state.copy.carried.as_ref().filter(|carried| carried.0 == *key).map(|carried| &carried.1);
         let metadata = read.map(|read| &read.metadata).or(carried);
-        let size = source.size() + read.map_or(0, |read| read.size);
+        let size = source.size() + read.map_or(0, |read| read.size) + sync.shape().map_or(0, Shape::size);
         let key = key.clone();
         let was_ours = read.is_some_and(|read| read.read.meta.mark.is_some());
         let manager = read.and_then(|read| read.last_manager()).map(str::to_owned);
+        // One of many copies is not told of in a status: its marks say what it was written from.
+        let marked = read.and_then(|read| read.read.meta.mark.as_ref()).filter(|_| self.is_copy);
+        let rewritten = marked.is_some_and(|mark| mark.source_rv >= source.version.rv && mark.uid == Some(sync.uid()))
+            || self.is_copy && over.is_none() && self.context.cache.takes_deleted(sync.uid(), &key);
         let context = self.context;
+        if let Some(over) = over.filter(|_| adopt) {
+            // Whoever owns it may not see the object that is to blame.
+            let by = sync.key.owner_name();
+            let note =
+                format!("{by} replaces its content by that of {}; {ANNOTATION_PROTECT} would keep it", source.key);
+            context.events.on_configmap(&key, over.uid, Reason::Adopting, note);
+        }
         let written = {
             let owner = Owner::of(sync);
-            let body = || body(&source, owner, &key, namespace, over, adopted, metadata);
-            let attempt = Attempt { shard: self.shard, turn: &mut self.turn, asked: fresh.asked };
-            context.writer.write_copy(attempt, &key, &source, (size, body), over).await?
+            let now = jiff::Timestamp::from_second(now_seconds().into()).unwrap_or_default().to_string();
+            let (key, standing, now) = (&key, metadata, &*now);
+            let target = Target { owner, key, namespace, over, adopted, shape, standing, now };
+            let body = || content::copy(&source, &target);
+            let allowed = || context.cache.guard(Act::Write, key).is_none();
+            let attempt = Attempt { shard: self.shard, turn: &mut self.turn, asked: fresh.asked, allowed: &allowed };
+            context.writer.write_copy(attempt, key, (&source, sync.shape()), (size, body), over).await?
         };
         let Written { meta, changed } = written;
         let changed = changed.or_else(|| lost_marks(&meta, sync));
@@ -113,14 +142,23 @@ impl Reconciler<'_> {
         // What the status tells of was there, and was written from this very source or a newer one.
         let reported_there = sync.is_observed() && reported.destination_exists;
         let was_there = if over.is_some() { was_ours } else { reported_there };
-        if was_there && reported.source.is_some_and(|source_then| source_then.rv >= source.version.rv) {
-            self.knowledge.memory.copy.repaired(manager.as_deref(), sync.generation);
+        let touched =
+            rewritten || was_there && reported.source.is_some_and(|source_then| source_then.rv >= source.version.rv);
+        // Written with something else for another spec, or by somebody who changed the mark that says with what: whoever does so
+        // again and again is held back.
+        if touched || shape_facts.written_otherwise {
+            self.knowledge.key_state.copy.repaired(manager.as_deref(), sync.generation);
+        }
+        if touched && !shape_facts.written_otherwise {
             let (how, who) = (if over.is_some() { "changed" } else { "deleted" }, or_somebody(manager.as_deref()));
             self.tell(sync, Reason::Repaired, format!("{key} was {how} by {who}; restored"));
         } else if adopt {
             let note =
                 format!("the content of {key}, which stood there before, was replaced by that of {}", source.key);
-            self.context.events.warning(sync, Reason::Adopted, note);
+            match self.is_copy {
+                true => self.context.events.on_configmap(&key, meta.version.uid, Reason::Adopted, note),
+                false => self.context.events.warning(sync, Reason::Adopted, note),
+            }
         } else {
             let reason = if over.is_none() { Reason::Created } else { Reason::Updated };
             self.tell(sync, reason, format!("{key} written from {}", source.key));
@@ -143,14 +181,17 @@ impl Reconciler<'_> {
     }
 
     /// Reads a namespace or what stands at a destination; removes a copy, or takes our marks off it.
-    pub(super) async fn read_or_remove(&mut self, step: CopyStep) -> Result<Learned, ApiError> {
+    pub(super) async fn read_or_remove(&mut self, step: DestinationStep) -> Result<Learned, ApiError> {
         let context = self.context;
         match step {
-            CopyStep::Remove(key, version) => match context.writer.remove_copy(self.attempt(), &key, version).await? {
-                Removed::Gone => Ok(Learned::Removed(key, version.uid)),
-                Removed::Held(meta) => Ok(Learned::Held(key, *meta)),
-            },
-            CopyStep::Unmark(key) => {
+            DestinationStep::Remove(key, version) => {
+                let allowed = || context.cache.guard(Act::Remove, &key).is_none();
+                match context.writer.remove_copy(self.removal(&allowed), &key, version).await? {
+                    Removed::Gone => Ok(Learned::Removed(key, version.uid)),
+                    Removed::Held(meta) => Ok(Learned::Held(key, *meta)),
+                }
+            }
+            DestinationStep::Unmark(key) => {
                 let Some(mut read) = self.knowledge.fresh.take_copy(&key) else {
                     return Err(ApiError::Conflict); // it is read again
                 };
@@ -160,18 +201,15 @@ impl Reconciler<'_> {
                 read.read.meta = context.writer.unmark_copy(self.attempt(), &key, body).await?;
                 Ok(Learned::Unmarked(key, read))
             }
-            CopyStep::ReadCopy(key) => {
+            DestinationStep::ReadCopy(key) => {
                 self.turn.give_back(); // a key that waits for a read holds no permit
                 let read = context.reader.copy(&key).await?;
                 Ok(Learned::Copy(key, read))
             }
-            CopyStep::ReadNamespace(name) => {
+            DestinationStep::ReadNamespace(name) => {
                 self.turn.give_back();
                 let read = context.reader.namespace(&name).await?;
                 Ok(Learned::Namespace(name, read.map_or(NamespaceState::Absent, NamespaceState::from)))
-            }
-            CopyStep::ReadSource { .. } | CopyStep::Create | CopyStep::Replace { .. } => {
-                Err(ApiError::Unavailable("a copy without a sync is not written".to_owned()))
             }
         }
     }
@@ -185,15 +223,17 @@ impl Reconciler<'_> {
 
     async fn report(&mut self, sync: &Sync, verdict: &Verdict, text: &StatusContent<'_>) -> Result<Learned, ApiError> {
         let answered = self.write_status(sync, text).await?;
-        let memory = &mut self.knowledge.memory;
-        memory.change_retries(|retries| retries.conflicts = 0);
+        let key_state = &mut self.knowledge.key_state;
+        key_state.change_retries(|retries| retries.conflicts = 0);
         if restores(sync, verdict) {
-            memory.copy.repaired(None, sync.generation);
+            key_state.copy.repaired(None, sync.generation);
         }
+        self.tell_of_namespace(sync, text);
+        let key_state = &mut self.knowledge.key_state;
         let (namespace, name, shard) = (&*sync.key.namespace, &*sync.key.name, self.shard.index());
         match verdict {
             Verdict::InOrder { .. } => {
-                memory.change_retries(|retries| retries.failures = 0);
+                key_state.change_retries(|retries| retries.failures = 0);
                 tracing::debug!(namespace, name, shard, "in order");
             }
             other => {
@@ -220,34 +260,25 @@ impl Reconciler<'_> {
         Ok(SlimArc::new(context.writer.status(self.attempt(), sync, &object).await?))
     }
 
+    /// An Event on the object, unless it wants many copies: those are told of together.
     fn tell(&self, sync: &Sync, reason: Reason, note: String) {
-        self.context.events.normal(sync, reason, note);
+        if !self.is_copy {
+            self.context.events.normal(sync, reason, note);
+        }
     }
 }
 
 /// What admission made of our marks.
 fn lost_marks(meta: &ConfigMapMeta, sync: &Sync) -> Option<String> {
-    use crate::api::names::{ANNOTATION_AT, ANNOTATION_SYNC};
+    use crate::api::names::{ANNOTATION_AT, ANNOTATION_SHAPED, ANNOTATION_SYNC};
     match meta.mark.as_ref().filter(|mark| mark.uid == Some(sync.uid())) {
         None => Some(format!("annotation {ANNOTATION_SYNC} removed")),
         Some(mark) if mark.at.is_none() => Some(format!("annotation {ANNOTATION_AT} removed")),
+        Some(_) if sync.shape().is_some() && !meta.shaped => Some(format!("annotation {ANNOTATION_SHAPED} removed")),
         Some(_) => None,
     }
 }
 
 fn or_somebody(manager: Option<&str>) -> &str {
     manager.unwrap_or("somebody")
-}
-
-fn body(
-    source: &SourceContent,
-    owner: Owner<'_>,
-    key: &ObjectKey,
-    namespace: crate::rules::uid::Uid,
-    over: Option<Version>,
-    adopted: bool,
-    standing: Option<&Map<String, Value>>,
-) -> Vec<u8> {
-    let now = jiff::Timestamp::from_second(now_seconds().into()).unwrap_or_default().to_string();
-    content::copy(source, &Target { owner, key, namespace, over, adopted, standing, now: &now })
 }

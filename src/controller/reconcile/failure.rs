@@ -11,9 +11,10 @@ use crate::controller::reconcile::reconciler::{Reconciler, StepError, now_second
 use crate::controller::reconcile::snapshot::Snapshot;
 use crate::environment::random;
 use crate::kubernetes::error::ApiError;
-use crate::rules::backoff::{self, Failure};
+use crate::rules::backoff::{self, Schedule};
+use crate::rules::cluster::rollup::Failure;
 use crate::rules::copy::facts::NamespaceState;
-use crate::rules::copy::step::CopyStep;
+use crate::rules::copy::step::{CopyStep, DestinationStep};
 use crate::rules::copy::verdict::{Failed, Verdict};
 use crate::rules::object::plan;
 use crate::rules::object::step::Step;
@@ -29,15 +30,15 @@ impl Reconciler<'_> {
         let StepError { error, step } = failed;
         let about_copy = written_to(snapshot, &step).is_some();
         let key = match &step {
-            Step::Copy(CopyStep::Remove(key, _) | CopyStep::Unmark(key) | CopyStep::ReadCopy(key)) => Some(key.clone()),
+            Step::Copy(CopyStep::Destination(step)) if step.key().is_some() => step.key().cloned(),
             _ => snapshot.sync.destination().cloned(),
         };
-        let memory = &mut self.knowledge.memory;
+        let key_state = &mut self.knowledge.key_state;
         match (&error, key) {
             (ApiError::GateClosed, _) => return Some(Outcome::Retry(Duration::from_millis(500))),
             (ApiError::ObserveOnly, _) => return Some(Outcome::Rest(None)),
-            (ApiError::SetApart(_, wait), _) if memory.retries().unanswered < UNANSWERED => {
-                memory.change_retries(|retries| retries.unanswered += 1);
+            (ApiError::SetApart(_, wait), _) if key_state.retries().unanswered < UNANSWERED => {
+                key_state.change_retries(|retries| retries.unanswered += 1);
                 return Some(Outcome::Retry(backoff::jittered(*wait, random::random())));
             }
             (ApiError::Busy(wait) | ApiError::NoRoom(wait), _) => {
@@ -72,15 +73,16 @@ impl Reconciler<'_> {
             // No answer is mostly an API server that comes back in a moment; only when it does not, it is a failure.
             // Where only this namespace does not answer, it is one at once.
             (ApiError::Unavailable(_) | ApiError::NotInstalled, _)
-                if self.knowledge.memory.retries().unanswered < UNANSWERED && self.apart(snapshot, &step).is_none() =>
+                if self.knowledge.key_state.retries().unanswered < UNANSWERED
+                    && self.apart(snapshot, &step).is_none() =>
             {
-                let retries = self.knowledge.memory.change_retries(|retries| retries.unanswered += 1);
+                let retries = self.knowledge.key_state.change_retries(|retries| retries.unanswered += 1);
                 let wait = Duration::from_secs(1 << retries.unanswered);
                 return Some(Outcome::Retry(backoff::jittered(wait, random::random())));
             }
             // The sync itself changed: its event is on the way. Should it be slow, look again.
             (ApiError::Conflict | ApiError::NotFound(_), _) => {
-                self.knowledge.memory.object.answer = None;
+                self.knowledge.key_state.object.answer = None;
                 return Some(Outcome::Rest(Some(self.after_conflict())));
             }
             _ => {}
@@ -96,7 +98,7 @@ impl Reconciler<'_> {
                 None
             }
             Err(ApiError::NoRoom(wait)) => Some(Outcome::Retry(wait)),
-            Err(error) => Some(self.fail(snapshot, &error, &Step::Copy(CopyStep::ReadCopy(key))).await),
+            Err(error) => Some(self.fail(snapshot, &error, &Step::Copy(DestinationStep::ReadCopy(key).into())).await),
         }
     }
 
@@ -104,30 +106,53 @@ impl Reconciler<'_> {
     async fn fail(&mut self, snapshot: &Snapshot, error: &ApiError, step: &Step) -> Outcome {
         let sync = &snapshot.sync;
         let (what, reason, kind) = describe(sync, step);
+        // A role may let the operator write in some namespaces alone.
+        let is_forbidden = matches!(error, ApiError::LacksRight(_)) && written_to(snapshot, step).is_some();
+        let reason = if is_forbidden { Reason::DestinationForbidden } else { reason };
         let before = sync.status.retry_count;
-        let count = |retries: &mut Retries| retries.failures = retries.failures.max(before) + 1;
-        let attempt = self.knowledge.memory.change_retries(count).failures;
+        // What is put off was not tried: it makes no wait longer.
+        let put_off = if let ApiError::SetApart(_, wait) = error { Some(*wait) } else { None };
+        let count = |retries: &mut Retries| {
+            retries.failures = (retries.failures.max(before) + u32::from(put_off.is_none())).max(1);
+        };
+        let attempt = self.knowledge.key_state.change_retries(count).failures;
         // Backoff is no measure of how fast changes reach their copies. A request that is only put off keeps its share.
         if let Some(fanout) = self.fanout.take() {
             fanout.give_up();
         }
-        let wait = self.apart(snapshot, step).unwrap_or_else(|| backoff::after(kind, attempt));
+        let is_source = matches!(step, Step::Copy(CopyStep::ReadSource { .. }));
+        let wait = self.apart(snapshot, step).or(put_off).unwrap_or_else(|| backoff::after(kind, attempt));
         let wait = backoff::jittered(wait, random::random());
         let again = jiff::Timestamp::from_second((now_seconds()).into()).unwrap_or_default();
         let again = again.checked_add(wait).map(|at| format!("{at:.0}")).unwrap_or_default();
         let message = format!("cannot {what}: {error}");
         let (namespace, name) = (&*sync.key.namespace, &*sync.key.name);
-        tracing::warn!(namespace, name, shard = self.shard.index(), attempt, retry_in = ?wait, request = what, cause = %error, "a request failed; it is tried again");
+        let shard = self.shard.index();
+        if put_off.is_some() {
+            // One line says that the namespace is set apart; a thousand syncs there need none of their own.
+            tracing::debug!(namespace, name, shard, retry_in = ?wait, request = what, cause = %error, "a request is put off");
+        } else {
+            tracing::warn!(namespace, name, shard, attempt, retry_in = ?wait, request = what, cause = %error, "a request failed; it is tried again");
+        }
+        if self.is_copy {
+            // A source that cannot be read is told once, by who counts the copies.
+            if let Some(destination) = sync.destination().filter(|_| !is_source) {
+                let namespace = destination.namespace.clone();
+                let failure = Failure { namespace, reason, message, needs_person: error.is_lasting() };
+                self.note_failure(sync.uid(), failure);
+            }
+            return Outcome::Retry(wait);
+        }
         self.context.events.warning(sync, reason, message.clone());
         let message = format!("{message}; tried again at {again}");
         let about_sync = matches!(step, Step::Report(..) | Step::AddFinalizer { .. } | Step::RemoveFinalizer);
-        let by_marks_only = matches!(step, Step::Copy(CopyStep::Remove(key, _) | CopyStep::Unmark(key) | CopyStep::ReadCopy(key)) if snapshot.is_known_by_marks_only(key));
+        let by_marks_only = matches!(step, Step::Copy(CopyStep::Destination(step)) if step.key().is_some_and(|key| snapshot.is_known_by_marks_only(key)));
         if about_sync || by_marks_only {
             return Outcome::Retry(wait);
         }
         // Told in its own lane: a thousand failures must not stand before the copies.
         let failed = Failed { reason, message, attempt };
-        self.knowledge.memory.copy.failed = Some(Box::new(PendingFailure { failed, until: Instant::now() + wait }));
+        self.knowledge.key_state.copy.failed = Some(Box::new(PendingFailure { failed, until: Instant::now() + wait }));
         Outcome::Status
     }
 
@@ -144,7 +169,7 @@ impl Reconciler<'_> {
 }
 
 /// What was tried, the reason it goes by, and how long such a failure waits.
-fn describe(sync: &Sync, step: &Step) -> (String, Reason, Failure) {
+fn describe(sync: &Sync, step: &Step) -> (String, Reason, Schedule) {
     let (source, destination) = match &sync.spec {
         Ok(spec) => (spec.source.to_string(), spec.destination.to_string()),
         Err(_) => (String::new(), String::new()),
@@ -152,19 +177,25 @@ fn describe(sync: &Sync, step: &Step) -> (String, Reason, Failure) {
     let step = match step {
         Step::Copy(step) => step,
         Step::AddFinalizer { .. } | Step::RemoveFinalizer => {
-            return ("write the finalizer".to_owned(), Reason::FinalizerFailed, Failure::Api);
+            return ("write the finalizer".to_owned(), Reason::FinalizerFailed, Schedule::Api);
         }
         Step::Report(..) | Step::Rest(_) => {
-            return ("write the status".to_owned(), Reason::StatusFailed, Failure::Api);
+            return ("write the status".to_owned(), Reason::StatusFailed, Schedule::Api);
         }
     };
     match step {
-        CopyStep::ReadSource { .. } => (format!("read the source {source}"), Reason::FetchError, Failure::Api),
-        CopyStep::ReadCopy(key) => (format!("read {key}"), Reason::ReadFailed, Failure::Api),
-        CopyStep::ReadNamespace(name) => (format!("read namespace {name}"), Reason::ReadFailed, Failure::Api),
-        CopyStep::Create => (format!("create {destination}"), Reason::CreateFailed, Failure::Write),
-        CopyStep::Replace { .. } => (format!("update {destination}"), Reason::UpdateFailed, Failure::Write),
-        CopyStep::Remove(key, _) => (format!("delete {key}"), Reason::DeleteFailed, Failure::Write),
-        CopyStep::Unmark(key) => (format!("take our marks off {key}"), Reason::UpdateFailed, Failure::Write),
+        CopyStep::ReadSource { .. } => (format!("read the source {source}"), Reason::FetchError, Schedule::Api),
+        CopyStep::Create => (format!("create {destination}"), Reason::CreateFailed, Schedule::Write),
+        CopyStep::Replace { .. } => (format!("update {destination}"), Reason::UpdateFailed, Schedule::Write),
+        CopyStep::Destination(step) => match step {
+            DestinationStep::ReadCopy(key) => (format!("read {key}"), Reason::ReadFailed, Schedule::Api),
+            DestinationStep::ReadNamespace(name) => {
+                (format!("read namespace {name}"), Reason::ReadFailed, Schedule::Api)
+            }
+            DestinationStep::Remove(key, _) => (format!("delete {key}"), Reason::DeleteFailed, Schedule::Write),
+            DestinationStep::Unmark(key) => {
+                (format!("take our marks off {key}"), Reason::UpdateFailed, Schedule::Write)
+            }
+        },
     }
 }

@@ -17,7 +17,7 @@ use crate::kubernetes::limiter::{Limiter, Turn};
 use crate::kubernetes::reader::Reader;
 use crate::kubernetes::writer::{Attempt, Writer};
 use crate::rules::backoff;
-use crate::rules::copy::step::CopyStep;
+use crate::rules::copy::step::{CopyStep, DestinationStep};
 use crate::rules::copy::verdict::Verdict;
 use crate::rules::object::step::Step;
 use crate::rules::record::{ObjectKey, Seconds, Sync};
@@ -42,6 +42,8 @@ pub struct Context {
     pub limiter: Limiter,
     /// Events for people.
     pub events: Events,
+    /// The most bytes that the copies of one object may take together.
+    pub max_fanout_bytes: Option<u64>,
 }
 
 /// One key at work.
@@ -51,6 +53,8 @@ pub(super) struct Reconciler<'a> {
     pub(super) turn: Turn,
     pub(super) knowledge: Knowledge,
     pub(super) fanout: Option<Arc<Fanout>>,
+    /// Whether it is one of the many copies of an object: then what becomes of it is told on the object, with the others.
+    pub(super) is_copy: bool,
 }
 
 /// A step that failed.
@@ -62,7 +66,12 @@ pub(super) struct StepError {
 impl Reconciler<'_> {
     /// What a write is sent with.
     pub(super) fn attempt(&mut self) -> Attempt<'_> {
-        Attempt { shard: self.shard, turn: &mut self.turn, asked: self.knowledge.fresh.asked }
+        Attempt { shard: self.shard, turn: &mut self.turn, asked: self.knowledge.fresh.asked, allowed: &|| true }
+    }
+
+    /// What the removal of a copy is sent with: not when somebody has come to protect it.
+    pub(super) fn removal<'t>(&'t mut self, allowed: &'t (dyn Fn() -> bool + Send + std::marker::Sync)) -> Attempt<'t> {
+        Attempt { allowed, ..self.attempt() }
     }
 
     /// How long a write of this step has to wait, where its namespace is set apart.
@@ -73,7 +82,7 @@ impl Reconciler<'_> {
 
     /// There was a conflict: how long to wait.
     pub(super) fn after_conflict(&mut self) -> Duration {
-        backoff::after_conflict(self.knowledge.memory.change_retries(|retries| retries.conflicts += 1).conflicts)
+        backoff::after_conflict(self.knowledge.key_state.change_retries(|retries| retries.conflicts += 1).conflicts)
     }
 }
 
@@ -83,9 +92,9 @@ pub(super) fn written_to<'a>(snapshot: &'a Snapshot, step: &'a Step) -> Option<(
     match step {
         CopyStep::Create => Some((snapshot.sync.destination()?, Method::POST)),
         CopyStep::Replace { .. } => Some((snapshot.sync.destination()?, Method::PUT)),
-        CopyStep::Unmark(key) => Some((key, Method::PUT)),
-        CopyStep::Remove(key, _) => Some((key, Method::DELETE)),
-        CopyStep::ReadSource { .. } | CopyStep::ReadNamespace(_) | CopyStep::ReadCopy(_) => None,
+        CopyStep::Destination(DestinationStep::Unmark(key)) => Some((key, Method::PUT)),
+        CopyStep::Destination(DestinationStep::Remove(key, _)) => Some((key, Method::DELETE)),
+        CopyStep::ReadSource { .. } | CopyStep::Destination(_) => None,
     }
 }
 

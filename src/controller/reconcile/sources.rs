@@ -2,7 +2,6 @@
 //! way shares its answer. All that is being fetched, in hand or kept for later takes at most [`ROOM`]; the room for the
 //! largest ConfigMap is there before a GET is sent.
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +12,11 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::controller::cache::SourceVersion;
+use crate::controller::reconcile::in_hand::InHand;
 use crate::kubernetes::budget::{ByteBudget, Reservation};
 use crate::kubernetes::error::ApiError;
 use crate::kubernetes::reader::Reader;
+use crate::rules::cluster::record::{ClusterSync, Expected};
 use crate::rules::copy::content::SourceContent;
 use crate::rules::record::ObjectKey;
 use crate::telemetry::instruments;
@@ -25,8 +26,8 @@ const ROOM: usize = 8 << 20;
 /// The room that a content may need, as long as it is not known: the server takes 1 MiB of data, which escapes may double,
 /// and 256 KiB of annotations.
 const UNKNOWN: usize = 5 << 19;
-/// What a ConfigMap that was read before may have more than then. One that has grown by more is read twice.
-const GROWTH: usize = 64 << 10;
+/// What any ConfigMap that was read before may have more than then.
+const GROWTH: usize = 16 << 10;
 /// Whoever waits for room looks this often whether somebody has put a content down.
 const LOOK: Duration = Duration::from_millis(20);
 /// How many sources are remembered, with or without their content.
@@ -42,20 +43,6 @@ pub enum Found {
     Content(Arc<InHand>),
     /// There is none.
     Missing,
-}
-
-/// A content, and the room that it takes for as long as anybody holds it.
-#[derive(Debug)]
-pub struct InHand {
-    content: SourceContent,
-    _reserved: Reservation,
-}
-
-impl Deref for InHand {
-    type Target = SourceContent;
-    fn deref(&self) -> &SourceContent {
-        &self.content
-    }
 }
 
 /// Which answer will do.
@@ -119,6 +106,8 @@ struct Entry {
     size: Option<usize>,
     /// Earlier versions that held the same as the one that is kept, the newest last.
     same: Vec<u64>,
+    /// When the content was last asked for, or came. That a newer one is asked for does not count: else a content that is out of
+    /// date would outlive one that just came.
     used: u64,
 }
 
@@ -140,6 +129,21 @@ impl Sources {
         let found = entry.found.clone().filter(|found| wanted.with(found, entry.sent))?;
         entry.used = clock;
         Some((found, entry.sent))
+    }
+
+    /// What the copies of an object are to hold of the source `key`, where it was read since it changed last.
+    pub fn known(&self, key: &ObjectKey, observed: SourceVersion, object: &ClusterSync) -> Option<Expected> {
+        let SourceVersion::Version(rv) = observed else { return None };
+        let content = match &self.state.lock().entries.get(key)?.found {
+            Some(Found::Content(content)) if content.version.rv >= rv => content.clone(),
+            _ => return None,
+        };
+        content.expected_by(object).ok().map(|(expected, _)| expected)
+    }
+
+    /// How many bytes the source `key` took when it was read last.
+    pub fn size(&self, key: &ObjectKey) -> Option<usize> {
+        self.state.lock().entries.get(key)?.size
     }
 
     /// Whether the version `rv` of the source `key` is known to have held the same as `content`, and to have been as
@@ -188,7 +192,6 @@ impl Sources {
             same: Vec::new(),
             used: clock,
         });
-        entry.used = clock;
         if let Some((sent, flight)) = &entry.flight {
             return (*sent, flight.clone());
         }
@@ -197,20 +200,20 @@ impl Sources {
         let flight = async move {
             // A panic in here must not spoil every later look.
             let read = std::panic::AssertUnwindSafe(async {
-                if let Some(known) = known {
-                    let taken = room_for(&room, &state, known + GROWTH).await;
-                    match reader.source(&at, known + GROWTH).await {
+                if let Some(most) = known.map(grown) {
+                    let taken = room_for(&room, &state, &at, most).await;
+                    match reader.source(&at, most).await {
                         Err(ApiError::TooLong(_)) => {}
                         read => return (read, taken),
                     }
                 }
-                let taken = room_for(&room, &state, UNKNOWN).await;
+                let taken = room_for(&room, &state, &at, UNKNOWN).await;
                 (reader.source(&at, UNKNOWN).await, taken)
             });
             let answer = match read.catch_unwind().await {
                 Ok((Ok(content), mut reserved)) => {
                     reserved.shrink_to(content.size());
-                    Ok(Found::Content(Arc::new(InHand { content, _reserved: reserved })))
+                    Ok(Found::Content(Arc::new(InHand::new(content, reserved))))
                 }
                 Ok((Err(ApiError::NotFound(_) | ApiError::NoNamespace(_)), _)) => Ok(Found::Missing),
                 Ok((Err(refusal), _)) => Err(refusal),
@@ -234,6 +237,8 @@ impl Sources {
     /// Keeps the answer; the first of those who shared it does so.
     fn land(&self, key: &ObjectKey, sent: Instant, answer: &Answer) {
         let mut state = self.state.lock();
+        state.clock += 1;
+        let clock = state.clock;
         let Some(entry) = state.entries.get_mut(key) else { return };
         if entry.flight.as_ref().is_none_or(|(of, _)| *of != sent) {
             return;
@@ -246,15 +251,23 @@ impl Sources {
                 entry.size = Some(content.size());
             }
             entry.found = Some(found.clone());
+            entry.used = clock;
         }
         while state.entries.len() > MOST_SOURCES && state.forget() {}
     }
 }
 
-/// Waits for room; contents that nobody holds make way, the least used first.
-async fn room_for(room: &ByteBudget, state: &Mutex<State>, bytes: usize) -> Reservation {
+/// The room for a ConfigMap that had `known` bytes when it was read last: an eighth more, and [`GROWTH`]. One that has
+/// grown by more is read twice. One that asks for much more than it needs drives out what others are yet to be
+/// written from, and that is read twice then.
+const fn grown(known: usize) -> usize {
+    known + known / 8 + GROWTH
+}
+
+/// Waits for room to read the source `key`; contents of others that nobody holds make way, the least used first.
+async fn room_for(room: &ByteBudget, state: &Mutex<State>, key: &ObjectKey, bytes: usize) -> Reservation {
     loop {
-        while !room.has_free(bytes) && state.lock().evict() {}
+        while !room.has_free(bytes) && state.lock().evict_for(key) {}
         if let Ok(reserved) = tokio::time::timeout(LOOK, room.reserve(bytes)).await {
             return reserved;
         }
@@ -276,11 +289,13 @@ impl Entry {
 }
 
 impl State {
-    /// Lets go of the least used content that nobody holds. Whether there was one.
-    fn evict(&mut self) -> bool {
-        let idle = |entry: &&mut Entry| matches!(&entry.found, Some(Found::Content(content)) if Arc::strong_count(content) == 1);
-        let least = self.entries.values_mut().filter(idle).min_by_key(|entry| entry.used);
-        let Some(entry) = least else { return false };
+    /// Lets go of the least used content that nobody holds. Whether there was one. That of the source `key`, for whose next
+    /// content there has to be room, stays: the two are to be compared.
+    fn evict_for(&mut self, key: &ObjectKey) -> bool {
+        let idle =
+            |entry: &Entry| matches!(&entry.found, Some(Found::Content(content)) if Arc::strong_count(content) == 1);
+        let others = self.entries.iter_mut().filter(|(of, entry)| *of != key && idle(entry));
+        let Some((_, entry)) = others.min_by_key(|(_, entry)| entry.used) else { return false };
         (entry.found, entry.same) = (None, Vec::new());
         true
     }
@@ -300,6 +315,32 @@ mod tests {
     fn content(rv: u64) -> SourceContent {
         use crate::rules::testing::{object_key, version};
         SourceContent::new(object_key("a/x"), version(1, rv), crate::rules::copy::content::Content::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_just_came_outlives_what_is_out_of_date() {
+        use crate::rules::testing::object_key;
+        let room = ByteBudget::new(ROOM);
+        let mut state = State::default();
+        let keys = ["a/old", "a/new", "a/own"].map(object_key);
+        for (key, used) in keys.iter().zip([2, 3, 1]) {
+            let found = Some(Found::Content(Arc::new(InHand::new(content(5), room.reserve(1).await))));
+            let entry = Entry { sent: Instant::now(), found, flight: None, size: None, same: Vec::new(), used };
+            state.entries.insert(key.clone(), entry);
+        }
+        let held = state.entries[&keys[1]].found.clone();
+        let kept = |state: &State| keys.each_ref().map(|key| state.entries[key].found.is_some());
+        assert!(state.evict_for(&keys[2]));
+        assert_eq!(kept(&state), [false, true, true], "the one that is read anew keeps its own to compare with");
+        assert!(!state.evict_for(&keys[2]), "nothing that somebody holds makes way");
+        drop(held);
+        assert!(state.evict_for(&keys[2]));
+        assert_eq!(kept(&state), [false, false, true]);
+    }
+
+    #[test]
+    fn forty_sources_of_150_kb_can_be_read_at_once() {
+        assert!(40 * grown(150_000) <= ROOM);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,9 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::api::names::PREFIX;
 use crate::rules::copy::content;
+use crate::rules::copy::shape::name_sum;
 use crate::rules::lenient::{Field, Listed};
-use crate::rules::version::Version;
+use crate::rules::uid::Version;
 
 /// Makes a [`kube::Resource`] of the object that holds this record.
 macro_rules! resource {
@@ -123,12 +125,19 @@ pub(super) struct Owner {
 pub(super) struct Marks<'a> {
     pub(super) ours: Vec<(Cow<'a, str>, Field<'a>)>,
     pub(super) others: bool,
+    /// [`name_sum`] of the names of the others.
+    pub(super) sum: u64,
 }
 
-/// How many annotations we write.
+/// How many annotations we write, as a rule.
 const OURS: usize = 7;
 
 impl Marks<'_> {
+    fn note_other(&mut self, name: Option<&str>) {
+        self.others = true;
+        self.sum = self.sum.wrapping_add(name_sum(name.into_iter()));
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&str> {
         self.ours.iter().find(|(name, _)| name == key).and_then(|(_, value)| value.text())
     }
@@ -149,14 +158,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Marks<'a> {
                 let mut marks = Marks::default();
                 while let Some(key) = map.next_key::<Field<'de>>()? {
                     match key {
-                        Field::Text(key) if content::is_ours(&key) => {
+                        Field::Text(key) if key.starts_with(PREFIX) => {
+                            if !content::is_ours(&key) {
+                                marks.note_other(Some(&key));
+                            }
                             if marks.ours.is_empty() {
                                 marks.ours.reserve(OURS);
                             }
                             marks.ours.push((key, map.next_value()?));
                         }
-                        _ => {
-                            marks.others = true;
+                        other => {
+                            marks.note_other(other.text());
                             map.next_value::<IgnoredAny>()?;
                         }
                     }

@@ -10,9 +10,11 @@ use crate::kubernetes::decode::object::{FromRaw, Metadata, Object, resource};
 use crate::rules::lenient::{Field, Listed, Shaped, WrongType};
 use crate::rules::object::status::{CONDITIONS, ConditionContent, StatusContent};
 use crate::rules::reason::Reason;
-use crate::rules::record::{ForeignFields, ObjectKey, ObservedCondition, ObservedStatus, Seconds, Sync, generation};
+use crate::rules::record::{
+    ForeignFields, ObjectKey, ObservedCondition, ObservedStatus, RareFields, Seconds, SlimArc, Sync, generation,
+};
 use crate::rules::spec::{self, RawSpec};
-use crate::rules::version::Version;
+use crate::rules::uid::{Uid, Version};
 
 /// A ConfigMapSync, as the watch sends it.
 pub type SyncObject = Object<Sync>;
@@ -37,25 +39,30 @@ impl FromRaw for Sync {
         (raw.metadata, (raw.spec, raw.status))
     }
     fn from_raw(metadata: Metadata<'_>, version: Version, (spec, status): Self::Body<'_>) -> Self {
+        let (created, requested) = (created(&metadata), requested(&metadata));
         let mut finalizers = metadata.finalizers.items().unwrap_or_default();
         let all = finalizers.len();
         finalizers.retain(|finalizer| finalizer.text() != Some(names::FINALIZER));
         let ours = finalizers.len() < all;
         // A status that cannot be read says nothing: it is written anew.
-        let (observed, mut others) = read_status(status).unwrap_or_default();
-        others.finalizers = finalizers.iter().filter_map(Field::text).map(str::to_owned).collect();
-        let requested = metadata.annotations.get(names::ANNOTATION_REQUESTED_AT).filter(|value| !value.is_empty());
-        others.requested = requested.map(|value| cut(value, LONGEST_REQUEST).into());
-        let some = others != ForeignFields::default();
+        let (observed, mut foreign) = read_status(status).unwrap_or_default();
+        foreign.finalizers = finalizers.iter().filter_map(Field::text).map(str::to_owned).collect();
+        foreign.requested = requested;
+        let (spec, shape) = match spec::read(spec) {
+            Ok((spec, shape)) => (Ok(spec), shape.map(SlimArc::new)),
+            Err(invalid) => (Err(invalid), None),
+        };
+        let rare = RareFields { shape, foreign };
+        let some = rare != RareFields::default();
         Self {
             key: ObjectKey::new(&*metadata.namespace, &*metadata.name),
             version,
             generation: generation(Some(metadata.generation)),
-            created: time(&metadata.creation_timestamp).and_then(seconds).unwrap_or(0),
+            created,
             deleting: metadata.deletion_timestamp.is_some(),
             finalizer: ours,
-            others: some.then(|| Box::new(others)),
-            spec: spec::read(spec),
+            rare: some.then(|| Box::new(rare)),
+            spec,
             status: observed,
         }
     }
@@ -63,6 +70,17 @@ impl FromRaw for Sync {
 
 /// What a person writes into an annotation may be long; only the beginning counts.
 const LONGEST_REQUEST: usize = 256;
+
+/// The annotation by which a person asks for an attempt now.
+pub(super) fn requested(metadata: &Metadata<'_>) -> Option<Box<str>> {
+    let requested = metadata.annotations.get(names::ANNOTATION_REQUESTED_AT).filter(|value| !value.is_empty());
+    requested.map(|value| cut(value, LONGEST_REQUEST).into())
+}
+
+/// metadata.creationTimestamp.
+pub(super) fn created(metadata: &Metadata<'_>) -> Seconds {
+    time(&metadata.creation_timestamp).and_then(seconds).unwrap_or(0)
+}
 
 fn cut(text: &str, longest: usize) -> &str {
     let end = (0..=longest.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
@@ -98,6 +116,8 @@ pub struct RawStatus<'a> {
     observed_generation: Field<'a>,
     #[serde(borrow)]
     source: Shaped<RawVersion<'a>>,
+    #[serde(borrow)]
+    source_namespace_uid: Field<'a>,
     #[serde(borrow)]
     copy: Shaped<RawVersion<'a>>,
     #[serde(borrow)]
@@ -152,6 +172,7 @@ fn read_status(status: Shaped<RawStatus<'_>>) -> Result<(ObservedStatus, Foreign
         retry_count: i32::try_from(retries).map_err(|_| WrongType)?.try_into().unwrap_or(0),
         observed_generation: status.observed_generation.number()?,
         source: version(status.source)?,
+        source_namespace: status.source_namespace_uid.text().and_then(Uid::parse),
         copy: version(status.copy)?,
         last_handled_request: status.last_handled_request.into_text()?,
         conditions: [const { None }; 4],
@@ -192,6 +213,7 @@ fn read_status(status: Shaped<RawStatus<'_>>) -> Result<(ObservedStatus, Foreign
     let observed = ObservedStatus {
         observed_generation: generation(text.observed_generation),
         source: text.source,
+        source_namespace: text.source_namespace,
         copy: text.copy,
         source_exists: text.source_exists,
         destination_exists: text.destination_exists,
@@ -231,16 +253,36 @@ mod tests {
             assert!(sync.spec.is_err());
             assert_eq!((sync.status.copy, sync.status.observed_generation), (None, 0));
             assert!(sync.finalizer);
-            assert_eq!(sync.others.map(|others| others.finalizers), Some(vec!["x/y".to_owned()]));
+            assert_eq!(sync.rare.map(|rare| rare.foreign.finalizers), Some(vec!["x/y".to_owned()]));
             assert_eq!((sync.version.rv, sync.created), (7, 1_737_628_245));
         }
         assert!(sync(json!({"metadata": metadata})).spec.is_err());
     }
 
     #[test]
+    fn keys_and_metadata_are_decoded_also_inside_a_watch_event_whose_object_comes_first() {
+        use kube::core::WatchEvent;
+        let object = json!({"metadata": {"name": "s", "namespace": "n", "uid": UID, "resourceVersion": "7"},
+            "spec": {"sourceNamespace": "a", "destinationNamespace": "b", "configMapName": "c",
+                "keys": {"exclude": ["*.key"]}, "metadata": {"labels": {"team": "blue"}}}});
+        for event in [
+            format!(r#"{{"object": {object}, "type": "ADDED"}}"#),
+            format!(r#"{{"type": "ADDED", "object": {object}}}"#),
+        ] {
+            let WatchEvent::Added(decoded) = serde_json::from_str::<WatchEvent<SyncObject>>(&event).unwrap() else {
+                panic!("{event}")
+            };
+            let sync = decoded.record.unwrap();
+            let shape = sync.shape().unwrap();
+            assert_eq!((shape.name_of("a.key"), shape.name_of("a.crt")), (None, Some("a.crt")));
+            assert_eq!(shape.notes(&Default::default()).names(), "label:team");
+        }
+    }
+
+    #[test]
     fn a_status_reads_back_with_the_digest_it_was_written_with() {
         use crate::rules::copy::verdict::{Stall, Verdict};
-        use crate::rules::object::status::{object, text};
+        use crate::rules::object::status::{Known, object, text};
         use crate::rules::testing;
         let before = testing::sync("a/s", 1, "a/x", "b/x");
         let verdicts = [
@@ -249,7 +291,7 @@ mod tests {
             Verdict::Stalled(Stall::DestinationExists),
         ];
         for verdict in verdicts {
-            let text = text(&verdict, &before, true, true);
+            let text = text(&verdict, &before, Known::of(true, true));
             let status = object(&text, &before, 5);
             let read = serde_json::to_string(&status).unwrap();
             let (read, _) = read_status(serde_json::from_str(&read).unwrap()).unwrap();

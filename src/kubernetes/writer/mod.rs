@@ -10,21 +10,27 @@ use bytes::Bytes;
 use http::Method;
 use parking_lot::Mutex;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::api::clusterconfigmapsync::ClusterConfigMapSyncStatus;
 use crate::api::configmapsync::ConfigMapSyncStatus;
 use crate::api::names::FINALIZER;
 use crate::kubernetes::budget::{ByteBudget, Reservation};
 use crate::kubernetes::bulkheads::{Bulkheads, Door};
-use crate::kubernetes::decode::{ConfigMapObject, SyncObject};
+use crate::kubernetes::decode::{ClusterSyncObject, ConfigMapObject, SyncObject};
 use crate::kubernetes::error::ApiError;
 use crate::kubernetes::exchange::unreadable;
-use crate::kubernetes::limiter::{Limiter, Rate, Turn};
+use crate::kubernetes::limiter::{Limiter, Turn};
+use crate::kubernetes::rate::Rate;
+use crate::rules::cluster::record::ClusterSync;
 use crate::rules::copy::content::{self, SourceContent};
-use crate::rules::record::{ConfigMapMeta, Name, ObjectKey, Sync, Version};
+use crate::rules::copy::shape::Shape;
+use crate::rules::record::{ConfigMapMeta, Name, ObjectKey, Sync};
 use crate::rules::shard::{SHARDS, Shard};
+use crate::rules::uid::Version;
 
 /// Says whether a write may be sent now.
 pub trait Gate: Send + std::marker::Sync {
@@ -68,6 +74,8 @@ pub struct Attempt<'a> {
     pub turn: &'a mut Turn,
     /// A person asked for it: it does not wait for a namespace that is set apart.
     pub asked: bool,
+    /// Whether it may still be sent, by what is known right before it is.
+    pub allowed: &'a (dyn Fn() -> bool + Send + std::marker::Sync),
 }
 
 /// A copy that was written, by the server's answer.
@@ -96,6 +104,8 @@ pub enum Removed {
 const CONFIGMAPS: &str = "configmaps";
 const SYNCS: &str = "configmapsyncs";
 const STATUS: &str = "configmapsyncs/status";
+const CLUSTER_SYNCS: &str = "clusterconfigmapsyncs";
+const CLUSTER_STATUS: &str = "clusterconfigmapsyncs/status";
 
 impl Writer {
     /// A writer that asks `gate`, keeps to `rate`, tells `limiter` how the server feels and `bulkheads` which namespace does
@@ -113,7 +123,7 @@ impl Writer {
         Self { inner: Arc::new(Inner { client, gate, limiter, bulkheads, rate, observe_only, bodies, unsettled }) }
     }
 
-    /// POSTs a copy of `source`, or, with `over`, PUTs it over the version that the body names. `size`: about how many bytes
+    /// POSTs a copy of `source` with this shape, or, with `over`, PUTs it over the version that the body names. `size`: about how many bytes
     /// the body will have.
     ///
     /// # Errors
@@ -123,7 +133,7 @@ impl Writer {
         &self,
         mut attempt: Attempt<'_>,
         key: &ObjectKey,
-        source: &SourceContent,
+        (source, shape): (&SourceContent, Option<&Shape>),
         (size, body): (usize, impl FnOnce() -> Vec<u8>),
         over: Option<Version>,
     ) -> Result<Written, ApiError> {
@@ -136,7 +146,8 @@ impl Writer {
             Some(_) => self.send(attempt, Method::PUT, CONFIGMAPS, &configmap_path(key), key, body).await?,
         };
         let answer: content::Content<'_> = parse(&text)?;
-        Ok(Written { meta: meta(parse(&text)?)?, changed: source.changed_by_admission(answer).map_err(unreadable)? })
+        let changed = source.changed_by_admission(shape, answer).map_err(unreadable)?;
+        Ok(Written { meta: meta(parse(&text)?)?, changed })
     }
 
     /// PUTs a ConfigMap as it was read, but without our marks; the body names the UID and version that it replaces.
@@ -172,7 +183,7 @@ impl Writer {
             Ok(answer) => {
                 let held: Option<ConfigMapObject> = serde_json::from_str(&answer).ok();
                 // A plain object in the answer is one that was removed in the same moment.
-                let held = held.and_then(|object| object.record).map(|(_, meta)| meta);
+                let held = held.and_then(|object| object.record).map(|record| record.meta);
                 Ok(match held.filter(|meta| meta.deleting && meta.foreign_metadata) {
                     Some(meta) => Removed::Held(Box::new(meta)),
                     None => Removed::Gone,
@@ -188,19 +199,10 @@ impl Writer {
     /// # Errors
     /// `Conflict` when the sync is another version by now.
     pub async fn finalizer(&self, attempt: Attempt<'_>, sync: &Sync, present: bool) -> Result<Option<Sync>, ApiError> {
-        let others = sync.others.iter().flat_map(|others| &others.finalizers);
-        let mut finalizers: Vec<&str> = others.map(String::as_str).collect();
-        if present {
-            finalizers.push(FINALIZER);
-        }
-        let body = json!({"metadata": {
-            "uid": sync.uid().to_string(), "resourceVersion": sync.version.rv.to_string(), "finalizers": finalizers,
-        }});
-        match self.send(attempt, Method::PATCH, SYNCS, &sync_path(&sync.key), &sync.key, bytes(&body)).await {
-            Ok(text) => Ok(parse::<SyncObject>(&text)?.record),
-            Err(ApiError::NotFound(_)) if !present => Ok(None),
-            Err(error) => Err(error),
-        }
+        let others = sync.rare.iter().flat_map(|rare| &rare.foreign.finalizers);
+        let body = finalizers(sync.version, others, present);
+        let answer = self.send(attempt, Method::PATCH, SYNCS, &sync_path(&sync.key), &sync.key, body).await;
+        Ok(unless_gone::<SyncObject>(answer, present)?.and_then(|object| object.record))
     }
 
     /// PUTs the status of a sync. The server takes the status alone from it, and leaves spec and metadata as they are.
@@ -224,6 +226,44 @@ impl Writer {
         let path = format!("{}/status", sync_path(&sync.key));
         let text = self.send(attempt, Method::PUT, STATUS, &path, &sync.key, bytes(&body)).await?;
         parse::<SyncObject>(&text)?.record.ok_or_else(|| unreadable("no uid or resourceVersion"))
+    }
+
+    /// Puts our finalizer on a ClusterConfigMapSync, or takes it off. `None`: it is gone.
+    ///
+    /// # Errors
+    /// `Conflict` when it is another version by now.
+    pub async fn cluster_finalizer(
+        &self,
+        attempt: Attempt<'_>,
+        object: &ClusterSync,
+        present: bool,
+    ) -> Result<Option<ClusterSync>, ApiError> {
+        let body = finalizers(object.version, &object.others.finalizers, present);
+        let path = cluster_sync_path(&object.name);
+        let answer = self.send(attempt, Method::PATCH, CLUSTER_SYNCS, &path, &object.key(), body).await;
+        Ok(unless_gone::<ClusterSyncObject>(answer, present)?.and_then(|object| object.record))
+    }
+
+    /// PUTs the status of a ClusterConfigMapSync.
+    ///
+    /// # Errors
+    /// `Conflict` when it is another version by now.
+    pub async fn cluster_status(
+        &self,
+        attempt: Attempt<'_>,
+        object: &ClusterSync,
+        status: &ClusterConfigMapSyncStatus,
+    ) -> Result<ClusterSync, ApiError> {
+        let body = json!({
+            "apiVersion": "apps.kapendra.com/v1alpha1", "kind": "ClusterConfigMapSync",
+            "metadata": {
+                "name": &*object.name, "uid": object.uid().to_string(), "resourceVersion": object.version.rv.to_string(),
+            },
+            "status": status,
+        });
+        let path = format!("{}/status", cluster_sync_path(&object.name));
+        let text = self.send(attempt, Method::PUT, CLUSTER_STATUS, &path, &object.key(), bytes(&body)).await?;
+        parse::<ClusterSyncObject>(&text)?.record.ok_or_else(|| unreadable("no uid or resourceVersion"))
     }
 
     /// Waits until the unanswered writes of this shard have timed out on the server, late ones left out. The shard is released only
@@ -267,12 +307,34 @@ fn verb(method: &Method) -> &'static str {
     }
 }
 
+/// The patch that leaves others' finalizers on this version of an object, and ours or not.
+fn finalizers<'a>(version: Version, others: impl IntoIterator<Item = &'a String>, present: bool) -> Bytes {
+    let ours = present.then_some(FINALIZER);
+    let finalizers: Vec<&str> = others.into_iter().map(String::as_str).chain(ours).collect();
+    bytes(&json!({"metadata": {
+        "uid": version.uid.to_string(), "resourceVersion": version.rv.to_string(), "finalizers": finalizers,
+    }}))
+}
+
+/// The object in an answer. One that is gone has no finalizer of ours, which is what was `wanted` otherwise.
+fn unless_gone<T: DeserializeOwned>(answer: Result<String, ApiError>, wanted: bool) -> Result<Option<T>, ApiError> {
+    match answer {
+        Ok(text) => parse(&text).map(Some),
+        Err(ApiError::NotFound(_)) if !wanted => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn configmap_path(key: &ObjectKey) -> String {
     format!("/api/v1/namespaces/{}/configmaps/{}", key.namespace, key.name)
 }
 
 fn sync_path(key: &ObjectKey) -> String {
     format!("/apis/apps.kapendra.com/v1/namespaces/{}/configmapsyncs/{}", key.namespace, key.name)
+}
+
+fn cluster_sync_path(name: &str) -> String {
+    format!("/apis/apps.kapendra.com/v1alpha1/clusterconfigmapsyncs/{name}")
 }
 
 fn bytes(body: &Value) -> Bytes {
@@ -293,7 +355,7 @@ impl AsRef<[u8]> for Body {
 }
 
 fn meta(object: ConfigMapObject) -> Result<ConfigMapMeta, ApiError> {
-    object.record.map(|(_, meta)| meta).ok_or_else(|| unreadable("no uid or resourceVersion"))
+    object.record.map(|record| record.meta).ok_or_else(|| unreadable("no uid or resourceVersion"))
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, ApiError> {

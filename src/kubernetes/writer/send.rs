@@ -32,7 +32,7 @@ impl Writer {
         body: Bytes,
     ) -> Result<String, ApiError> {
         let inner = &*self.inner;
-        let Attempt { shard, turn, asked } = attempt;
+        let Attempt { shard, turn, asked, allowed } = attempt;
         let verb = verb(&method);
         if inner.observe_only {
             let (namespace, name) = (&*key.namespace, &*key.name);
@@ -50,6 +50,10 @@ impl Writer {
         // The gate is asked last, right before the request goes out.
         if !inner.gate.may_write(shard) {
             return Err(ApiError::GateClosed);
+        }
+        // It may have waited long for its turn: what was decided before is decided anew.
+        if !allowed() {
+            return Err(ApiError::Conflict);
         }
         let _in_flight = InFlight::one();
         let sent = Instant::now();

@@ -1,8 +1,9 @@
 //! All that a decision about a copy rests on. What a replica knows, and how, is left behind here: [`crate::rules::copy::plan`] sees
 //! nothing else.
 
-use crate::rules::record::{ConfigMapMeta, Namespace, ObjectKey, Spec, Version};
-use crate::rules::uid::Uid;
+use crate::rules::consent::Consent;
+use crate::rules::record::{ConfigMapMeta, Namespace, ObjectKey, Spec};
+use crate::rules::uid::{Uid, Version};
 
 /// SHA-256 of a ConfigMap's content.
 pub type Hash = [u8; 32];
@@ -37,6 +38,57 @@ pub struct CopyFacts<'a> {
     pub changed: Option<&'a str>,
     /// Who keeps changing the copy, if somebody does.
     pub contested: Option<String>,
+    /// What is wanted of its keys and its metadata.
+    pub shape: ShapeFacts,
+    /// What the source's owner says to it.
+    pub consent: ConsentFacts,
+}
+
+/// What the source's owner says to a copy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConsentFacts {
+    /// Whether the copy needs consent.
+    pub required: bool,
+    /// What the owner says: by the answer that told the content, where that is in hand, else by what the watches told.
+    pub consent: Consent,
+    /// The UID of the source's namespace, if the watch shows it.
+    pub source_namespace: Option<Uid>,
+    /// Whether two GETs, [`crate::rules::backoff::SOURCE_MISSING_TWICE`] apart, told that the owner refuses, and the second is in hand.
+    pub refused_twice: bool,
+}
+
+impl ConsentFacts {
+    /// Whether the status may tell that the source is there.
+    pub fn may_tell(&self) -> bool {
+        !self.required || self.consent == Consent::Given
+    }
+}
+
+/// What is wanted of the keys and the metadata of a copy, and how it stands with them. All of it is false where the spec says nothing
+/// of them, and the copy was written for such a spec.
+#[derive(Clone, Debug, Default)]
+pub struct ShapeFacts {
+    /// The spec says something of them.
+    pub wanted: bool,
+    /// Two keys of the source in hand would have one name; which, in a sentence.
+    pub key_conflict: Option<String>,
+    /// What stands there was written for this object and from the version of the source in hand, by another spec: with something
+    /// else than that makes of it now.
+    pub written_otherwise: bool,
+    /// What stands there was read, and its content is right.
+    pub holds_content: bool,
+}
+
+impl CopyFacts<'_> {
+    /// The versions of source and copy that the status says were compared, if they were compared for what is wanted of keys and
+    /// metadata now.
+    pub fn reported_pair(&self) -> Option<(Version, Version)> {
+        let Reported { source, copy, changed_by_admission, of_this_spec, .. } = self.reported;
+        let shaped = self.destination.copy.meta().is_some_and(|meta| meta.shaped);
+        // Admission may have taken the mark off.
+        let as_wanted = shaped == self.shape.wanted || changed_by_admission;
+        source.zip(copy).filter(|_| !(shaped || self.shape.wanted) || of_this_spec && as_wanted)
+    }
 }
 
 /// The object whose copy it is.
@@ -59,6 +111,8 @@ pub struct Reported {
     pub exists: bool,
     /// Whether `copy` is not what was sent, because admission changed it.
     pub changed_by_admission: bool,
+    /// Whether the status tells of the spec as it is now.
+    pub of_this_spec: bool,
 }
 
 impl Reported {
@@ -82,7 +136,8 @@ pub enum Source {
     InHand {
         /// The version that the GET returned.
         version: Version,
-        /// The hash of its content.
+        /// The hash of what a copy of it is to have: its content, and where the spec says something of keys or metadata, what that
+        /// makes of it, with labels and annotations.
         hash: Hash,
         /// Whether it is immutable: then its copy is to be.
         immutable: bool,
@@ -116,6 +171,8 @@ pub struct Destination<'a> {
     /// Whether the owner wanted its copy here, as far as this replica or the status knows. Anyone can write the owner's marks
     /// on a ConfigMap of his own: such a one must not hold the owner up.
     pub wanted_before: bool,
+    /// Whether a flag of the operator forbids its namespace.
+    pub forbidden: bool,
 }
 
 impl Destination<'_> {
@@ -141,11 +198,27 @@ pub enum NamespaceState {
     Terminating,
     /// It is there.
     Live(Uid),
+    /// It is there, and its label says that nothing is to be written to it.
+    Refusing(Uid),
+}
+
+impl NamespaceState {
+    /// Its UID, if things may stand in it and stay.
+    pub fn uid(self) -> Option<Uid> {
+        match self {
+            Self::Live(uid) | Self::Refusing(uid) => Some(uid),
+            Self::Unknown | Self::Absent | Self::Terminating => None,
+        }
+    }
 }
 
 impl From<Namespace> for NamespaceState {
     fn from(namespace: Namespace) -> Self {
-        if namespace.terminating { Self::Terminating } else { Self::Live(namespace.uid) }
+        match namespace {
+            Namespace { terminating: true, .. } => Self::Terminating,
+            Namespace { refuses: true, uid, .. } => Self::Refusing(uid),
+            Namespace { uid, .. } => Self::Live(uid),
+        }
     }
 }
 
@@ -178,10 +251,10 @@ impl<'a> CopyState<'a> {
 pub struct Read {
     /// Its metadata.
     pub meta: ConfigMapMeta,
-    /// The hash of its content.
+    /// The hash of what it has: its content, and where its marks say so, the labels and annotations that we wrote.
     pub hash: Hash,
     /// Whether it is immutable.
     pub immutable: bool,
-    /// Whether its content is that of which its mark has the hash.
+    /// Whether what it has is that of which its mark has the hash.
     pub as_marked: bool,
 }

@@ -3,8 +3,10 @@
 pub mod content;
 pub mod cycle;
 pub mod facts;
+pub mod guard;
 pub mod ownership;
 pub mod plan;
 pub mod removal;
+pub mod shape;
 pub mod step;
 pub mod verdict;

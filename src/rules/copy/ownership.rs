@@ -1,8 +1,7 @@
-//! Whose is the ConfigMap that stands at a destination? Pure questions; every guard of "we never touch what is not ours"
-//! is here.
+//! Whose is the ConfigMap that stands at a destination? Pure questions. What is not touched whoever it belongs to, `guard.rs` says.
 
 use crate::rules::copy::facts::Owner;
-use crate::rules::record::{ConfigMapMeta, ObjectKey, OwnerMark, Sync};
+use crate::rules::record::{ConfigMapMeta, OwnerMark, Sync};
 use crate::rules::uid::Uid;
 
 /// What a ConfigMap is to a sync.
@@ -46,7 +45,7 @@ pub fn stands_where_written(mark: &OwnerMark, namespace: Uid) -> bool {
 }
 
 /// Which of the syncs that want one destination owns it: the one whose mark stands on the copy, else the oldest. The
-/// others wait until it lets go. (By the mark first: an older sync that comes to want it later does not take
+/// others wait until it lets go, which one that is being deleted does. (By the mark first: an older sync that comes to want it later does not take
 /// it away; else by age, which two syncs that swap destinations both win, so that they do not wait for each other.)
 pub fn owner<'a>(wanting: impl Iterator<Item = &'a Sync>, mark: Option<&OwnerMark>) -> Option<&'a Sync> {
     let marked = |sync: &Sync| match mark {
@@ -54,12 +53,7 @@ pub fn owner<'a>(wanting: impl Iterator<Item = &'a Sync>, mark: Option<&OwnerMar
         Some(OwnerMark { uid: None, sync: key, .. }) => *key == sync.key,
         None => false,
     };
-    wanting.min_by_key(|sync| (!marked(sync), sync.created, sync.uid()))
-}
-
-/// Whether nobody may ever write to this ConfigMap.
-pub fn protected(key: &ObjectKey) -> bool {
-    &*key.name == crate::api::names::KUBE_ROOT_CA
+    wanting.min_by_key(|sync| (sync.deleting, !marked(sync), sync.created, sync.uid()))
 }
 
 #[cfg(test)]

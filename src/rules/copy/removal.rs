@@ -1,8 +1,9 @@
 //! What is still to be done so that nothing of an owner's stands at a destination.
 
 use crate::rules::copy::facts::{CopyState, Destination, NamespaceState, Owner, Reported};
+use crate::rules::copy::guard::Act;
 use crate::rules::copy::ownership::{Claim, claim, stands_where_written};
-use crate::rules::copy::step::{CopyStep, Next};
+use crate::rules::copy::step::{DestinationStep, Next};
 use crate::rules::copy::verdict::Verdict;
 use crate::rules::record::ConfigMapMeta;
 
@@ -45,15 +46,21 @@ impl Removal<'_> {
         let namespace = match destination.namespace {
             NamespaceState::Unknown => return Some(Next::read_namespace(destination)),
             NamespaceState::Absent | NamespaceState::Terminating => return None, // all in it goes by itself
-            NamespaceState::Live(namespace) => namespace,
+            NamespaceState::Live(namespace) | NamespaceState::Refusing(namespace) => namespace,
         };
+        // It stays, with our marks. One that outlives its owner has to lose them now: later nobody knows that it was to stay.
+        if destination.guard(Act::Remove).is_some() && !(self.orphan && self.deleting) {
+            return None;
+        }
         match claim(meta, self.owner, namespace, wanted) {
             Claim::Ours | Claim::Inherited => {}
             Claim::Restored if !destination.is_read() => return Some(Next::read_copy(destination)),
             Claim::Restored if destination.is_as_marked() => {}
             Claim::Foreign if wanted && self.reported.names_unmarked(meta) => {}
             // Its annotations are ours to take off, its content is not.
-            Claim::Foreign if wanted && meta.seed_adopted => return Some(Next::Do(remove(destination, meta, true))),
+            Claim::Foreign if wanted && meta.seed_adopted => {
+                return Some(Next::Do(remove(destination, meta, true).into()));
+            }
             Claim::Restored | Claim::AnotherSyncs | Claim::Foreign => {
                 // A watch that lags may show what stood there before the copy was made.
                 let unread = matches!(destination.copy, CopyState::Cached(_));
@@ -63,25 +70,26 @@ impl Removal<'_> {
         if meta.deleting && !(self.orphan || meta.adopted) {
             return Some(Next::Settled(Verdict::CopyHeld(destination.key.clone())));
         }
-        Some(Next::Do(remove(destination, meta, self.orphan)))
+        Some(Next::Do(remove(destination, meta, self.orphan).into()))
     }
 }
 
 /// What was there before us stays, without our marks; what we made goes.
-fn remove(destination: &Destination<'_>, meta: &ConfigMapMeta, orphan: bool) -> CopyStep {
+fn remove(destination: &Destination<'_>, meta: &ConfigMapMeta, orphan: bool) -> DestinationStep {
     match destination.copy {
-        _ if !(orphan || meta.adopted) => CopyStep::Remove(destination.key.clone(), meta.version),
-        CopyState::Read(_) => CopyStep::Unmark(destination.key.clone()),
-        _ => CopyStep::ReadCopy(destination.key.clone()),
+        _ if !(orphan || meta.adopted) => DestinationStep::Remove(destination.key.clone(), meta.version),
+        CopyState::Read(_) => DestinationStep::Unmark(destination.key.clone()),
+        _ => DestinationStep::ReadCopy(destination.key.clone()),
     }
 }
 
 /// The next step for a copy whose owner is gone, or no longer wants this destination and cannot say so: by a GET of the
 /// owner, which the caller made. `None`: it is left alone.
-pub fn sweep(destination: &Destination<'_>, orphan: bool) -> Option<CopyStep> {
-    match (destination.copy.meta(), destination.namespace) {
-        (Some(meta), NamespaceState::Live(namespace))
-            if !destination.wanted_by_another
+pub fn sweep(destination: &Destination<'_>, orphan: bool) -> Option<DestinationStep> {
+    match (destination.copy.meta(), destination.namespace.uid()) {
+        (Some(meta), Some(namespace))
+            if (orphan || destination.guard(Act::Remove).is_none())
+                && !destination.wanted_by_another
                 && !meta.deleting
                 && meta.mark.as_ref().is_some_and(|mark| stands_where_written(mark, namespace)) =>
         {

@@ -2,7 +2,8 @@
 
 use crate::rules::copy::facts::{Destination, NamespaceState};
 use crate::rules::copy::verdict::Verdict;
-use crate::rules::record::{Name, ObjectKey, Version};
+use crate::rules::record::{Name, ObjectKey};
+use crate::rules::uid::Version;
 
 /// A request about a copy.
 #[derive(Clone, PartialEq, Debug)]
@@ -12,10 +13,6 @@ pub enum CopyStep {
         /// Whether a cached answer will not do.
         uncached: bool,
     },
-    /// GET a namespace.
-    ReadNamespace(Name),
-    /// GET the ConfigMap with this key.
-    ReadCopy(ObjectKey),
     /// POST the copy.
     Create,
     /// PUT the copy over this version. `adopt`: what stands there is not ours, and is marked as adopted.
@@ -25,10 +22,37 @@ pub enum CopyStep {
         /// Whether to mark it as adopted.
         adopt: bool,
     },
+    /// A look at a destination, or a removal there.
+    Destination(DestinationStep),
+}
+
+/// A request about what stands at a destination. It needs neither the object nor the source.
+#[derive(Clone, PartialEq, Debug)]
+pub enum DestinationStep {
+    /// GET a namespace.
+    ReadNamespace(Name),
+    /// GET the ConfigMap with this key.
+    ReadCopy(ObjectKey),
     /// DELETE this version.
     Remove(ObjectKey, Version),
     /// PUT what stands there without our marks; it was read before.
     Unmark(ObjectKey),
+}
+
+impl DestinationStep {
+    /// The ConfigMap that it is about.
+    pub fn key(&self) -> Option<&ObjectKey> {
+        match self {
+            Self::ReadCopy(key) | Self::Remove(key, _) | Self::Unmark(key) => Some(key),
+            Self::ReadNamespace(_) => None,
+        }
+    }
+}
+
+impl From<DestinationStep> for CopyStep {
+    fn from(step: DestinationStep) -> Self {
+        Self::Destination(step)
+    }
 }
 
 /// What the plan of a copy answers.
@@ -49,12 +73,12 @@ pub enum Next {
 impl Next {
     /// GET what stands at a destination.
     pub(super) fn read_copy(destination: &Destination<'_>) -> Self {
-        Self::Do(CopyStep::ReadCopy(destination.key.clone()))
+        Self::Do(DestinationStep::ReadCopy(destination.key.clone()).into())
     }
 
     /// GET the namespace of a destination.
     pub(super) fn read_namespace(destination: &Destination<'_>) -> Self {
-        Self::Do(CopyStep::ReadNamespace(destination.key.namespace.clone()))
+        Self::Do(DestinationStep::ReadNamespace(destination.key.namespace.clone()).into())
     }
 
     /// What tells whether a copy is there that the watch does not show; `None`: nothing can be there.
@@ -62,7 +86,7 @@ impl Next {
         match destination.namespace {
             NamespaceState::Unknown => Some(Self::read_namespace(destination)),
             NamespaceState::Absent | NamespaceState::Terminating => None,
-            NamespaceState::Live(_) => Some(Self::read_copy(destination)),
+            NamespaceState::Live(_) | NamespaceState::Refusing(_) => Some(Self::read_copy(destination)),
         }
     }
 }
@@ -76,4 +100,6 @@ pub enum Until {
     SourceRecheck,
     /// That, or the time at which a missing source is asked for once more before its copy goes.
     SecondLook,
+    /// That, or the end of the time that another object has to take the copy over.
+    TakeOver,
 }

@@ -1,7 +1,9 @@
 //! How it stands with a copy.
 
+use crate::rules::copy::guard::Guard;
 use crate::rules::reason::Reason;
-use crate::rules::record::{ObjectKey, Version};
+use crate::rules::record::ObjectKey;
+use crate::rules::uid::Version;
 
 /// How it stands with a copy.
 #[derive(Clone, PartialEq, Debug)]
@@ -15,6 +17,8 @@ pub enum Verdict {
     },
     /// There is no such source.
     SourceMissing,
+    /// The source's owner does not share it with the copy's namespace; or, where consent is needed, there is no source.
+    SourceNotShared,
     /// There is no such destination namespace.
     NamespaceMissing,
     /// The destination namespace is being deleted.
@@ -43,10 +47,12 @@ pub enum Stall {
     InvalidSpec(String),
     /// The copy would be its own source; the ConfigMaps of the cycle.
     Cycle(Vec<ObjectKey>),
+    /// Two keys of the source would have one name in the copy; which, in a sentence.
+    KeyConflict(String),
     /// Another sync owns the destination.
     DestinationConflict(ObjectKey),
-    /// Nobody may write there.
-    DestinationProtected,
+    /// Somebody says that nothing is to be written there.
+    Guarded(Guard),
     /// `conflictPolicy: Fail`, and a ConfigMap that is not ours stands there.
     DestinationExists,
     /// A controller owns what stands there.
@@ -74,9 +80,11 @@ impl Verdict {
         match self {
             Self::InOrder { .. } => Reason::SyncSucceeded,
             Self::SourceMissing => Reason::SourceNotFound,
+            Self::SourceNotShared => Reason::SourceNotShared,
             Self::NamespaceMissing => Reason::DestinationNamespaceNotFound,
             Self::NamespaceTerminating => Reason::DestinationNamespaceTerminating,
             Self::Stalled(stall) => stall.reason(),
+            Self::Failed(Failed { reason: Reason::DestinationForbidden, .. }) => Reason::DestinationForbidden,
             Self::Failed(_) => Reason::SyncFailed,
             Self::Changed { .. } => Reason::ChangedByAdmission,
             Self::CopyHeld(_) => Reason::CopyHeld,
@@ -90,8 +98,11 @@ impl Stall {
         match self {
             Self::InvalidSpec(_) => Reason::InvalidSpec,
             Self::Cycle(_) => Reason::SyncCycle,
+            Self::KeyConflict(_) => Reason::KeyConflict,
             Self::DestinationConflict(_) => Reason::DestinationConflict,
-            Self::DestinationProtected => Reason::DestinationProtected,
+            Self::Guarded(Guard::Kubernetes | Guard::Protected) => Reason::DestinationProtected,
+            Self::Guarded(Guard::Forbidden) => Reason::DestinationForbidden,
+            Self::Guarded(Guard::Refused) => Reason::DestinationRefuses,
             Self::DestinationExists => Reason::DestinationExists,
             Self::DestinationControlled => Reason::DestinationControlled,
             Self::DestinationImmutable => Reason::DestinationImmutable,

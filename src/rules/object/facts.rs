@@ -13,6 +13,8 @@ pub struct ObjectFacts<'a> {
     pub copy: Option<CopyFacts<'a>>,
     /// Where else something stands that carries this object's mark.
     pub orphaned_copies: Vec<Destination<'a>>,
+    /// Whether another object has had time to take over a copy that this one gives up.
+    pub take_over_waited: bool,
 }
 
 impl Owner<'_> {
@@ -31,6 +33,7 @@ impl Reported {
             copy: status.copy,
             exists: status.destination_exists,
             changed_by_admission: status.changed_by_admission,
+            of_this_spec: sync.is_observed(),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! What is to be done next for an object and its copy: one pure function from what is known to one step.
 
-use crate::rules::copy::facts::{CopyFacts, CopyState, NamespaceState, Owner, Reported, Source};
+use crate::rules::consent::Consent;
+use crate::rules::copy::facts::{ConsentFacts, CopyFacts, CopyState, NamespaceState, Owner, Reported, Source};
 use crate::rules::copy::plan;
 use crate::rules::copy::removal::Removal;
-use crate::rules::copy::step::{Next, Until};
+use crate::rules::copy::step::{CopyStep, Next, Until};
 use crate::rules::copy::verdict::{Stall, Verdict};
 use crate::rules::object::facts::ObjectFacts;
-use crate::rules::object::status::{self, StatusContent};
+use crate::rules::object::status::{self, Known, StatusContent};
 use crate::rules::object::step::Step;
 
 /// The next step for an object that exists.
@@ -38,10 +39,17 @@ pub fn next(facts: &ObjectFacts<'_>) -> Step {
 fn settled(facts: &ObjectFacts<'_>, copy: &CopyFacts<'_>, verdict: Verdict) -> Step {
     let in_order = matches!(verdict, Verdict::InOrder { .. } | Verdict::Changed { .. });
     let goes_with_source = verdict == Verdict::SourceMissing && copy.spec.delete_with_source;
-    if (in_order || goes_with_source)
+    let taken_back =
+        verdict == Verdict::SourceNotShared && copy.consent.consent == Consent::Refused && !copy.spec.orphan;
+    if (in_order || goes_with_source || taken_back)
         && let Some(step) = orphaned(facts, true).find_map(request)
     {
-        return if in_order || copy.missing_twice { step } else { Step::Rest(Until::SecondLook) };
+        let asked_twice = if taken_back { copy.consent.refused_twice } else { copy.missing_twice };
+        return match copy.source {
+            _ if in_order || asked_twice => step,
+            Source::Observed(_) => Step::Copy(CopyStep::ReadSource { uncached: false }),
+            _ => Step::Rest(Until::SecondLook),
+        };
     }
     match report(facts, verdict) {
         // What only its marks call this object's copy comes last, so that it holds nothing up.
@@ -85,6 +93,11 @@ fn finalize(facts: &ObjectFacts<'_>) -> Step {
     if left.is_empty() {
         return Step::RemoveFinalizer;
     }
+    // What another object wants is left for it to take over, if it can.
+    let heir = facts.copy.as_ref().is_some_and(|copy| copy.destination.wanted_by_another);
+    if heir && !facts.take_over_waited {
+        return Step::Rest(Until::TakeOver);
+    }
     match left.swap_remove(at) {
         Next::Settled(verdict) => report(facts, verdict),
         next => request(next).unwrap_or(Step::Rest(Until::Change)),
@@ -97,9 +110,20 @@ fn report(facts: &ObjectFacts<'_>, verdict: Verdict) -> Step {
         return Step::AddFinalizer { ahead: false };
     }
     let text = text(facts, &verdict);
+    let until = until(&verdict);
+    let verdict = as_told(facts, &verdict);
     match text.digest() == facts.sync.status.digest {
-        true => Step::Rest(until(&verdict)),
+        true => Step::Rest(until),
         false => Step::Report(verdict, Box::new(text)),
+    }
+}
+
+/// As it is told: where consent is needed, nobody learns whether there is no source or whether it is not shared.
+fn as_told(facts: &ObjectFacts<'_>, verdict: &Verdict) -> Verdict {
+    let required = facts.copy.as_ref().is_some_and(|copy| copy.consent.required);
+    match verdict {
+        Verdict::SourceMissing if required => Verdict::SourceNotShared,
+        verdict => verdict.clone(),
     }
 }
 
@@ -116,7 +140,10 @@ fn is_reported(facts: &ObjectFacts<'_>, verdict: &Verdict) -> bool {
 /// The status that a verdict makes, by what is known, and else by what was reported before.
 pub fn text(facts: &ObjectFacts<'_>, verdict: &Verdict) -> StatusContent<'static> {
     let reported = &facts.sync.status;
+    let verdict = &as_told(facts, verdict);
+    let consent = facts.copy.as_ref().map(|copy| copy.consent).unwrap_or_default();
     let source_exists = match facts.copy.as_ref().map(|copy| copy.source) {
+        _ if !consent.may_tell() => false,
         Some(Source::Missing) => false,
         Some(Source::Observed(_) | Source::InHand { .. }) => true,
         Some(Source::Unknown) | None => reported.source_exists,
@@ -127,5 +154,6 @@ pub fn text(facts: &ObjectFacts<'_>, verdict: &Verdict) -> StatusContent<'static
         Some((CopyState::Cached(_) | CopyState::Read(_), _)) => true,
         Some((CopyState::Unknown, _)) | None => reported.destination_exists,
     };
-    status::text(verdict, facts.sync, source_exists, destination_exists)
+    let ConsentFacts { required, source_namespace, .. } = consent;
+    status::text(verdict, facts.sync, Known { source_exists, destination_exists, required, source_namespace })
 }

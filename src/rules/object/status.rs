@@ -9,13 +9,19 @@ use k8s_openapi::jiff::Timestamp;
 use crate::api::configmapsync::{ConfigMapSyncStatus, ObjectVersion};
 use crate::rules::copy::verdict::{Stall, Verdict};
 use crate::rules::reason::Reason;
-use crate::rules::record::{ObjectKey, Seconds, Sync, Version};
+use crate::rules::record::{ObjectKey, Seconds, Sync};
+use crate::rules::uid::{Uid, Version};
 
 /// The condition types that we write, in the order in which they stand in a status.
 pub const CONDITIONS: [&str; 4] = ["Synced", "SourceAvailable", "Ready", "Stalled"];
 
 /// Where `Ready` stands among them.
 const READY: usize = 2;
+
+/// What a person can do about two keys that would have one name.
+pub fn key_conflict_way_out() -> &'static str {
+    "nothing is written until spec.keys selects one of them, or gives one another name"
+}
 
 impl Stall {
     fn message(&self, sync: &Sync) -> String {
@@ -26,12 +32,12 @@ impl Stall {
                 "the ConfigMap would be copied onto itself: {}; change or delete one sync of this ring",
                 cycle.iter().map(ObjectKey::to_string).collect::<Vec<_>>().join(" → ")
             ),
+            Self::KeyConflict(which) => format!("{which}; {}", key_conflict_way_out()),
             Self::DestinationConflict(owner) => {
-                format!("{destination} is the copy of ConfigMapSync {owner}; it is taken over when that one lets go")
+                let owner = owner.owner_name();
+                format!("{destination} is the copy of {owner}; it is taken over when that one lets go")
             }
-            Self::DestinationProtected => {
-                format!("{destination} is kept by Kubernetes itself; set spec.destinationName")
-            }
+            Self::Guarded(guard) => guard.message(sync.destination()),
             Self::DestinationExists => format!(
                 "{destination} exists and conflictPolicy is Fail; delete it, set spec.destinationName, or set conflictPolicy to Overwrite"
             ),
@@ -69,6 +75,8 @@ pub struct StatusContent<'a> {
     pub observed_generation: Option<i64>,
     /// status.source.
     pub source: Option<Version>,
+    /// status.sourceNamespaceUid. It alone is no reason to write a status.
+    pub source_namespace: Option<Uid>,
     /// status.copy.
     pub copy: Option<Version>,
     /// status.lastHandledRequest; empty where there is none.
@@ -106,14 +114,59 @@ impl StatusContent<'_> {
     }
 }
 
+/// What a status tells beside the verdict.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// Whether the source is there, as far as that may be told.
+    pub source_exists: bool,
+    /// Whether the copy is there.
+    pub destination_exists: bool,
+    /// Whether the copy needs consent.
+    pub required: bool,
+    /// The UID of the source's namespace.
+    pub source_namespace: Option<Uid>,
+}
+
+impl Known {
+    /// Of a copy that needs no consent.
+    pub fn of(source_exists: bool, destination_exists: bool) -> Self {
+        Self { source_exists, destination_exists, required: false, source_namespace: None }
+    }
+}
+
+/// What a status says where the owner of `source` does not share it with `namespace`; or, where consent is needed, where there
+/// is no source: the two have the same words.
+pub fn not_shared(source: &str, namespace: &str, required: bool) -> String {
+    use crate::api::names::{ANNOTATION_SHARE, ANNOTATION_SHARE_WITH};
+    match required {
+        true => format!(
+            "there is no ConfigMap {source} whose owner shares it with {namespace}; it is copied as soon as its owner names that \
+             namespace in the annotation {ANNOTATION_SHARE} or {ANNOTATION_SHARE_WITH}, on it or on its Namespace"
+        ),
+        false => {
+            format!("ConfigMap {source} is shared with nobody: its owner set the annotation {ANNOTATION_SHARE} to none")
+        }
+    }
+}
+
+/// What is said of a source's namespace that was deleted and made again.
+pub fn namespace_changed(namespace: &str) -> String {
+    format!(
+        "the source's namespace {namespace} was deleted and made again, and what is in it may be another owner's; what it holds is copied"
+    )
+}
+
 /// The status that `verdict` makes of `sync`. Where the verdict is not about them, `status.source` and `status.copy`
 /// stay as they were: they tell the versions of the last write or check.
-pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exists: bool) -> StatusContent<'static> {
+pub fn text(verdict: &Verdict, sync: &Sync, known: Known) -> StatusContent<'static> {
+    let Known { source_exists, destination_exists, required, source_namespace } = known;
     let reported = &sync.status;
     // What admission made of a copy is no version that a later status may pass on.
     let passed_on = |version: Option<Version>| version.filter(|_| !reported.changed_by_admission);
-    let others = sync.others.as_deref();
-    let request = others.and_then(|others| others.requested.clone().or_else(|| others.handled.clone()));
+    let foreign = sync.rare.as_ref().map(|rare| &rare.foreign);
+    let request = foreign.and_then(|foreign| foreign.requested.clone().or_else(|| foreign.handled.clone()));
+    // Another spec may have wanted other keys of the same source: its comparison counts for this one no more.
+    let same_shape = sync.shape().is_none() || sync.is_observed();
     let text = StatusContent {
         sync_status: "Failed".into(),
         message: Cow::Borrowed(""),
@@ -121,7 +174,9 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
         destination_exists,
         retry_count: 0,
         observed_generation: Some(sync.generation.into()),
-        source: passed_on(reported.source),
+        source: passed_on(reported.source).filter(|_| same_shape),
+        // Another spec may have named another one.
+        source_namespace: reported.source_namespace.filter(|_| sync.is_observed()),
         copy: passed_on(reported.copy),
         last_handled_request: request.map_or(Cow::Borrowed(""), |request| Cow::Owned(request.into())),
         conditions: [None, None, None, None],
@@ -154,6 +209,7 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
             source_exists: true,
             destination_exists: true,
             source: Some(*source),
+            source_namespace: source_namespace.or(text.source_namespace),
             copy: Some(*copy),
             conditions: [
                 Some(condition("True", Reason::SyncSucceeded, "ConfigMap synced successfully")),
@@ -168,6 +224,12 @@ pub fn text(verdict: &Verdict, sync: &Sync, source_exists: bool, destination_exi
             let message =
                 format!("source ConfigMap {source} does not exist{what}; it is synced as soon as it is created");
             let missing = condition("False", Reason::SourceNotFound, message.clone());
+            StatusContent { source_exists: false, source: None, ..not_ready(message, missing, None) }
+        }
+        Verdict::SourceNotShared => {
+            let what = if destination_exists { "; the last copy is kept" } else { "" };
+            let message = format!("{}{what}", not_shared(&source, &format!("the namespace {destination}"), required));
+            let missing = condition("False", Reason::SourceNotShared, message.clone());
             StatusContent { source_exists: false, source: None, ..not_ready(message, missing, None) }
         }
         Verdict::NamespaceMissing => {
@@ -214,7 +276,7 @@ fn condition(status: &'static str, reason: Reason, message: impl Into<Cow<'stati
 /// types that are not ours are passed on.
 pub fn object(text: &StatusContent<'_>, sync: &Sync, now: Seconds) -> ConfigMapSyncStatus {
     let reported = &sync.status;
-    let foreign = sync.others.iter().flat_map(|others| others.conditions.iter().cloned());
+    let foreign = sync.rare.iter().flat_map(|rare| rare.foreign.conditions.iter().cloned());
     let time = |seconds: Seconds| Time(Timestamp::from_second(seconds.into()).unwrap_or_default());
     let conditions =
         CONDITIONS.iter().zip(&text.conditions).zip(&reported.conditions).filter_map(|((kind, now_is), was)| {
@@ -232,7 +294,6 @@ pub fn object(text: &StatusContent<'_>, sync: &Sync, now: Seconds) -> ConfigMapS
                 observed_generation: text.observed_generation,
             })
         });
-    let version = |v: Version| ObjectVersion { uid: v.uid.to_string(), resource_version: v.rv.to_string() };
     ConfigMapSyncStatus {
         last_sync_time: if text.sync_status == "Success" { Some(now) } else { reported.last_sync }.map(time),
         sync_status: text.sync_status.clone().into_owned(),
@@ -241,10 +302,17 @@ pub fn object(text: &StatusContent<'_>, sync: &Sync, now: Seconds) -> ConfigMapS
         destination_exists: text.destination_exists,
         retry_count: i32::try_from(text.retry_count).unwrap_or(i32::MAX),
         observed_generation: text.observed_generation,
-        source: text.source.map(version),
-        copy: text.copy.map(version),
+        source: text.source.map(Into::into),
+        source_namespace_uid: text.source_namespace.map(|uid| uid.to_string()),
+        copy: text.copy.map(Into::into),
         last_handled_request: Some(text.last_handled_request.clone().into_owned()).filter(|it| !it.is_empty()),
         conditions: conditions.chain(foreign).collect(),
+    }
+}
+
+impl From<Version> for ObjectVersion {
+    fn from(version: Version) -> Self {
+        Self { uid: version.uid.to_string(), resource_version: version.rv.to_string() }
     }
 }
 

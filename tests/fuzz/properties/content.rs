@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use configmapsync_operator::rules::copy::content::{Content, SourceContent};
-use configmapsync_operator::rules::record::{ObjectKey, Version};
-use configmapsync_operator::rules::uid::Uid;
+use configmapsync_operator::rules::record::ObjectKey;
+use configmapsync_operator::rules::uid::{Uid, Version};
 use serde_json::{Value, json};
 
 use super::served::{UID, escaped};
@@ -27,7 +27,7 @@ pub fn content(bytes: &[u8]) {
     match (source, held) {
         (Ok(source), Some(held)) => {
             assert!(source.size() <= text.len() + 512, "{} bytes for {}", source.size(), text.len());
-            assert_eq!(source.changed_by_admission(content), Ok(None), "it is what was sent");
+            assert_eq!(source.changed_by_admission(None, content), Ok(None), "it is what was sent");
             changes_are_seen(&source, &held);
         }
         (source, held) => assert!(source.is_err() || too_deep(text), "nonsense is told: {held:?}"),
@@ -113,7 +113,7 @@ fn told(source: &SourceContent, answer: &Held) -> Option<String> {
     let mut words = None;
     for text in [json.to_string(), escaped(&json)] {
         let content: Content<'_> = serde_json::from_str(&text).unwrap();
-        let told = source.changed_by_admission(content).unwrap();
+        let told = source.changed_by_admission(None, content).unwrap();
         let other = SourceContent::new(source.key.clone(), source.version, content).unwrap();
         assert_eq!(told.is_none(), source.holds_the_same_as(&other), "{told:?}");
         words = told;

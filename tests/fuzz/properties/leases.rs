@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use configmapsync_operator::api::dns::is_subdomain;
 use configmapsync_operator::api::names::PREFIX;
-use configmapsync_operator::leadership::leases::{LeaseObject, Parser};
-use configmapsync_operator::leadership::protocol::{Holder, LONGEST, Phase, Record};
+use configmapsync_operator::kubernetes::leases::{LeaseObject, Parser};
+use configmapsync_operator::leadership::{Holder, LONGEST, Phase, Record};
 use configmapsync_operator::rules::shard::SHARDS;
-use configmapsync_operator::rules::version::Version;
+use configmapsync_operator::rules::uid::Version;
 use serde_json::{Map, Value, json};
 
 use super::served::{object, served};

@@ -6,8 +6,9 @@ use configmapsync_operator::rules::copy::verdict::{Failed, Stall, Verdict};
 use configmapsync_operator::rules::lenient::Shaped;
 use configmapsync_operator::rules::object::status::{self, StatusContent};
 use configmapsync_operator::rules::reason::Reason;
-use configmapsync_operator::rules::record::{ForeignFields, InvalidSpec, ObjectKey, Spec, Sync, Version};
+use configmapsync_operator::rules::record::{ForeignFields, InvalidSpec, ObjectKey, Spec, Sync};
 use configmapsync_operator::rules::spec::{RawSpec, read};
+use configmapsync_operator::rules::uid::Version;
 use serde_json::Value;
 
 use super::served::{UID, asks_for_one, escaped, is_dns_label, is_dns_name, object, served};
@@ -30,8 +31,8 @@ pub fn sync(bytes: &[u8]) {
     assert_eq!(sync.deleting, !metadata["deletionTimestamp"].is_null());
     finalizers_are_told_apart(&sync, &metadata["finalizers"]);
     assert_eq!(sync.orphan(), is_to_stay(&object["spec"]), "only a plain Delete deletes");
-    a_spec_makes_sense(&sync.spec, text.len());
-    let requested = sync.others.as_ref().and_then(|others| others.requested.as_deref()).unwrap_or_default();
+    a_spec_makes_sense(sync.spec.as_ref(), text.len());
+    let requested = sync.rare.as_ref().and_then(|rare| rare.foreign.requested.as_deref()).unwrap_or_default();
     let written = metadata["annotations"][ANNOTATION_REQUESTED_AT].as_str().unwrap_or_default();
     assert!(requested.len() <= 256 && written.starts_with(requested), "{requested:?}");
     assert!(!requested.is_empty() || written.is_empty());
@@ -50,11 +51,11 @@ pub fn spec(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(raw) = serde_json::from_str::<Shaped<RawSpec<'_>>>(text) else { return };
     let spec = read(raw);
-    a_spec_makes_sense(&spec, text.len());
+    a_spec_makes_sense(spec.as_ref().map(|(spec, _)| spec), text.len());
     let Ok(value) = serde_json::from_str::<Value>(text) else { return };
     let respelt = escaped(&value);
     assert_eq!(spec, read(serde_json::from_str(&respelt).unwrap()), "another spelling says the same");
-    let orphan = spec.as_ref().map_or_else(|unusable| unusable.orphan, |spec| spec.orphan);
+    let orphan = spec.as_ref().map_or_else(|unusable| unusable.orphan, |(spec, _)| spec.orphan);
     assert_eq!(orphan, is_to_stay(&value), "only a plain Delete deletes");
 }
 
@@ -75,7 +76,7 @@ fn keep_times_that_the_server_takes(object: &mut Value) {
     }
 }
 
-fn a_spec_makes_sense(spec: &Result<Spec, InvalidSpec>, input: usize) {
+fn a_spec_makes_sense(spec: Result<&Spec, &InvalidSpec>, input: usize) {
     match spec {
         Ok(spec) => {
             for ObjectKey { namespace, name } in [&spec.source, &spec.destination] {
@@ -99,7 +100,7 @@ fn is_to_stay(spec: &Value) -> bool {
 fn finalizers_are_told_apart(sync: &Sync, finalizers: &Value) {
     let all: Vec<&str> = finalizers.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let theirs: Vec<&str> = all.iter().copied().filter(|finalizer| *finalizer != FINALIZER).collect();
-    let kept = sync.others.as_ref().map(|others| others.finalizers.clone()).unwrap_or_default();
+    let kept = others(sync).finalizers;
     assert_eq!(kept, theirs);
     assert_eq!(sync.finalizer, all.len() > theirs.len());
 }
@@ -111,8 +112,7 @@ fn size(sync: &Sync) -> usize {
         Ok(spec) => place(&spec.source) + place(&spec.destination),
         Err(unusable) => unusable.why.len(),
     };
-    let ForeignFields { finalizers, conditions, requested, handled } =
-        sync.others.as_deref().cloned().unwrap_or_default();
+    let ForeignFields { finalizers, conditions, requested, handled } = others(sync);
     let finalizers: usize = finalizers.iter().map(String::len).sum();
     let conditions: usize =
         conditions.iter().map(|it| it.type_.len() + it.status.len() + it.reason.len() + it.message.len()).sum();
@@ -135,6 +135,7 @@ fn verdicts(sync: &Sync) -> Vec<Verdict> {
         Verdict::NamespaceTerminating,
         Verdict::Stalled(Stall::InvalidSpec(words.clone())),
         Verdict::Stalled(Stall::Cycle(vec![sync.key.clone(), sync.key.clone()])),
+        Verdict::Stalled(Stall::KeyConflict(words.clone())),
         Verdict::Stalled(Stall::DestinationConflict(sync.key.clone())),
         Verdict::Stalled(Stall::Contested(words.clone())),
         failed(Reason::FetchError),
@@ -147,7 +148,7 @@ fn verdicts(sync: &Sync) -> Vec<Verdict> {
 /// A status that was written reads back as what it said, keeps what others said, and is not written again.
 fn a_status_is_written_once(object: &Value, before: &Sync, verdict: &Verdict, source: bool, destination: bool) {
     const NOW: u32 = 1_800_000_000;
-    let text = status::text(verdict, before, source, destination);
+    let text = status::text(verdict, before, status::Known::of(source, destination));
     let written = status::object(&text, before, NOW);
     let mut object = object.clone();
     object["status"] = serde_json::to_value(&written).unwrap();
@@ -155,7 +156,7 @@ fn a_status_is_written_once(object: &Value, before: &Sync, verdict: &Verdict, so
     assert_eq!(after.status.digest, text.digest(), "{verdict:?}: {written:?}");
     assert_eq!(after, decoded(&escaped(&object)));
     reads_back(&after, &text, before);
-    let again = status::text(verdict, &after, source, destination);
+    let again = status::text(verdict, &after, status::Known::of(source, destination));
     assert_eq!(again.digest(), after.status.digest, "{verdict:?} is written again and again");
     let mut later = status::object(&again, &after, NOW + 1);
     if later.sync_status == "Success" {
@@ -188,5 +189,5 @@ fn reads_back(after: &Sync, text: &StatusContent<'_>, before: &Sync) {
 }
 
 fn others(sync: &Sync) -> ForeignFields {
-    sync.others.as_deref().cloned().unwrap_or_default()
+    sync.rare.as_ref().map(|rare| rare.foreign.clone()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! A cluster with the CRD and the RBAC that are shipped, and operators on it.
+//! A cluster with the CRDs and the RBAC that are shipped, and operators on it.
 
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -95,8 +95,9 @@ impl Bed {
         documents.iter_mut().for_each(change);
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": documents });
         self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &list.to_string()).await.unwrap();
-        let crd = "crd/configmapsyncs.apps.kapendra.com";
-        self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", crd], "").await.unwrap();
+        let crds = ["crd/configmapsyncs.apps.kapendra.com", "crd/clusterconfigmapsyncs.apps.kapendra.com"];
+        let wait = [&["wait", "--for=condition=Established", "--timeout=60s"], &crds[..]].concat();
+        self.kubectl(&wait, "").await.unwrap();
     }
 
     /// Starts an operator with the account and the rights that are shipped.

@@ -3,6 +3,7 @@
 
 mod bed;
 mod case;
+mod many;
 mod operator;
 pub mod rights;
 mod wait;
@@ -11,6 +12,7 @@ mod witness;
 
 pub use bed::Bed;
 pub use case::Case;
+pub use many::Many;
 pub use operator::Operator;
 pub use wait::{eventually, eventually_within, seconds, stays};
 pub use webhook::Webhook;
@@ -24,3 +26,11 @@ pub const FINALIZER: &str = "configmapsync.apps.kapendra.com/finalizer";
 pub const SYSTEM: &str = "configmapsync-system";
 /// The operator's account.
 pub const ACCOUNT: &str = "configmapsync-controller-manager";
+
+/// A binding of the shipped policy for authors with this name.
+pub fn author_policy_binding(name: &str, actions: &[&str]) -> serde_json::Value {
+    serde_json::json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": { "name": name }, "spec": { "policyName": name, "validationActions": actions },
+    })
+}

@@ -11,9 +11,9 @@ use super::{ACCOUNT, SYSTEM};
 
 /// How far the audit log of a cluster has come, and which API server writes it. `None` where it is not shown to us.
 pub fn audit_now(cluster: &Cluster) -> Option<(u64, u32)> {
-    let path = cluster.audit().ok()?.path();
+    let mark = cluster.audit().ok()?.mark().ok()?;
     let server = cluster.control_plane().ok()?.pid(testbed::Component::ApiServer)?;
-    Some((std::fs::metadata(path).ok()?.len(), server))
+    Some((mark.offset(), server))
 }
 
 /// The requests of the operator's account that its rights did not cover, since then. An API server that has just been

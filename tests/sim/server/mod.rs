@@ -184,7 +184,7 @@ impl Server {
         let items = items.iter().map(|object| {
             let mut item = (**object).clone();
             // Items of the kinds that are built in do not say what they are.
-            if let Some(item) = item.as_object_mut().filter(|_| target.resource != Resource::Syncs) {
+            if let Some(item) = item.as_object_mut().filter(|_| !target.resource.is_ours()) {
                 item.remove("kind");
                 item.remove("apiVersion");
             }

@@ -9,6 +9,8 @@ pub enum Resource {
     ConfigMaps,
     /// ConfigMapSyncs.
     Syncs,
+    /// ClusterConfigMapSyncs.
+    ClusterSyncs,
     /// Leases.
     Leases,
     /// Namespaces.
@@ -25,6 +27,7 @@ impl Resource {
         match self {
             Self::ConfigMaps => ("v1", "ConfigMap"),
             Self::Syncs => ("apps.kapendra.com/v1", "ConfigMapSync"),
+            Self::ClusterSyncs => ("apps.kapendra.com/v1alpha1", "ClusterConfigMapSync"),
             Self::Leases => ("coordination.k8s.io/v1", "Lease"),
             Self::Namespaces => ("v1", "Namespace"),
             Self::Events => ("events.k8s.io/v1", "Event"),
@@ -37,6 +40,7 @@ impl Resource {
         match self {
             Self::ConfigMaps => ("", "configmaps"),
             Self::Syncs => ("apps.kapendra.com", "configmapsyncs"),
+            Self::ClusterSyncs => ("apps.kapendra.com", "clusterconfigmapsyncs"),
             Self::Leases => ("coordination.k8s.io", "leases"),
             Self::Namespaces => ("", "namespaces"),
             Self::Events => ("events.k8s.io", "events"),
@@ -46,11 +50,16 @@ impl Resource {
 
     /// Whether a change of its spec moves `metadata.generation`.
     pub fn has_generation(self) -> bool {
-        self == Self::Syncs
+        self.is_ours()
+    }
+
+    /// Whether it is a kind of the operator's own.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Syncs | Self::ClusterSyncs)
     }
 
     fn of(group: &str, plural: &str) -> Option<Self> {
-        [Self::ConfigMaps, Self::Syncs, Self::Leases, Self::Namespaces, Self::Events, Self::Crds]
+        [Self::ConfigMaps, Self::Syncs, Self::ClusterSyncs, Self::Leases, Self::Namespaces, Self::Events, Self::Crds]
             .into_iter()
             .find(|resource| resource.group() == (group, plural))
     }

@@ -19,7 +19,7 @@ impl Server {
         if self.objects.contains_key(&key) {
             return Err(Answer::already_exists(&key));
         }
-        if key.resource == Resource::Syncs {
+        if key.resource.is_ours() {
             body.as_object_mut().map(|body| body.remove("status"));
         }
         let metadata = &mut body["metadata"];
@@ -55,6 +55,9 @@ impl Server {
         metadata.as_object_mut().map(|metadata| metadata.remove("deletionTimestamp"));
         if key.resource == Resource::Namespaces {
             body["status"] = json!({"phase": "Active"});
+        }
+        if key.resource == Resource::ClusterSyncs {
+            body["status"] = json!({"observedGeneration": -1});
         }
         if key.resource == Resource::Syncs {
             // The definition's default.
@@ -102,7 +105,7 @@ impl Server {
             Some(version) if before["metadata"]["resourceVersion"] != version => {
                 return Err(Answer::conflict(&key, MODIFIED));
             }
-            None if matches!(key.resource, Resource::Leases | Resource::Syncs) => {
+            None if key.resource == Resource::Leases || key.resource.is_ours() => {
                 return Err(Answer::without_version(&key));
             }
             _ => {}

@@ -16,6 +16,9 @@ struct Cli {
     /// The image's name with its tag
     #[arg(long, default_value = operator::NAME)]
     name: String,
+    /// The checkout to build, if not the one that this program comes from
+    #[arg(long, value_name = "DIRECTORY")]
+    source: Option<PathBuf>,
     /// The profile of Cargo.toml: dist is what is shipped; release is built quicker
     #[arg(long, default_value = "dist")]
     profile: String,
@@ -24,7 +27,7 @@ struct Cli {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    match operator::write(&cli.name, &cli.profile, &cli.output).await {
+    match write(&cli).await {
         Ok(()) => {
             println!("{}", cli.output.display());
             ExitCode::SUCCESS
@@ -34,4 +37,9 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn write(cli: &Cli) -> anyhow::Result<()> {
+    let source = cli.source.clone().map_or_else(operator::checkout, |source| Ok(source.canonicalize()?))?;
+    operator::write(&source, &cli.name, &cli.profile, &cli.output).await
 }

@@ -22,6 +22,8 @@ pub struct Image {
     program: (String, PathBuf),
     /// Other names of the program: paths from the root directory, without the leading slash.
     links: Vec<String>,
+    /// Other files: paths likewise, and what they hold.
+    files: Vec<(&'static str, &'static str)>,
     /// `UID:GID`, or the superuser if empty.
     user: String,
     ports: Vec<u16>,
@@ -49,6 +51,7 @@ impl Image {
             architecture: header.architecture,
             program: (file, program.to_owned()),
             links: Vec::new(),
+            files: Vec::new(),
             user: String::new(),
             ports: Vec::new(),
             environment: Vec::new(),
@@ -59,6 +62,13 @@ impl Image {
     #[must_use]
     pub fn with_link(mut self, path: &str) -> Self {
         self.links.push(path.to_owned());
+        self
+    }
+
+    /// Adds a file that anyone may read, at a path from the root directory.
+    #[must_use]
+    pub fn with_file(mut self, path: &'static str, content: &'static str) -> Self {
+        self.files.push((path, content));
         self
     }
 
@@ -109,6 +119,9 @@ impl Image {
             let up = "../".repeat(link.matches('/').count());
             tar.append_link(&mut header, link, format!("{up}{name}"))?;
         }
+        for (path, content) in &self.files {
+            add(&mut tar, path, 0o644, content.as_bytes())?;
+        }
         Ok(tar.into_inner()?)
     }
 
@@ -149,4 +162,39 @@ fn header(mode: u32, size: u64) -> tar::Header {
 
 fn add(tar: &mut tar::Builder<impl std::io::Write>, path: &str, mode: u32, content: &[u8]) -> anyhow::Result<()> {
     Ok(tar.append_data(&mut header(mode, u64::try_from(content.len())?), path, content)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program that needs no loader is a header and no table of segments.
+    fn program(directory: &Path) -> PathBuf {
+        let mut content = vec![0; 64];
+        content[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        content[18] = 0x3e;
+        fs::create_dir_all(directory).unwrap();
+        let path = directory.join("program");
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn packed(directory: &Path) -> Vec<u8> {
+        let image = Image::of_program("example.com/program:v1", &program(directory)).unwrap();
+        let archive = directory.join("image.tar");
+        image.with_link("bin/alias").with_file("usr/share/note", "a note").write(&archive).unwrap();
+        fs::read(archive).unwrap()
+    }
+
+    #[test]
+    fn another_place_and_another_time_make_the_same_bytes() {
+        let work = std::env::temp_dir().join(format!("image-{}", std::process::id()));
+        let first = packed(&work.join("one"));
+        // The times of files are kept in seconds there.
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        let second = packed(&work.join("two/deeper"));
+        fs::remove_dir_all(&work).unwrap();
+        assert!(first == second, "other bytes");
+        assert!(first.windows(6).any(|bytes| bytes == b"a note"));
+    }
 }

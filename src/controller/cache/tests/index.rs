@@ -1,6 +1,7 @@
 //! Tests of the cache: its indexes, and who is affected.
 
-use crate::controller::cache::{Cache, Change, OrphanedCopy, SourceVersion};
+use crate::controller::cache::{Cache, Change, OrphanedCopy, SourceVersion, Told};
+use crate::kubernetes::decode::ConfigMapRecord;
 use crate::rules::record::{ConfigMapMeta, Namespace, Sync};
 use crate::rules::testing::{mark, meta, object_key, sync, uid, version};
 
@@ -19,7 +20,8 @@ fn numbers(affected: Vec<crate::rules::uid::Uid>) -> Vec<u64> {
 /// Who copies it, and who else is affected.
 fn configmap(cache: &Cache, at: &str, meta: ConfigMapMeta) -> (Vec<u64>, Vec<u64>) {
     let (mut sources, mut others) = (Vec::new(), Vec::new());
-    cache.configmap_applied(object_key(at), meta, &mut sources, &mut others);
+    let record = ConfigMapRecord { key: object_key(at), meta, content: None };
+    cache.configmap_applied(record, Told::ChangedHere, &mut sources, &mut others);
     (numbers(sources), numbers(others))
 }
 
@@ -38,7 +40,7 @@ fn an_event_wakes_who_copies_it_and_who_wants_its_place() {
     assert_eq!(configmap(&cache, "else/x", meta(52, 12)), (vec![], vec![]));
     assert!(cache.configmap(&object_key("else/x")).is_none(), "what concerns nobody is let go");
     let mut affected = Vec::new();
-    cache.namespace_applied("three", Namespace { uid: uid(100), terminating: false }, &mut affected);
+    cache.namespace_applied("three", Namespace { uid: uid(100), terminating: false, refuses: false }, &mut affected);
     assert_eq!(numbers(affected), [3]);
 }
 
@@ -136,7 +138,7 @@ fn a_namespace_that_appears_wakes_what_stands_in_it_unwanted() {
     let cache = Cache::default();
     configmap(&cache, "one/x", marked(50, 10, 7));
     let mut affected = Vec::new();
-    cache.namespace_applied("one", Namespace { uid: uid(100), terminating: false }, &mut affected);
+    cache.namespace_applied("one", Namespace { uid: uid(100), terminating: false, refuses: false }, &mut affected);
     assert_eq!(numbers(affected), [7]);
 }
 

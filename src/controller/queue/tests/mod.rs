@@ -202,7 +202,8 @@ async fn a_closed_shard_drops_what_waits_and_tells_when_its_work_has_ended() {
 async fn a_copys_key_waits_for_the_shard_of_its_namespace_and_beside_its_objects_key() {
     let queue = Queue::default();
     let object = uid(1);
-    let copies = (1..).map(|number| Key::Copy(SlimArc::new(CopyKey { object, namespace: uid(number << 40 | 1) })));
+    let copies = (1..)
+        .map(|number| Key::Copy(SlimArc::new(CopyKey { object, namespace: uid(number << 40 | 1), name: "n".into() })));
     let copy = { copies }.find(|copy| copy.shard() != Key::Object(object).shard()).unwrap();
     queue.open(copy.shard());
     let push = |key| queue.push(key, Some(object_key("a/x")), &Cause::default());

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use crate::controller::cache::Cache;
 use crate::rules::copy::verdict::Failed;
-use crate::rules::record::{ConfigMapMeta, ObjectKey, SlimArc, Version};
-use crate::rules::uid::Uid;
+use crate::rules::record::{ConfigMapMeta, ObjectKey, SlimArc};
+use crate::rules::uid::{Uid, Version};
 
 /// So many repairs of a copy within [`CONTESTED_WITHIN`]: somebody else keeps changing it.
 const CONTESTED_AFTER: usize = 5;
@@ -19,7 +19,7 @@ const PEACE_AFTER: Duration = Duration::from_secs(600);
 
 /// What is remembered of a copy.
 #[derive(Debug, Default)]
-pub struct CopyMemory {
+pub struct CopyKeyState {
     /// Its key and its metadata, as an answer to a write of ours told them.
     pub answer: Option<(ObjectKey, SlimArc<ConfigMapMeta>)>,
     /// A copy that we removed, though the watch may still show it.
@@ -78,7 +78,7 @@ impl Repairs {
     }
 }
 
-impl CopyMemory {
+impl CopyKeyState {
     /// Drops what the watches have shown by now, and what they have overtaken.
     pub(super) fn catch_up(&mut self, cache: &Cache) {
         let observed = cache.configmaps_rv();
@@ -135,7 +135,7 @@ impl CopyMemory {
     }
 
     /// The object has this generation. Where something else is wanted, whoever kept changing the copy may be content now.
-    pub fn hear_generation(&mut self, generation: u32) {
+    pub fn observe_generation(&mut self, generation: u32) {
         self.repairs.take_if(|repairs| repairs.generation != generation);
     }
 

@@ -9,18 +9,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::controller::cache::Cache;
-pub use crate::controller::reconcile::key_state::copy::{CopyMemory, PendingFailure, Verified};
-pub use crate::controller::reconcile::key_state::object::ObjectMemory;
-use crate::rules::record::Version;
-use crate::rules::uid::Uid;
+pub use crate::controller::reconcile::key_state::copy::{CopyKeyState, PendingFailure, Verified};
+pub use crate::controller::reconcile::key_state::object::ObjectKeyState;
+use crate::rules::backoff::TAKE_OVER;
+use crate::rules::uid::{Uid, Version};
 
 /// What is remembered of a key.
 #[derive(Debug, Default)]
 pub struct KeyState {
     /// What is remembered of the object.
-    pub object: ObjectMemory,
+    pub object: ObjectKeyState,
     /// What is remembered of its copy.
-    pub copy: CopyMemory,
+    pub copy: CopyKeyState,
     /// What went wrong lately; mostly nothing.
     retries: Option<Box<Retries>>,
 }
@@ -36,11 +36,22 @@ pub struct Retries {
     pub conflicts: u32,
     /// Since when the source has been missing, by a GET.
     pub missing_since: Option<Instant>,
+    /// Since when the source's owner has refused the copy, by a GET. A restart or a hand-over forgets it: then it is asked twice again.
+    pub refused_since: Option<Instant>,
     /// When a missing source is to be asked for again.
     pub recheck_at: Option<Instant>,
-    /// Since when a copy without a sync has been waiting to be swept.
+    /// Since when a copy that nobody wants has been waiting to be removed.
     pub sweep_since: Option<Instant>,
+    /// Since when copies of the object have been waiting to be written.
+    pub pending_since: Option<Instant>,
+    /// When the status was last written, or the first removal was seen that it does not tell of.
+    pub told: Option<Instant>,
+    /// When they may be counted again.
+    pub next_count: Option<Instant>,
 }
+
+/// For how long it is remembered that the status of an object with many copies was written.
+const TOLD: Duration = Duration::from_secs(5);
 
 impl KeyState {
     /// Drops what the watches have shown by now, and what they have overtaken.
@@ -83,13 +94,15 @@ impl KeyState {
             && self.copy.is_empty()
             && retries.failures == 0
             && retries.missing_since.is_none()
+            && retries.refused_since.is_none()
             && retries.sweep_since.is_none()
+            && retries.told.is_none_or(|told| told.elapsed() > TOLD)
     }
 
     /// Whether a person asks for an attempt now. A request that is heard for the first time ends every wait: what went
     /// wrong before counts no more.
-    pub fn hear_request(&mut self, request: Option<&str>) -> bool {
-        if self.object.hear_request(request) {
+    pub fn observe_request(&mut self, request: Option<&str>) -> bool {
+        if self.object.observe_request(request) {
             self.retries = None;
             self.copy.forgive();
         }
@@ -99,6 +112,11 @@ impl KeyState {
     /// What the key waits for after a failure may have come: it is tried again after this time at the latest.
     pub fn hurry(&mut self, wait: Duration) {
         self.copy.hurry(wait);
+    }
+
+    /// Whether another object has had time to take over a copy that is given up.
+    pub fn take_over_waited(&self) -> bool {
+        self.retries().sweep_since.is_some_and(|since| since.elapsed() >= TAKE_OVER)
     }
 
     /// Whether it is time to ask for a missing source again.

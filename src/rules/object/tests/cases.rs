@@ -43,7 +43,7 @@ fn unusable(orphan: bool) -> Result<Spec, InvalidSpec> {
     "report InvalidSpec, rest"
 )]
 #[case::wants_what_kubernetes_keeps(
-    new().but(|g| g.spec().destination = object_key("b/kube-root-ca.crt")),
+    new().but(|g| { g.spec().destination = object_key("b/kube-root-ca.crt"); g.here().key = object_key("b/kube-root-ca.crt"); }),
     "report DestinationProtected, rest"
 )]
 #[case::is_part_of_a_ring(
@@ -151,6 +151,80 @@ fn a_copy_went_with_its_namespace_and_the_status_says_so() {
     assert!(!scenario.sync.status.destination_exists);
     scenario.here().namespace = NamespaceState::Unknown;
     assert_eq!(scenario.restarted().run(), "rest");
+}
+
+fn conflict(scenario: &mut Scenario) {
+    scenario.shaped(5);
+    scenario.key_conflict = Some("the keys a and b of the source would both be c in the copy".to_owned());
+}
+
+fn shaped() -> Scenario {
+    let mut scenario = settled();
+    scenario.shaped(5);
+    scenario.run();
+    let mut scenario = scenario.restarted();
+    assert_eq!(scenario.run(), "rest", "a restart reads nothing");
+    scenario
+}
+
+fn unshaped(scenario: &mut Scenario) {
+    scenario.sync.rare = None;
+    scenario.edited(1);
+}
+
+/// What the spec says of keys and metadata changes what a copy is to have, though the source is as it was.
+#[rstest]
+#[case::says_something_of_them(settled(), |g: &mut Scenario| g.shaped(5), "read source, read b/x, replace, report in order, rest")]
+#[case::says_something_else(shaped(), |g: &mut Scenario| g.shaped(6), "read source, read b/x, replace, report in order, rest")]
+#[case::says_nothing_any_more(shaped(), unshaped, "read source, read b/x, replace, report in order, rest")]
+#[case::says_what_makes_no_difference(shaped(), |g: &mut Scenario| g.shaped(5), "read source, read b/x, report in order, rest")]
+#[case::with_a_new_source_the_copy_is_not_read(
+    shaped(), |g: &mut Scenario| { g.shaped(6); g.source_is(60, 7); }, "read source, replace, report in order, rest")]
+#[case::an_immutable_copy_is_made_anew(
+    shaped(), |g: &mut Scenario| { g.shaped(6); g.truth().immutable = true; },
+    "read source, read b/x, remove b/x, create, report in order, rest")]
+#[case::the_labels_of_an_immutable_copy_are_changed(
+    shaped(), |g: &mut Scenario| { g.shaped(6); g.truth().immutable = true; g.holds_content = true; },
+    "read source, read b/x, replace, report in order, rest")]
+#[case::so_are_those_of_an_adopted_one(
+    shaped(), |g: &mut Scenario| { g.shaped(6); g.truth().immutable = true; g.truth().meta.adopted = true; g.holds_content = true; },
+    "read source, read b/x, replace, report in order, rest")]
+#[case::but_not_its_content(
+    shaped(), |g: &mut Scenario| { g.shaped(6); g.truth().immutable = true; g.truth().meta.adopted = true; },
+    "read source, read b/x, report DestinationImmutable, rest")]
+#[case::somebody_keeps_changing_it(
+    shaped(), |g: &mut Scenario| { g.shaped(6); g.contested = Some("joe".to_owned()); },
+    "read source, read b/x, report Contested, rest")]
+#[case::two_keys_would_have_one_name(settled(), conflict, "read source, report KeyConflict, rest")]
+#[case::and_nothing_stands_there(new(), conflict, "read source, report KeyConflict, rest")]
+#[case::nothing_is_said_of_it_while_it_is_suspended(
+    settled(), |g: &mut Scenario| { g.shaped(5); g.spec().suspend = true; }, "rest")]
+fn a_spec_that(#[case] mut scenario: Scenario, #[case] edit: fn(&mut Scenario), #[case] steps: &str) {
+    edit(&mut scenario);
+    assert_eq!(scenario.run(), steps);
+    let again = scenario.restarted().run();
+    let writes = ["replace", "create", "remove", "report"].iter().any(|word| again.contains(word));
+    assert!(again.ends_with("rest") && !writes, "{again}");
+}
+
+#[test]
+fn keys_that_have_names_of_their_own_again_are_copied() {
+    for (mut scenario, steps) in [
+        (settled(), "read source, read b/x, replace, report in order, rest"),
+        (new(), "read source, create, finalizer, report in order, rest"),
+    ] {
+        conflict(&mut scenario);
+        scenario.run();
+        scenario.key_conflict = None;
+        scenario.shaped(6);
+        assert_eq!(scenario.restarted().run(), steps);
+    }
+}
+
+#[test]
+fn a_touched_copy_with_labels_of_ours_is_restored() {
+    let steps = shaped().but(|g| g.touched(9)).run();
+    assert_eq!(steps, "read source, read b/x, ask for source, replace, report in order, rest");
 }
 
 /// A copy never goes back: what a watch or cache tells that lags is asked for again.
@@ -307,9 +381,10 @@ fn a_copy_whose_sync_is_gone(
         copy: CopyState::Unknown,
         wanted_by_another: false,
         wanted_before: true,
+        forbidden: false,
     };
     edit(&mut read.meta, &mut destination);
     destination.copy = CopyState::Cached(&read.meta);
     let next = sweep(&destination, orphan);
-    assert_eq!(next.map_or("rest".to_owned(), |next| words(&Step::Copy(next))), step);
+    assert_eq!(next.map_or("rest".to_owned(), |next| words(&Step::Copy(next.into()))), step);
 }

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use crate::rules::cluster::record::ClusterSync;
 use crate::rules::copy::facts::{
-    CopyFacts, CopyState, Destination, Hash, NamespaceState, Owner, Read, Reported, Source,
+    ConsentFacts, CopyFacts, CopyState, Destination, Hash, NamespaceState, Owner, Read, Reported, ShapeFacts, Source,
 };
 use crate::rules::copy::verdict::Verdict;
 use crate::rules::copy::{cycle, ownership};
@@ -15,8 +16,9 @@ use crate::rules::object::facts::ObjectFacts;
 use crate::rules::object::plan::next;
 use crate::rules::object::status::StatusContent;
 use crate::rules::object::step::Step;
-use crate::rules::record::{ConfigMapMeta, Name, ObjectKey, OwnerMark, Sync, Version};
-use crate::rules::uid::Uid;
+use crate::rules::object::tests::many::Notes;
+use crate::rules::record::{ConfigMapMeta, Name, ObjectKey, OwnerMark, Spec, Sync};
+use crate::rules::uid::{Uid, Version};
 
 /// A ConfigMap, and what only the model knows of it.
 #[derive(Clone)]
@@ -32,6 +34,8 @@ pub(super) struct Map {
     pub(super) held: bool,
     /// The newest version of which source it has held.
     pub(super) high: Option<(ObjectKey, u64)>,
+    /// What its marks say of its content, and when we wrote them.
+    pub(super) named: Option<(Hash, u64)>,
 }
 
 /// The cluster at one moment.
@@ -41,6 +45,10 @@ pub(super) struct State {
     pub(super) syncs: BTreeMap<Uid, Rc<Sync>>,
     /// UID, and whether it is terminating.
     pub(super) spaces: BTreeMap<Name, (Uid, bool)>,
+    /// The objects that want many copies.
+    pub(super) objects: BTreeMap<Uid, Rc<ClusterSync>>,
+    /// The namespaces with the label that selectors ask for.
+    pub(super) fed: BTreeSet<Name>,
     pub(super) said: BTreeMap<Uid, (Verdict, StatusContent<'static>)>,
 }
 
@@ -50,7 +58,10 @@ pub(super) struct Replica {
     pub(super) maps: usize,
     pub(super) syncs: usize,
     pub(super) spaces: usize,
+    pub(super) objects: usize,
     pub(super) cache: BTreeMap<ObjectKey, (Version, Hash, usize)>,
+    /// What it knows of objects that want many copies.
+    pub(super) many: Notes,
 }
 
 /// A source that a GET told of, by its place; no version where it is missing. With the time of the answer.
@@ -69,6 +80,10 @@ pub(super) struct Remembered {
     pub(super) waited: bool,
     pub(super) missing_twice: bool,
     pub(super) recheck: bool,
+    /// Another sync has had time to take the copy over.
+    pub(super) take_over_waited: bool,
+    /// One of many copies waits for some time to pass; and whether it has passed.
+    pub(super) waits: Option<bool>,
 }
 
 /// A step that was decided, and what it was decided on.
@@ -100,11 +115,12 @@ impl Known {
         }
     }
 
+    pub(super) fn meta(&self) -> Option<&ConfigMapMeta> {
+        self.standing().meta()
+    }
+
     fn mark(&self) -> Option<&OwnerMark> {
-        match self {
-            Self::Cached(meta) | Self::Read(Read { meta, .. }) => meta.mark.as_ref(),
-            Self::Unknown | Self::Absent => None,
-        }
+        self.meta()?.mark.as_ref()
     }
 }
 
@@ -122,11 +138,11 @@ impl View<'_> {
         remembered.map(|(sync, _)| sync).or_else(|| self.history[self.replica.syncs].syncs.get(&uid)).cloned()
     }
 
-    fn streamed(&self, key: &ObjectKey) -> Option<&ConfigMapMeta> {
+    pub(super) fn streamed(&self, key: &ObjectKey) -> Option<&ConfigMapMeta> {
         self.history[self.replica.maps].maps.get(key).map(|map| &map.read.meta)
     }
 
-    fn known(&self, key: &ObjectKey) -> Known {
+    pub(super) fn known(&self, key: &ObjectKey) -> Known {
         let streamed = self.streamed(key);
         let recall =
             |read: &Read, full: bool| if full { Known::Read(read.clone()) } else { Known::Cached(read.meta.clone()) };
@@ -140,7 +156,7 @@ impl View<'_> {
         }
     }
 
-    pub(super) fn source(&self, spec: &crate::rules::record::Spec) -> Source {
+    pub(super) fn source(&self, spec: &Spec) -> Source {
         let streamed = self.streamed(&spec.source).map(|meta| meta.version.rv);
         let lagging = |at: usize| at > self.replica.maps;
         let read_at = self.remembered.copies.get(&spec.destination).map_or(usize::MAX, |(_, _, at)| *at);
@@ -156,7 +172,7 @@ impl View<'_> {
         }
     }
 
-    fn namespace(&self, name: &Name) -> NamespaceState {
+    pub(super) fn namespace(&self, name: &Name) -> NamespaceState {
         let remembered = self.remembered.spaces.get(name);
         match (remembered, self.history[self.replica.spaces].spaces.get(name)) {
             (Some((namespace, at)), _) if *at > self.replica.spaces => *namespace,
@@ -167,19 +183,21 @@ impl View<'_> {
         }
     }
 
-    /// Who wants a place, as far as this replica knows.
-    fn wanting(&self, key: &ObjectKey) -> Vec<&Sync> {
+    /// Who wants a place, as far as this replica knows: of either kind.
+    fn wanting(&self, key: &ObjectKey) -> Vec<Rc<Sync>> {
         let syncs = self.history[self.replica.syncs].syncs.values();
-        syncs.map(|sync| &**sync).filter(|sync| !sync.deleting && sync.destination() == Some(key)).collect()
+        let one = syncs.filter(|sync| !sync.deleting && sync.destination() == Some(key)).cloned();
+        one.chain(self.wanting_many(key)).collect()
     }
 
-    fn destination<'p>(&self, key: &'p ObjectKey, known: &'p Known, sync: &Sync) -> Destination<'p> {
+    pub(super) fn destination<'p>(&self, key: &'p ObjectKey, known: &'p Known, sync: &Sync) -> Destination<'p> {
         Destination {
             key,
             namespace: self.namespace(&key.namespace),
             copy: known.standing(),
             wanted_by_another: self.wanting(key).iter().any(|other| other.uid() != sync.uid()),
             wanted_before: true,
+            forbidden: false,
         }
     }
 
@@ -196,37 +214,53 @@ impl View<'_> {
             .map(|key| (key.clone(), self.known(key)))
             .filter(|(_, known)| known.mark().is_some_and(|mark| mark.uid == Some(uid)))
             .collect();
-        let wanting = self.wanting(&spec.destination);
-        let owner = ownership::owner(wanting.iter().copied(), known.mark());
-        let marked = wanting.iter().find(|other| known.mark().is_some_and(|mark| mark.uid == Some(other.uid())));
-        let source = self.source(spec);
-        let copy = CopyFacts {
-            owner: Owner::of(&sync),
-            spec,
-            reported: Reported::by(&sync),
-            asked: sync.request().is_some(),
-            source,
-            missing_twice: self.remembered.missing_twice,
-            recheck: self.remembered.recheck,
-            destination: self.destination(&spec.destination, &known, &sync),
-            rival: owner.filter(|owner| owner.uid() != uid).map(|owner| owner.key.clone()),
-            cycle: cycle::find(&sync, |key| {
-                let mark = self.streamed(key).and_then(|meta| meta.mark.as_ref());
-                ownership::owner(self.wanting(key).into_iter(), mark)
-            }),
-            verified: self.remembered.verified,
-            changed: None,
-            contested: None,
-        };
+        let copy = self.copy_facts(&sync, spec, &known);
+        let (source, owner_known) = (copy.source, self.owner_known(&sync, &known));
         let orphaned_copies = carry.iter().map(|(key, known)| self.destination(key, known, &sync)).collect();
-        let facts = ObjectFacts { sync: &sync, copy: Some(copy), orphaned_copies };
+        let take_over_waited = self.remembered.take_over_waited;
+        let facts = ObjectFacts { sync: &sync, copy: Some(copy), orphaned_copies, take_over_waited };
         let step = next(&facts);
         let source = match source {
             Source::InHand { version, hash, .. } => Some((version, hash)),
             _ => None,
         };
         let namespace = self.namespace(&spec.destination.namespace);
-        let owner_known = marked.map(|other| other.uid()).filter(|other| *other != uid);
         Some(Decided { step, source, namespace, owner_known, sync: sync.clone() })
+    }
+
+    /// All that is known of a copy that is wanted, and of its source.
+    pub(super) fn copy_facts<'p>(&self, sync: &'p Sync, spec: &'p Spec, known: &'p Known) -> CopyFacts<'p> {
+        let wanting = self.wanting(&spec.destination);
+        let owner = ownership::owner(wanting.iter().map(|other| &**other), known.mark());
+        // No object that wants many copies holds a sync up, which would close a cycle with it.
+        let counts = |owner: &Sync| sync.key.is_cluster_scoped() || !owner.key.is_cluster_scoped();
+        CopyFacts {
+            owner: Owner::of(sync),
+            spec,
+            reported: Reported::by(sync),
+            asked: sync.request().is_some(),
+            source: self.source(spec),
+            missing_twice: self.remembered.missing_twice,
+            recheck: self.remembered.recheck,
+            destination: self.destination(&spec.destination, known, sync),
+            rival: owner.filter(|owner| owner.uid() != sync.uid()).map(|owner| owner.key.clone()),
+            cycle: cycle::find(sync, |key| {
+                let mark = self.streamed(key).and_then(|meta| meta.mark.as_ref());
+                let wanting = self.wanting(key);
+                ownership::owner(wanting.iter().map(|other| &**other), mark).filter(|owner| counts(owner)).cloned()
+            }),
+            verified: self.remembered.verified,
+            changed: None,
+            contested: None,
+            shape: ShapeFacts::default(),
+            consent: ConsentFacts::default(),
+        }
+    }
+
+    /// The owner of the mark that stands on the copy, if it is another one that wants the place, as far as this replica knows.
+    pub(super) fn owner_known(&self, sync: &Sync, known: &Known) -> Option<Uid> {
+        let marked = known.mark()?.uid.filter(|marked| *marked != sync.uid())?;
+        let wanting = self.wanting(sync.destination()?);
+        wanting.iter().map(|other| other.uid()).find(|other| *other == marked)
     }
 }

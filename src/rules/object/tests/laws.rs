@@ -6,18 +6,21 @@ use std::rc::Rc;
 use proptest::prelude::*;
 
 use crate::rules::copy::facts::{CopyState, Destination, Hash, NamespaceState, Read};
+use crate::rules::copy::guard::Guard;
 use crate::rules::copy::removal::sweep;
-use crate::rules::copy::step::{CopyStep, Until};
+use crate::rules::copy::step::{CopyStep, DestinationStep, Until};
 use crate::rules::copy::verdict::{Stall, Verdict};
 use crate::rules::object::step::Step;
 use crate::rules::object::tests::cluster::*;
 use crate::rules::object::tests::model::*;
-use crate::rules::record::{ConfigMapMeta, ObjectKey, OwnerMark, Sync, Version};
+use crate::rules::record::{ConfigMapMeta, ObjectKey, OwnerMark, Sync};
 use crate::rules::testing::*;
+use crate::rules::uid::Version;
 
 impl Model {
     /// What the API server and the runner make of a step.
     pub(super) fn carry_out(&mut self, slot: usize, decided: Decided) {
+        self.is_written_by_its_holder(slot, &decided);
         let Decided { step, sync, source, namespace, owner_known } = decided;
         let spec = sync.spec.as_ref().unwrap();
         let here = &spec.destination;
@@ -25,9 +28,9 @@ impl Model {
             Step::Rest(Until::Change) => {}
             Step::Rest(_) => self.remembered[slot].recheck = false,
             Step::Copy(CopyStep::ReadSource { uncached }) => self.read_source(slot, &spec.source, uncached),
-            Step::Copy(CopyStep::ReadCopy(at)) => self.read_copy(slot, &at),
-            Step::Copy(CopyStep::ReadNamespace(name)) => {
-                let now = self.change(|_, rv| rv as usize);
+            Step::Copy(CopyStep::Destination(DestinationStep::ReadCopy(at))) => self.read_copy(slot, &at),
+            Step::Copy(CopyStep::Destination(DestinationStep::ReadNamespace(name))) => {
+                let now = self.tick();
                 let namespace = match self.state().spaces.get(&name) {
                     None => NamespaceState::Absent,
                     Some((_, true)) => NamespaceState::Terminating,
@@ -37,7 +40,7 @@ impl Model {
             }
             Step::Copy(CopyStep::Create) => match self.closed(here) {
                 Some(namespace) => {
-                    let at = self.change(|_, rv| rv as usize);
+                    let at = self.tick();
                     self.remembered[slot].spaces.insert(here.namespace.clone(), (namespace, at));
                 }
                 None if self.state().maps.contains_key(here) => self.read_copy(slot, here), // AlreadyExists
@@ -62,7 +65,7 @@ impl Model {
                 assert!(!back || self.late.is_some(), "{here} goes back to {:?} from {:?}", source.0, map.high);
                 self.write(slot, &sync, source, namespace, Some((map, adopt)));
             }
-            Step::Copy(CopyStep::Remove(at, over)) => {
+            Step::Copy(CopyStep::Destination(DestinationStep::Remove(at, over))) => {
                 let Some(map) = self.state().maps.get(&at).filter(|map| map.read.meta.version == over) else {
                     return self.read_copy(slot, &at);
                 };
@@ -76,14 +79,14 @@ impl Model {
                     false => _ = self.remembered[slot].copies.insert(at, (None, false, self.now())),
                 }
             }
-            Step::Copy(CopyStep::Unmark(at)) => {
+            Step::Copy(CopyStep::Destination(DestinationStep::Unmark(at))) => {
                 let read = self.remembered[slot].copies.get(&at).and_then(|(read, ..)| read.clone()).unwrap();
                 self.change(|state, rv| {
                     if let Some(map) = state.maps.get_mut(&at).filter(|map| map.read.meta.version == read.meta.version)
                     {
                         map.read.meta = ConfigMapMeta { mark: None, adopted: false, ..read.meta.clone() };
                         map.read.meta.version.rv = rv;
-                        (map.made_by_us, map.taken, map.high) = (false, false, None);
+                        (map.made_by_us, map.taken, map.high, map.named) = (false, false, None, None);
                     }
                 });
                 self.read_copy(slot, &at);
@@ -135,7 +138,7 @@ impl Model {
     }
 
     fn read_source(&mut self, slot: usize, at: &ObjectKey, uncached: bool) {
-        let now = self.change(|_, rv| rv as usize);
+        let now = self.tick();
         let truth = self.state().maps.get(at).map(|map| (map.read.meta.version, map.read.hash));
         let replica = &mut self.replicas[self.held_by[slot]];
         let streamed = self.history[replica.maps].maps.get(at).map(|map| map.read.meta.version.rv);
@@ -153,7 +156,7 @@ impl Model {
     }
 
     fn read_copy(&mut self, slot: usize, at: &ObjectKey) {
-        let now = self.change(|_, rv| rv as usize);
+        let now = self.tick();
         let truth = self.state().maps.get(at).map(|map| map.read.clone());
         self.remembered[slot].copies.insert(at.clone(), (truth, true, now));
     }
@@ -171,7 +174,10 @@ impl Model {
         let version = self.change(|state, rv| {
             let (mut map, adopt) = over.unwrap_or_else(|| {
                 let read = Read { meta: meta(rv, rv), hash: source.1, immutable: false, as_marked: true };
-                (Map { read, made_by_us: true, forged: false, taken: false, held: false, high: None }, false)
+                (
+                    Map { read, made_by_us: true, forged: false, taken: false, held: false, high: None, named: None },
+                    false,
+                )
             });
             let mark =
                 OwnerMark { sync: sync.key.clone(), uid: Some(sync.uid()), source_rv: source.0.rv, at: Some(at) };
@@ -180,6 +186,7 @@ impl Model {
             map.read.meta = ConfigMapMeta { version, mark: Some(mark), adopted: was.adopted || adopt, ..was };
             (map.read.hash, map.taken) = (source.1, map.taken || adopt);
             map.high = newer(map.high, (spec.source.clone(), source.0.rv));
+            map.named = Some((source.1, rv));
             state.maps.insert(spec.destination.clone(), map);
             version
         });
@@ -222,8 +229,9 @@ impl Model {
             assert!(round < 60, "no end");
             let (now, mut acted) = (self.now(), false);
             for replica in &mut self.replicas {
-                (replica.maps, replica.syncs, replica.spaces) = (now, now, now);
+                (replica.maps, replica.syncs, replica.spaces, replica.objects) = (now, now, now, now);
             }
+            self.take_notes();
             for slot in 0..SLOTS {
                 if let Some(decided) = self.decided[slot].take() {
                     self.carry_out(slot, decided);
@@ -237,13 +245,18 @@ impl Model {
                             self.time_passes(slot);
                             acted = true;
                         }
+                        if decided.step == Step::Rest(Until::TakeOver) {
+                            self.remembered[slot].take_over_waited = true;
+                            acted = true;
+                        }
                         break;
                     }
                     acted = true;
                     self.carry_out(slot, decided);
                 }
             }
-            if acted || self.sweep() {
+            // What stands open is counted once nothing else is left to do.
+            if self.settle_copies() || acted || self.sweep() || self.settle_objects() {
                 continue;
             }
             if std::mem::replace(&mut looked_again, true) {
@@ -268,10 +281,9 @@ impl Model {
             let state = self.state();
             let read = &state.maps[&key].read;
             let mark = read.meta.mark.as_ref().and_then(|mark| mark.uid);
-            if mark.is_none_or(|uid| state.syncs.contains_key(&uid)) {
+            if mark.is_none_or(|uid| state.syncs.contains_key(&uid) || state.objects.contains_key(&uid)) {
                 continue;
             }
-            let wanted = |sync: &Rc<Sync>| !sync.deleting && sync.destination() == Some(&key);
             let namespace = match state.spaces.get(&key.namespace) {
                 Some((uid, false)) => NamespaceState::Live(*uid),
                 _ => NamespaceState::Terminating,
@@ -281,12 +293,13 @@ impl Model {
                 key: &key,
                 namespace,
                 copy,
-                wanted_by_another: state.syncs.values().any(wanted),
+                wanted_by_another: self.is_wanted(&key),
                 wanted_before: true,
+                forbidden: false,
             };
-            match sweep(&destination, false) {
-                Some(CopyStep::Remove(at, _)) => self.change(|state, rv| remove(&mut state.maps, &at, rv)),
-                Some(CopyStep::Unmark(at)) => self.change(|state, rv| {
+            match sweep(&destination, self.outlives_its_object(&key)) {
+                Some(DestinationStep::Remove(at, _)) => self.change(|state, rv| remove(&mut state.maps, &at, rv)),
+                Some(DestinationStep::Unmark(at)) => self.change(|state, rv| {
                     let meta = &mut state.maps.get_mut(&at).unwrap().read.meta;
                     (meta.mark, meta.version.rv) = (None, rv);
                 }),
@@ -326,16 +339,24 @@ impl Model {
                     "the copy should have gone"
                 );
             }
+            Verdict::SourceNotShared => panic!("nobody withholds anything here"),
             Verdict::NamespaceMissing => assert!(space.is_none() && source.is_some()),
             Verdict::NamespaceTerminating => assert!(space.is_some_and(|(_, terminating)| *terminating)),
             Verdict::CopyHeld(_) => assert!(meta.is_some_and(|meta| meta.deleting)),
             Verdict::Failed(_) | Verdict::Changed { .. } => panic!("nothing fails here"),
             Verdict::Stalled(Stall::InvalidSpec(_)) => assert_eq!(spec.source, spec.destination),
-            Verdict::Stalled(Stall::DestinationProtected) => assert_eq!(&*spec.destination.name, "kube-root-ca.crt"),
+            Verdict::Stalled(Stall::KeyConflict(_)) => panic!("nothing is said of keys here"),
+            Verdict::Stalled(Stall::Guarded(Guard::Kubernetes)) => {
+                assert_eq!(&*spec.destination.name, "kube-root-ca.crt")
+            }
+            Verdict::Stalled(Stall::Guarded(_)) => panic!("nobody guards anything here"),
             Verdict::Stalled(Stall::DestinationExists) => assert!(!spec.overwrite && meta.is_some()),
             Verdict::Stalled(Stall::DestinationControlled) => assert!(meta.unwrap().controlled),
             Verdict::Stalled(Stall::DestinationImmutable) => assert!(copy.unwrap().read.immutable),
             Verdict::Stalled(Stall::DestinationConflict(by)) => {
+                if by.is_cluster_scoped() {
+                    return self.is_a_rival(by, &spec.destination);
+                }
                 let by = state.syncs.values().find(|other| other.key == *by).filter(wants).expect("a rival");
                 let said = state.said.get(&by.uid()).map(|(verdict, _)| verdict);
                 let waits = matches!(said, Some(Verdict::Stalled(Stall::DestinationConflict(_))));
@@ -357,10 +378,8 @@ impl Model {
         for (key, map) in &self.state().maps {
             let space = self.state().spaces.get(&key.namespace).filter(|(_, terminating)| !terminating);
             let mark = map.read.meta.mark.as_ref().filter(|mark| mark.uid == Some(sync.uid()));
-            let wanted = |other: &Rc<Sync>| !other.deleting && other.destination() == Some(key);
             if mark.zip(space).is_some_and(|(mark, (at, _))| mark.at == Some(*at)) && !map.read.meta.deleting {
-                let wanted = self.state().syncs.values().any(wanted);
-                assert!(wanted, "{key} is left behind");
+                assert!(self.is_wanted(key), "{key} is left behind");
             }
         }
     }
@@ -376,6 +395,7 @@ impl Model {
                 false => self.judge(sync),
             }
         }
+        self.judge_many();
     }
 
     /// A restart asks and writes nothing, but for what no status can tell: that a foreign ConfigMap is still immutable,
@@ -393,7 +413,7 @@ impl Model {
     }
 }
 
-fn suspended(sync: &Sync) -> bool {
+pub(super) fn suspended(sync: &Sync) -> bool {
     sync.spec.as_ref().is_ok_and(|spec| spec.suspend)
 }
 
@@ -404,17 +424,18 @@ fn newer(was: Option<(ObjectKey, u64)>, now: (ObjectKey, u64)) -> Option<(Object
     })
 }
 
-fn play(events: Vec<Event>) {
-    play_on(Model::new(), events);
+pub(super) fn play(events: Vec<Event>) -> Model {
+    play_on(Model::new(), events)
 }
 
-fn play_on(mut model: Model, events: Vec<Event>) {
+pub(super) fn play_on(mut model: Model, events: Vec<Event>) -> Model {
     for event in events {
         model.event(event);
     }
     model.settle();
     model.judge_all();
     model.silence();
+    model
 }
 
 /// The source changes under another holder; the first one comes back with an old view and an old cache.

@@ -2,6 +2,11 @@
 
 mod cases;
 mod cluster;
+mod consent;
+mod guards;
 mod laws;
+mod many;
+mod many_laws;
+mod many_objects;
 mod model;
 mod scenario;

@@ -7,12 +7,14 @@ use proptest::prelude::*;
 
 use crate::rules::copy::facts::Read;
 use crate::rules::object::tests::cluster::*;
+use crate::rules::object::tests::many::*;
+use crate::rules::object::tests::many_objects::Many;
 use crate::rules::record::{ConfigMapMeta, Name, ObjectKey, OwnerMark, Spec};
 use crate::rules::testing::*;
 use crate::rules::uid::Uid;
 
 pub(super) const SLOTS: usize = 3;
-const PLACES: [&str; 7] = ["n0/x", "n0/y", "n1/x", "n1/y", "n2/x", "n2/y", "n0/kube-root-ca.crt"];
+pub(super) const PLACES: [&str; 7] = ["n0/x", "n0/y", "n1/x", "n1/y", "n2/x", "n2/y", "n0/kube-root-ca.crt"];
 
 type At = usize;
 
@@ -45,14 +47,17 @@ pub(super) enum Event {
     Want(usize, At, At, u8),
     DeleteSync(usize),
     Namespace(u8, u8),
+    /// What happens to objects that want many copies.
+    Many(Many),
 }
 
-pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
+/// What happens to syncs, and to all ConfigMaps.
+pub(super) fn event() -> impl Strategy<Value = Event> {
     // Mostly about the same few, so that things come to a head.
     let at = prop_oneof![2 => 0..2_usize, 1 => 0..6_usize];
     let slot = prop_oneof![2 => 0..1_usize, 1 => 0..SLOTS];
     let to = prop_oneof![2 => 1..2_usize, 1 => 0..PLACES.len()];
-    let event = prop_oneof![
+    prop_oneof![
         40 => slot.clone().prop_map(Event::Act),
         25 => (slot.clone(), 1..12_u8).prop_map(|(slot, steps)| Event::Run(slot, steps)),
         20 => (0..2_usize, 0..3_usize, 0..4_u8).prop_map(|(replica, stream, part)| Event::Hear(replica, stream, part)),
@@ -71,25 +76,34 @@ pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
         6 => (slot.clone(), at.clone(), to, any::<u8>()).prop_map(|(slot, from, to, policy)| Event::Want(slot, from, to, policy)),
         3 => slot.prop_map(Event::DeleteSync),
         3 => (0..3_u8, 0..3_u8).prop_map(|(space, what)| Event::Namespace(space, what)),
-    ];
+    ]
+}
+
+pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
     let beginning = |policy| {
         let hear = [Event::Hear(0, 0, 3), Event::Hear(0, 1, 3), Event::Hear(0, 2, 3)];
         [Event::Edit(0, 1), Event::Want(0, 0, 1, policy)].into_iter().chain(hear)
     };
-    (any::<u8>(), prop::collection::vec(event, 1..120))
+    (any::<u8>(), prop::collection::vec(event(), 1..120))
         .prop_map(move |(policy, events)| beginning(policy).chain(events).collect())
 }
 
 pub(super) struct Model {
     pub(super) history: Vec<Rc<State>>,
+    /// When something changed last.
+    pub(super) changed: usize,
     pub(super) replicas: [Replica; 2],
-    pub(super) remembered: [Remembered; SLOTS],
-    pub(super) decided: [Option<Decided>; SLOTS],
+    /// Of each sync, and then of each of the many copies: see [`crate::rules::object::tests::many`].
+    pub(super) remembered: [Remembered; ALL],
+    pub(super) decided: [Option<Decided>; ALL],
     /// Where writes may outlive their holder's time: those that do, and what their holder knew.
     pub(super) late: Option<Vec<(Decided, Remembered)>>,
     /// The replica that holds a sync, and its UID.
-    pub(super) held_by: [usize; SLOTS],
+    pub(super) held_by: [usize; ALL],
     pub(super) uids: [Option<Uid>; SLOTS],
+    pub(super) many: Shards,
+    /// What is remembered of a key that nobody has looked at.
+    pub(super) nothing: Remembered,
 }
 
 impl Model {
@@ -100,12 +114,15 @@ impl Model {
         }
         Self {
             history: vec![Rc::new(state)],
+            changed: 0,
             replicas: Default::default(),
             remembered: Default::default(),
             decided: Default::default(),
             late: None,
-            held_by: [0, 1, 0],
+            held_by: std::array::from_fn(|slot| if slot < SLOTS { slot % 2 } else { Place::of(slot).replica }),
             uids: [None; SLOTS],
+            many: Shards::default(),
+            nothing: Remembered::default(),
         }
     }
 
@@ -122,7 +139,14 @@ impl Model {
         let mut state = State::clone(self.state());
         let answer = change(&mut state, self.history.len() as u64);
         self.history.push(Rc::new(state));
+        self.changed = self.now();
         answer
+    }
+
+    /// The next moment, in which nothing changes. Gives its time.
+    pub(super) fn tick(&mut self) -> usize {
+        self.history.push(self.history[self.now()].clone());
+        self.now()
     }
 
     pub(super) fn view(&self, slot: usize) -> View<'_> {
@@ -148,8 +172,10 @@ impl Model {
             Event::Hear(replica, stream, part) => {
                 let now = self.now();
                 let replica = &mut self.replicas[replica];
-                let at = [&mut replica.maps, &mut replica.syncs, &mut replica.spaces].into_iter().nth(stream).unwrap();
+                let at = [&mut replica.maps, &mut replica.syncs, &mut replica.spaces, &mut replica.objects];
+                let at = at.into_iter().nth(stream).unwrap();
                 *at += (now - *at) * (usize::from(part) + 1) / 4;
+                self.take_notes();
             }
             Event::Late(which) => {
                 let late = self.late.as_mut().filter(|late| !late.is_empty());
@@ -168,6 +194,7 @@ impl Model {
             Event::Restart(replica) => self.restart(replica),
             Event::TimePasses(slot) => self.time_passes(slot),
             Event::HandOver(_) | Event::Forget(_) => {}
+            Event::Many(event) => self.event_of_many(&event),
             Event::Want(slot, from, to, policy) => self.want(slot, PLACES[from], PLACES[to], policy),
             Event::DeleteSync(slot) => self.delete_sync(slot),
             Event::Namespace(space, what) => self.namespace(space, what),
@@ -180,8 +207,9 @@ impl Model {
 
     pub(super) fn restart(&mut self, replica: usize) {
         let now = self.now();
-        self.replicas[replica] = Replica { maps: now, syncs: now, spaces: now, cache: BTreeMap::new() };
-        for slot in 0..SLOTS {
+        self.replicas[replica] = Replica { maps: now, syncs: now, spaces: now, objects: now, ..Replica::default() };
+        self.list_many(replica);
+        for slot in 0..ALL {
             if self.held_by[slot] == replica {
                 self.outlives(slot);
                 self.remembered[slot] = Remembered::default();
@@ -191,7 +219,7 @@ impl Model {
     }
 
     /// What was decided is on its way to the server, and its sender is no longer the holder.
-    fn outlives(&mut self, slot: usize) {
+    pub(super) fn outlives(&mut self, slot: usize) {
         let decided = self.decided[slot].take();
         if let (Some(late), Some(decided)) = (&mut self.late, decided) {
             late.push((decided, self.remembered[slot].clone()));
@@ -205,6 +233,7 @@ impl Model {
             remembered.source = None;
             (remembered.recheck, remembered.waited) = (true, true);
         }
+        remembered.waits = remembered.waits.map(|_| true);
     }
 
     /// What people and other programs do to ConfigMaps.
@@ -225,6 +254,7 @@ impl Model {
                 taken: false,
                 held: false,
                 high: None,
+                named: None,
             };
             let State { maps, spaces, .. } = state;
             let live = |at: &At| spaces.get(&there(at).namespace).is_some_and(|(_, terminating)| !terminating);
@@ -236,7 +266,7 @@ impl Model {
                         map.read.hash = [*hash; 32];
                         if matches!(event, Event::Strip(..)) {
                             map.read.meta = ConfigMapMeta { mark: None, adopted: false, ..map.read.meta.clone() };
-                            map.high = None; // nothing tells any more that it was a copy
+                            (map.high, map.named) = (None, None); // nothing tells any more that it was a copy
                         }
                     }
                     None if live(at) => _ = maps.insert(there(at), plain(*hash)),
@@ -270,7 +300,7 @@ impl Model {
                         let read = Read { meta, ..map.read };
                         maps.insert(
                             there(to),
-                            Map { read, forged: true, made_by_us: false, taken: false, held: false, high: None },
+                            Map { read, forged: true, made_by_us: false, taken: false, held: false, high: None, ..map },
                         );
                     }
                 }
@@ -292,6 +322,7 @@ impl Model {
             overwrite: bit(0) || bit(1),
             orphan: bit(2) && bit(3),
             delete_with_source: bit(4),
+            require_consent: false,
             suspend: bit(5) && bit(6) && bit(7),
         };
         let known = self.uids[slot];
@@ -337,6 +368,7 @@ impl Model {
             1 if state.spaces.get(&name).is_some_and(|(_, terminating)| *terminating) => {
                 state.spaces.remove(&name);
                 state.maps.retain(|key, _| key.namespace != name);
+                state.fed.remove(&name);
             }
             _ => _ = state.spaces.entry(name).or_insert((uid(2000 + rv), false)),
         });

@@ -1,13 +1,18 @@
 //! A tiny cluster around one sync, for tables of cases: all the steps that the sync takes until it rests, in words.
 
-use crate::rules::copy::facts::{CopyFacts, CopyState, Destination, NamespaceState, Owner, Read, Reported, Source};
-use crate::rules::copy::step::{CopyStep, Until};
+use crate::api::shape::{CopyMetadata, KeySelection};
+use crate::rules::copy::facts::{
+    ConsentFacts, CopyFacts, CopyState, Destination, Hash, NamespaceState, Owner, Read, Reported, ShapeFacts, Source,
+};
+use crate::rules::copy::shape::Shape;
+use crate::rules::copy::step::{CopyStep, DestinationStep, Until};
 use crate::rules::copy::verdict::Verdict;
 use crate::rules::object::facts::ObjectFacts;
 use crate::rules::object::plan::next;
 use crate::rules::object::step::Step;
-use crate::rules::record::{ConfigMapMeta, ObjectKey, OwnerMark, Spec, Sync, Version};
+use crate::rules::record::{ConfigMapMeta, ObjectKey, OwnerMark, RareFields, SlimArc, Spec, Sync};
 use crate::rules::testing::*;
+use crate::rules::uid::Version;
 
 /// The cluster around one sync, a/s, which copies a/x (uid 2) to b/x (uid 3) in namespace b (uid 100).
 pub(super) struct Scenario {
@@ -18,6 +23,7 @@ pub(super) struct Scenario {
     /// What the cache answers instead, unless it must be the last word.
     pub(super) cached: Option<(u64, u8)>,
     pub(super) missing_twice: bool,
+    pub(super) take_over_waited: bool,
     pub(super) recheck: bool,
     pub(super) destination: Option<Found>,
     pub(super) orphaned_copies: Vec<Found>,
@@ -25,6 +31,14 @@ pub(super) struct Scenario {
     pub(super) cycle: Option<Vec<ObjectKey>>,
     pub(super) verified: Option<(Version, Version)>,
     pub(super) contested: Option<String>,
+    /// Which keys of the source would have one name.
+    pub(super) key_conflict: Option<String>,
+    /// The hash that the marks of the copy name, and the generation of the sync that it was written for.
+    pub(super) written_with: Option<(Hash, u32)>,
+    /// Whether a copy that is not as it should be has the right content.
+    pub(super) holds_content: bool,
+    /// What the source's owner says, and what a GET tells of that. `refused_twice`: the next GET is the second.
+    pub(super) consent: ConsentFacts,
     pub(super) clock: u64,
 }
 
@@ -37,6 +51,7 @@ pub(super) struct Found {
     pub(super) truth: Option<Read>,
     pub(super) wanted_by_another: bool,
     pub(super) held: bool,
+    pub(super) forbidden: bool,
 }
 
 pub(super) enum Copy {
@@ -59,6 +74,7 @@ pub(super) fn found(at: &str, truth: Option<Read>) -> Found {
         truth,
         wanted_by_another: false,
         held: false,
+        forbidden: false,
     }
 }
 
@@ -91,6 +107,7 @@ pub(super) fn new() -> Scenario {
         source_truth: Some((20, 1)),
         cached: None,
         missing_twice: false,
+        take_over_waited: false,
         recheck: false,
         destination: Some(found("b/x", None)),
         orphaned_copies: Vec::new(),
@@ -98,6 +115,10 @@ pub(super) fn new() -> Scenario {
         cycle: None,
         verified: None,
         contested: None,
+        key_conflict: None,
+        written_with: None,
+        holds_content: false,
+        consent: ConsentFacts::default(),
         clock: 40,
     }
 }
@@ -180,7 +201,39 @@ impl Scenario {
         self.sync.deleting = true;
     }
 
-    fn next(&self) -> Step {
+    /// The spec says something of keys or metadata now, by which a copy is to have what has this hash.
+    pub(super) fn shaped(&mut self, hash: u8) {
+        let metadata = CopyMetadata { copy_labels: vec!["team".to_owned()], ..CopyMetadata::default() };
+        let shape = Shape::new(KeySelection::default(), metadata).unwrap().map(SlimArc::new);
+        self.sync.rare = Some(Box::new(RareFields { shape, ..RareFields::default() }));
+        self.edited(hash);
+    }
+
+    /// The spec was edited, and a copy is to have what has this hash.
+    pub(super) fn edited(&mut self, hash: u8) {
+        self.sync.generation += 1;
+        let (rv, _) = self.source_truth.unwrap();
+        self.source_is(rv, hash);
+    }
+
+    fn speaks_of_shape(&self, found: &Found) -> bool {
+        self.sync.shape().is_some() || found.truth.as_ref().is_some_and(|read| read.meta.shaped)
+    }
+
+    fn shape(&self, found: &Found) -> ShapeFacts {
+        let Source::InHand { hash, .. } = self.source else {
+            return ShapeFacts { wanted: self.sync.shape().is_some(), ..ShapeFacts::default() };
+        };
+        let read = self.speaks_of_shape(found) && matches!(found.copy, Copy::Read);
+        ShapeFacts {
+            wanted: self.sync.shape().is_some(),
+            key_conflict: self.key_conflict.clone(),
+            written_otherwise: read && self.written_with.is_some_and(|with| with.0 != hash),
+            holds_content: read && self.holds_content,
+        }
+    }
+
+    pub(super) fn next(&self) -> Step {
         let copy = self.destination.as_ref().zip(self.sync.spec.as_ref().ok()).map(|(found, spec)| CopyFacts {
             owner: Owner::of(&self.sync),
             spec,
@@ -192,12 +245,16 @@ impl Scenario {
             destination: destination(found),
             rival: self.rival.clone(),
             cycle: self.cycle.clone(),
-            verified: self.verified,
+            verified: self.verified.filter(|_| {
+                !self.speaks_of_shape(found) || self.written_with.is_some_and(|with| with.1 == self.sync.generation)
+            }),
             changed: None,
             contested: self.contested.clone(),
+            shape: self.shape(found),
+            consent: self.consent,
         });
         let orphaned_copies = self.orphaned_copies.iter().filter(|left| marked(left)).map(destination).collect();
-        next(&ObjectFacts { sync: &self.sync, copy, orphaned_copies })
+        next(&ObjectFacts { sync: &self.sync, copy, orphaned_copies, take_over_waited: self.take_over_waited })
     }
 
     /// Carries out step after step until there is nothing left to do; all of them, in words.
@@ -225,36 +282,37 @@ impl Scenario {
             Step::Copy(CopyStep::ReadSource { uncached }) => {
                 let answer = self.cached.filter(|_| !uncached).or(self.source_truth);
                 self.source = answer.map_or(Source::Missing, |(rv, hash)| Source::InHand {
-                    immutable: false,
+                    immutable: self.holds_content,
                     version: version(2, rv),
                     hash: [hash; 32],
                     uncached,
                 });
             }
-            Step::Copy(CopyStep::ReadNamespace(name)) => {
+            Step::Copy(CopyStep::Destination(DestinationStep::ReadNamespace(name))) => {
                 for found in self.destination.iter_mut().chain(&mut self.orphaned_copies) {
                     if found.key.namespace == name {
                         found.namespace = found.namespace_truth;
                     }
                 }
             }
-            Step::Copy(CopyStep::ReadCopy(at)) => self.read(&at),
+            Step::Copy(CopyStep::Destination(DestinationStep::ReadCopy(at))) => self.read(&at),
             Step::Copy(CopyStep::Create) if self.here().truth.is_some() => self.read(&object_key("b/x")),
             Step::Copy(CopyStep::Create) => {
-                let new = ConfigMapMeta { mark: Some(mark(self)), ..meta(3, rv) };
+                let shaped = self.sync.shape().is_some();
+                let new = ConfigMapMeta { mark: Some(mark(self)), shaped, ..meta(3, rv) };
                 self.written(Read { meta: new, hash: [0; 32], immutable: false, as_marked: false });
             }
             Step::Copy(CopyStep::Replace { over, adopt }) => {
                 let was = self.truth().clone();
-                if was.meta.version != over || was.immutable {
+                if was.meta.version != over || was.immutable && !self.holds_content {
                     return self.read(&object_key("b/x")); // a conflict, or refused
                 }
                 let adopted = was.meta.adopted || adopt;
-                let meta =
-                    ConfigMapMeta { version: Version { rv, ..over }, mark: Some(mark(self)), adopted, ..was.meta };
+                let (version, shaped) = (Version { rv, ..over }, self.sync.shape().is_some());
+                let meta = ConfigMapMeta { version, mark: Some(mark(self)), adopted, shaped, ..was.meta };
                 self.written(Read { meta, ..was });
             }
-            Step::Copy(CopyStep::Remove(at, over)) => {
+            Step::Copy(CopyStep::Destination(DestinationStep::Remove(at, over))) => {
                 let found = self.at(&at);
                 let truth = found.truth.as_mut().unwrap();
                 assert_eq!(truth.meta.version, over);
@@ -264,7 +322,7 @@ impl Scenario {
                     (found.truth, found.copy) = (None, Copy::Absent);
                 }
             }
-            Step::Copy(CopyStep::Unmark(at)) => {
+            Step::Copy(CopyStep::Destination(DestinationStep::Unmark(at))) => {
                 let found = self.at(&at);
                 let truth = found.truth.as_mut().unwrap();
                 truth.meta = ConfigMapMeta {
@@ -293,6 +351,7 @@ impl Scenario {
     fn written(&mut self, read: Read) {
         let Source::InHand { version, hash, .. } = self.source else { panic!("nothing to write") };
         self.verified = Some((version, read.meta.version));
+        self.written_with = Some((hash, self.sync.generation));
         let here = self.here();
         (here.truth, here.copy) = (Some(Read { hash, ..read }), Copy::Cached);
     }
@@ -311,6 +370,7 @@ fn destination(found: &Found) -> Destination<'_> {
         },
         wanted_by_another: found.wanted_by_another,
         wanted_before: true,
+        forbidden: found.forbidden,
     }
 }
 
@@ -322,16 +382,17 @@ pub(super) fn words(step: &Step) -> String {
     match step {
         Step::Rest(Until::Change) => "rest".to_owned(),
         Step::Rest(Until::SecondLook) => "rest 10 s".to_owned(),
+        Step::Rest(Until::TakeOver) => "rest 10 s for another to take it over".to_owned(),
         Step::Rest(Until::SourceRecheck) => "rest 300 s".to_owned(),
         Step::Copy(CopyStep::ReadSource { uncached: false }) => "read source".to_owned(),
         Step::Copy(CopyStep::ReadSource { uncached: true }) => "ask for source".to_owned(),
-        Step::Copy(CopyStep::ReadNamespace(name)) => format!("read {name}"),
-        Step::Copy(CopyStep::ReadCopy(at)) => format!("read {at}"),
+        Step::Copy(CopyStep::Destination(DestinationStep::ReadNamespace(name))) => format!("read {name}"),
+        Step::Copy(CopyStep::Destination(DestinationStep::ReadCopy(at))) => format!("read {at}"),
         Step::Copy(CopyStep::Create) => "create".to_owned(),
         Step::Copy(CopyStep::Replace { adopt: false, .. }) => "replace".to_owned(),
         Step::Copy(CopyStep::Replace { adopt: true, .. }) => "adopt".to_owned(),
-        Step::Copy(CopyStep::Remove(at, _)) => format!("remove {at}"),
-        Step::Copy(CopyStep::Unmark(at)) => format!("unmark {at}"),
+        Step::Copy(CopyStep::Destination(DestinationStep::Remove(at, _))) => format!("remove {at}"),
+        Step::Copy(CopyStep::Destination(DestinationStep::Unmark(at))) => format!("unmark {at}"),
         Step::AddFinalizer { ahead: true } => "finalizer first".to_owned(),
         Step::AddFinalizer { ahead: false } => "finalizer".to_owned(),
         Step::RemoveFinalizer => "release".to_owned(),

@@ -1,13 +1,14 @@
 //! Tests of `status.rs`.
 
 use super::*;
+use crate::rules::copy::guard::Guard;
 use crate::rules::copy::verdict::Failed;
-use crate::rules::record::{ForeignFields, ObservedCondition};
+use crate::rules::record::{ForeignFields, ObservedCondition, RareFields};
 use crate::rules::testing::*;
 
 fn yaml(verdict: &Verdict) -> String {
     let sync = sync("default/my-first-sync", 1, "default/my-app-config", "kube-system/my-app-config");
-    serde_yaml_ng::to_string(&object(&text(verdict, &sync, true, true), &sync, 1_737_541_845)).unwrap()
+    serde_yaml_ng::to_string(&object(&text(verdict, &sync, Known::of(true, true)), &sync, 1_737_541_845)).unwrap()
 }
 
 #[test]
@@ -19,12 +20,17 @@ fn in_order_is_the_seeds_example() {
 fn every_other_verdict_says_what_to_do() {
     let verdicts = [
         Verdict::SourceMissing,
+        Verdict::SourceNotShared,
         Verdict::NamespaceMissing,
         Verdict::NamespaceTerminating,
         Verdict::Stalled(Stall::InvalidSpec("sourceNamespace is empty".to_owned())),
         Verdict::Stalled(Stall::Cycle(vec![object_key("a/x"), object_key("b/x"), object_key("a/x")])),
+        Verdict::Stalled(Stall::KeyConflict("the keys a and b of the source would both be c in the copy".to_owned())),
         Verdict::Stalled(Stall::DestinationConflict(object_key("default/older"))),
-        Verdict::Stalled(Stall::DestinationProtected),
+        Verdict::Stalled(Stall::Guarded(Guard::Kubernetes)),
+        Verdict::Stalled(Stall::Guarded(Guard::Forbidden)),
+        Verdict::Stalled(Stall::Guarded(Guard::Protected)),
+        Verdict::Stalled(Stall::Guarded(Guard::Refused)),
         Verdict::Stalled(Stall::DestinationExists),
         Verdict::Stalled(Stall::DestinationControlled),
         Verdict::Stalled(Stall::DestinationImmutable),
@@ -47,8 +53,9 @@ fn conditions_of_others_are_passed_on() {
         last_transition_time: Time(Timestamp::UNIX_EPOCH),
         observed_generation: None,
     };
-    sync.others = Some(Box::new(ForeignFields { conditions: vec![theirs.clone()], ..ForeignFields::default() }));
-    let text = text(&Verdict::SourceMissing, &sync, false, false);
+    let foreign = ForeignFields { conditions: vec![theirs.clone()], ..ForeignFields::default() };
+    sync.rare = Some(Box::new(RareFields { foreign, ..RareFields::default() }));
+    let text = text(&Verdict::SourceMissing, &sync, Known::of(false, false));
     assert_eq!(object(&text, &sync, 9).conditions.last(), Some(&theirs));
 }
 
@@ -57,7 +64,7 @@ fn a_condition_moves_only_when_its_status_does() {
     let mut sync = sync("a/s", 1, "a/x", "b/x");
     sync.status.conditions[0] = Some(ObservedCondition { is_true: true, since: 5 });
     sync.status.conditions[2] = Some(ObservedCondition { is_true: false, since: 5 });
-    let text = text(&Verdict::InOrder { source: version(2, 20), copy: version(3, 30) }, &sync, true, true);
+    let text = text(&Verdict::InOrder { source: version(2, 20), copy: version(3, 30) }, &sync, Known::of(true, true));
     let status = object(&text, &sync, 9);
     let since = |at: usize| status.conditions[at].last_transition_time.0.as_second();
     assert_eq!((since(0), since(1), since(2)), (5, 9, 9));
@@ -67,7 +74,7 @@ fn a_condition_moves_only_when_its_status_does() {
 fn other_words_for_what_is_in_order_make_no_new_status() {
     let sync = sync("a/s", 1, "a/x", "b/x");
     let reworded = |verdict: &Verdict| {
-        let mut text = text(verdict, &sync, true, true);
+        let mut text = text(verdict, &sync, Known::of(true, true));
         let before = text.digest();
         text.message = "in other words".into();
         text.conditions.iter_mut().flatten().for_each(|condition| condition.message = "so too here".into());
@@ -77,7 +84,7 @@ fn other_words_for_what_is_in_order_make_no_new_status() {
     assert!(!reworded(&in_order));
     // Here the message names what else may change: the owner, the manager, the server's words.
     assert!(reworded(&Verdict::Stalled(Stall::Contested("kubectl".to_owned()))));
-    let mut odd = text(&in_order, &sync, true, true);
+    let mut odd = text(&in_order, &sync, Known::of(true, true));
     odd.sync_status = "Odd".into();
-    assert_ne!(odd.digest(), text(&in_order, &sync, true, true).digest());
+    assert_ne!(odd.digest(), text(&in_order, &sync, Known::of(true, true)).digest());
 }
