@@ -23,10 +23,6 @@ use crate::rules::uid::Uid;
 const COLLECT: Duration = Duration::from_secs(2);
 /// Fewer copies are read one by one.
 const WORTH_A_LIST: usize = 50;
-/// How many copies a page has at most.
-const PAGE: usize = 200;
-/// How much smaller a page is asked for again that was too large.
-const SHRINK: usize = 8;
 
 /// Copies that are to be read, by their object.
 #[derive(Clone, Default)]
@@ -85,20 +81,17 @@ async fn verify(follower: &Follower, reader: &Reader, uid: Uid, keys: Vec<Key>) 
 }
 
 async fn read(follower: &Follower, reader: &Reader, name: &str, keys: &[Key]) -> Result<(), ApiError> {
-    let (mut limit, mut next) = (PAGE, None::<String>);
+    let mut pages = reader.copies(name);
     // Who holds none of their shards any more has no use for it.
     while keys.iter().any(|key| follower.queue.holds(key.shard())) {
-        match reader.copies_page(name, limit, next.as_deref()).await {
-            Ok(page) => {
-                for (uid, key, rv) in &page.as_marked {
-                    follower.cache.note_as_marked(*uid, key, *rv);
-                }
-                next = page.next;
-                if next.is_none() {
-                    break;
+        match pages.next().await {
+            Ok(Some(page)) => {
+                for copy in page.iter().filter(|copy| copy.as_marked) {
+                    let Some(uid) = copy.mark.one_of_many() else { continue };
+                    follower.cache.note_as_marked(uid, &copy.key, copy.rv);
                 }
             }
-            Err(ApiError::TooLong(_)) if limit > 1 => limit = (limit / SHRINK).max(1),
+            Ok(None) => break,
             Err(ApiError::Busy(wait)) => sleep(wait).await,
             Err(error) => return Err(error),
         }

@@ -22,7 +22,7 @@ use crate::rules::copy::content::{Content, SourceContent, hash_text, label_value
 use crate::rules::copy::facts::{Hash, Read};
 use crate::rules::copy::shape::Notes;
 use crate::rules::record::{ConfigMapMeta, Namespace, ObjectKey, OwnerMark, Sync};
-use crate::rules::uid::{Uid, Version};
+use crate::rules::uid::Version;
 
 /// How many bytes copies may take that are being read, or were read and are not done with.
 const ROOM: usize = 16 << 20;
@@ -30,6 +30,11 @@ const ROOM: usize = 16 << 20;
 const COPY: usize = 2 << 20;
 /// How long room is waited for; then the key gives back what it has, and comes again.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many copies a page has at most.
+const PAGE: usize = 200;
+/// How much smaller a page is asked for again that was too large.
+const SHRINK: usize = 8;
 
 /// How long a GET may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,13 +61,27 @@ pub struct CopyRead {
     _reserved: Reservation,
 }
 
-/// A page of the copies of an object.
+/// One of the many copies of an object, as a page of them tells.
 #[derive(Debug)]
-pub struct CopiesPage {
-    /// Those that hold what their marks say: the UID on the marks, where they stand, and which version it is.
-    pub as_marked: Vec<(Uid, ObjectKey, u64)>,
-    /// What tells the server where the next page begins, if there is one.
-    pub next: Option<String>,
+pub struct PagedCopy {
+    /// Where it stands.
+    pub key: ObjectKey,
+    /// Its resourceVersion.
+    pub rv: u64,
+    /// Whose copy its marks say it is.
+    pub mark: OwnerMark,
+    /// Whether it holds what its marks say.
+    pub as_marked: bool,
+}
+
+/// The copies of a ClusterConfigMapSync, read page by page.
+pub struct CopiesPages<'a> {
+    reader: &'a Reader,
+    object: &'a str,
+    /// How many copies a page has at most.
+    limit: usize,
+    /// What tells the server where the next page begins, as a part of the query; `None` after the last one.
+    next: Option<String>,
 }
 
 impl CopyRead {
@@ -117,28 +136,9 @@ impl Reader {
         Ok(Some(CopyRead { read, metadata, content, size, _reserved: reserved }))
     }
 
-    /// A page of the copies of the ClusterConfigMapSync with this name, `limit` at most, after what `next` of the page before says.
-    ///
-    /// # Errors
-    /// `TooLong` when the page is longer than what is read.
-    pub async fn copies_page(&self, object: &str, limit: usize, next: Option<&str>) -> Result<CopiesPage, ApiError> {
-        let _reserved = self.copies.reserve(LONGEST).await;
-        let (label, next) = (LABEL_CLUSTER_SYNC_NAME.replace('/', "%2F"), next.unwrap_or_default());
-        let path =
-            format!("/api/v1/configmaps?labelSelector={label}%3D{}&limit={limit}&continue={next}", label_value(object));
-        let text = self.get(&path).await?;
-        let ListText { metadata, items } = serde_json::from_str(&text).map_err(unreadable)?;
-        let mut as_marked = Vec::new();
-        for item in items {
-            let Ok(Parsed { read, metadata, .. }) = parsed(item.get()) else { continue };
-            let uid = read.meta.mark.as_ref().and_then(OwnerMark::one_of_many).filter(|_| read.as_marked);
-            let [namespace, name] = ["namespace", "name"].map(|field| metadata.get(field).and_then(Value::as_str));
-            if let (Some(uid), Some(namespace), Some(name)) = (uid, namespace, name) {
-                as_marked.push((uid, ObjectKey::new(namespace, name), read.meta.version.rv));
-            }
-        }
-        let next = Some(metadata.next.into_owned()).filter(|next| !next.is_empty());
-        Ok(CopiesPage { as_marked, next })
+    /// The copies of the ClusterConfigMapSync with this name.
+    pub fn copies<'a>(&'a self, object: &'a str) -> CopiesPages<'a> {
+        CopiesPages { reader: self, object, limit: PAGE, next: Some(String::new()) }
     }
 
     /// What stands where a copy stands, whole, if it still is this version.
@@ -232,6 +232,37 @@ impl Reader {
             Err(_) => Err(ApiError::Unavailable(format!("no answer within {TIMEOUT:?}"))),
         }
     }
+}
+
+impl CopiesPages<'_> {
+    /// The next page; `None` after the last one. After an error the same page is asked for again.
+    ///
+    /// # Errors
+    /// When there was no answer that tells of them.
+    pub async fn next(&mut self) -> Result<Option<Vec<PagedCopy>>, ApiError> {
+        let Some(next) = &self.next else { return Ok(None) };
+        let (label, object) = (LABEL_CLUSTER_SYNC_NAME.replace('/', "%2F"), label_value(self.object));
+        let _reserved = self.reader.copies.reserve(LONGEST).await;
+        let text = loop {
+            let limit = self.limit;
+            let path = format!("/api/v1/configmaps?labelSelector={label}%3D{object}&limit={limit}{next}");
+            match self.reader.get(&path).await {
+                Err(ApiError::TooLong(_)) if limit > 1 => self.limit = (limit / SHRINK).max(1),
+                answer => break answer?,
+            }
+        };
+        let ListText { metadata, items } = serde_json::from_str(&text).map_err(unreadable)?;
+        self.next = Some(metadata.next).filter(|next| !next.is_empty()).map(|next| format!("&continue={next}"));
+        Ok(Some(items.into_iter().filter_map(|item| paged_copy(item.get())).collect()))
+    }
+}
+
+fn paged_copy(text: &str) -> Option<PagedCopy> {
+    let Parsed { read, metadata, .. } = parsed(text).ok()?;
+    let mark = read.meta.mark.filter(|mark| mark.one_of_many().is_some())?;
+    let [namespace, name] = ["namespace", "name"].map(|field| metadata.get(field).and_then(Value::as_str));
+    let key = ObjectKey::new(namespace?, name?);
+    Some(PagedCopy { key, rv: read.meta.version.rv, mark, as_marked: read.as_marked })
 }
 
 #[derive(Deserialize)]

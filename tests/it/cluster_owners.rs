@@ -1,6 +1,7 @@
 //! One object, many namespaces: whose a copy is.
 
-use kube::api::DeleteParams;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
 
 use crate::harness::{Many, PREFIX, eventually};
@@ -78,6 +79,35 @@ async fn copies_of_an_object_that_was_let_go_by_force_are_swept() {
     many.until_gone("all").await;
     case.patch(&one, "cm", json!({ "metadata": { "finalizers": null } })).await;
     many.until_none(&one, "cm").await;
+}
+
+#[tokio::test]
+async fn with_deletion_policy_orphan_the_copies_stay_without_our_marks() {
+    let many = Many::shared("many-orphan").await;
+    let case = &many.case;
+    case.source(json!({ "k": "1" })).await;
+    let (one, two) = (many.selected("one").await, many.selected("two").await);
+    many.create("all", json!({ "deletionPolicy": "Orphan" })).await;
+    many.until("all", "AllCopiesInOrder", "2/2").await;
+    // Somebody carried a copy elsewhere with all its marks: it holds nothing up, and stays as it is.
+    let mut carried = case.get(&one, "cm").await.unwrap();
+    carried.metadata = ObjectMeta {
+        name: Some("carried".into()),
+        labels: carried.metadata.labels,
+        annotations: carried.metadata.annotations,
+        ..ObjectMeta::default()
+    };
+    let carried = case.maps(&case.dst).create(&PostParams::default(), &carried).await.unwrap();
+    many.delete("all").await;
+    many.until_gone("all").await;
+    for namespace in [&one, &two] {
+        let copy = case.get(namespace, "cm").await.expect("it was to stay");
+        let marks = [copy.metadata.labels, copy.metadata.annotations].into_iter().flatten().flatten();
+        let marks: Vec<_> = marks.filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        assert_eq!((json!(copy.data), marks), (json!({ "k": "1" }), vec![]), "{namespace}");
+    }
+    let left = case.get(&case.dst, "carried").await.unwrap();
+    assert_eq!(left.metadata.resource_version, carried.metadata.resource_version);
 }
 
 #[tokio::test]

@@ -109,13 +109,31 @@ impl Reconciler<'_> {
         // Those that outlive it have to lose our marks first, whoever guards them.
         let left = if object.orphan() { cache.standing_copies(uid) } else { cache.removable_copies(uid) };
         if left.is_empty() {
-            return self.put_finalizer(object, false).await;
+            // One that the watch does not show yet would be swept, should its holder start anew before it hears of it.
+            return match object.orphan() && self.has_copies(object).await? {
+                true => Ok(Some(Outcome::Paced(Some(self.after_conflict())))),
+                false => self.put_finalizer(object, false).await,
+            };
         }
         let is_held = |key: &&ObjectKey| {
             cache.failure(uid, &key.namespace).is_some_and(|failure| failure.reason == Reason::CopyHeld)
         };
         let held = left.iter().find(is_held).map(ObjectKey::to_string);
         self.report_unsettled(object, &Standing::Deleting { removing: left.len(), held }).await
+    }
+
+    /// Whether the API server has a copy of the object, in a namespace that is not being deleted.
+    async fn has_copies(&mut self, object: &ClusterSync) -> Result<bool, ApiError> {
+        self.turn.give_back();
+        let context = self.context;
+        let mut pages = context.reader.copies(&object.name);
+        while let Some(page) = pages.next().await? {
+            let mut ours = page.iter().filter(|copy| copy.mark.one_of_many() == Some(object.uid()));
+            if ours.any(|copy| context.cache.may_stand(&copy.key.namespace, &copy.mark)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Counts the copies, and says how many are in order.

@@ -110,6 +110,11 @@ impl Cache {
         self.configmap(key).is_none_or(|meta| meta.mark.as_ref().is_some_and(in_place))
     }
 
+    /// Whether a ConfigMap with these marks may be a copy that stands, by what the watch of Namespaces told.
+    pub fn may_stand(&self, namespace: &Name, mark: &OwnerMark) -> bool {
+        self.namespace(namespace).is_none_or(|it| !it.terminating && stands_where_written(mark, it.uid))
+    }
+
     /// The keys of all copies of an object, in namespaces that are not being deleted.
     pub fn standing_copies(&self, uid: Uid) -> Vec<ObjectKey> {
         let Some(copies) = self.cluster.copies.get(&uid) else { return Vec::new() };

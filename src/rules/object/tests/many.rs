@@ -106,17 +106,13 @@ pub(super) struct Shards {
     pub(super) answers: [Option<Rc<ClusterSync>>; OBJECTS],
     /// The object and the namespace that is worked on in a slot.
     pub(super) at_work: [Option<(Uid, Uid)>; ALL],
-    /// Objects that went, and whose copies are to stay.
-    pub(super) orphaned: Vec<Uid>,
-    /// Whether a known fault may show: `known_fault_a_copy_that_is_to_stay_goes_though`.
-    pub(super) forgives: bool,
 }
 
 impl Default for Shards {
     fn default() -> Self {
         let held = std::array::from_fn(|shard| shard % 2);
         let (objects, answers, at_work) = ([None; OBJECTS], [None, None], [None; ALL]);
-        Self { held, objects, answers, at_work, orphaned: Vec::new(), forgives: true }
+        Self { held, objects, answers, at_work }
     }
 }
 

@@ -147,20 +147,15 @@ impl Model {
             let now = Rc::make_mut(state.objects.get_mut(&uid).filter(|now| now.version == object.version)?);
             now.version.rv = rv;
             edit(now);
-            let (gone, now) = (now.deleting && !now.finalizer, Rc::new(now.clone()));
-            if gone {
+            let now = Rc::new(now.clone());
+            if now.deleting && !now.finalizer {
                 state.objects.remove(&uid);
             }
-            Some((now, gone))
+            Some(now)
         });
         let (holder, now) = (self.holder(&Key::Object(uid)), self.now());
         match written {
-            Some((object, gone)) => {
-                if gone && object.orphan() {
-                    self.many.orphaned.push(uid);
-                }
-                self.many.answers[number] = Some(object);
-            }
+            Some(object) => self.many.answers[number] = Some(object),
             None => {
                 self.many.answers[number] = None;
                 self.replicas[holder].objects = now;
@@ -207,6 +202,13 @@ impl Model {
         }
         let view = self.view_of_object(object.uid());
         let left = view.standing(object.uid());
+        if left.is_empty() && object.orphan() && self.state().copies_of(object.uid()).next().is_some() {
+            // A list tells of a copy that the watch does not show yet: it is waited for.
+            let (holder, now) = (self.holder(&Key::Object(object.uid())), self.now());
+            (self.replicas[holder].maps, self.replicas[holder].spaces) = (now, now);
+            self.take_notes();
+            return true;
+        }
         if left.is_empty() {
             self.leaves_nothing(object);
             self.write_object(number, object, |object| object.finalizer = false);
