@@ -11,7 +11,8 @@ const LONGEST_BUSY: u32 = 60;
 
 const NEW_CREDENTIALS: &str = "renew the kubeconfig and start again, or in a cluster kubectl rollout restart \
                                deployment/configmapsync-controller-manager -n configmapsync-system";
-const GRANT: &str = "kubectl apply -f deploy/install.yaml grants it";
+const GRANT: &str = "apply our roles again (helm upgrade, or kubectl apply -f deploy/install.yaml), or add the \
+                     namespace to rbac.targetNamespaces";
 const INSTALL_CRD: &str = "kubectl apply -f crds/";
 
 fn create_namespace(name: &str) -> String {

@@ -7,6 +7,9 @@ use crate::api::names::{ANNOTATION_SHARE, ANNOTATION_SHARE_WITH};
 /// More bytes of an annotation are not read: every replica keeps what owners say.
 const LONGEST: usize = 4096;
 
+/// So many characters of what cannot be read are shown.
+const SHOWN: usize = 40;
+
 /// What an owner says.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Sharing {
@@ -79,7 +82,9 @@ fn selector(text: &str) -> Result<NamespaceSelector, String> {
     }
     let parts = parts(text).ok_or("has brackets that do not match")?;
     let match_expressions = parts
-        .map(|part| requirement(part.trim()).ok_or_else(|| format!("has {part:?}, which is no requirement on a label")))
+        .map(|part| {
+            requirement(part.trim()).ok_or_else(|| format!("has {:?}, which is no requirement on a label", shown(part)))
+        })
         .collect::<Result<_, _>>()?;
     Ok(NamespaceSelector { match_expressions, ..NamespaceSelector::default() })
 }
@@ -100,6 +105,11 @@ fn parts(text: &str) -> Option<impl Iterator<Item = &str>> {
     }
     parts.push(text.get(begin..)?);
     (!inside).then(|| parts.into_iter())
+}
+
+/// The beginning of what somebody wrote.
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN).collect()
 }
 
 fn requirement(text: &str) -> Option<LabelRequirement> {

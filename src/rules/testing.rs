@@ -1,5 +1,11 @@
 //! Records for unit tests.
 
+use std::collections::BTreeMap;
+
+use mlua::serde::SerializeOptions;
+use mlua::{Lua, LuaSerdeExt as _};
+use serde_json::Value;
+
 use crate::rules::object::status::StatusContent;
 use crate::rules::record::{ConfigMapMeta, ObjectKey, ObservedStatus, OwnerMark, Spec, Sync, generation};
 use crate::rules::uid::{Uid, Version};
@@ -72,4 +78,17 @@ pub(crate) fn observed_status(text: &StatusContent<'_>) -> ObservedStatus {
         digest: text.digest(),
         ..ObservedStatus::default()
     }
+}
+
+/// What Argo CD makes of an object of this kind, by the rule that is shipped for it.
+pub(crate) fn argocd_health(kind: &str, object: &Value) -> String {
+    let text = include_str!("../../deploy/argocd/argocd-cm.yaml");
+    let rules: Value = serde_yaml_ng::from_str(text).unwrap();
+    let rule = rules["data"][format!("resource.customizations.health.apps.kapendra.com_{kind}")].as_str().unwrap();
+    let lua = Lua::new();
+    // As Argo CD hands it over: what is null is not there.
+    let options = SerializeOptions::new().serialize_none_to_null(false).serialize_unit_to_null(false);
+    lua.globals().set("obj", lua.to_value_with(object, options).unwrap()).unwrap();
+    let health: BTreeMap<String, String> = lua.load(rule).eval().unwrap();
+    format!("{}: {}", health["status"], health["message"])
 }

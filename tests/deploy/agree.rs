@@ -120,6 +120,18 @@ async fn the_monitoring_overlay_is_what_the_chart_adds_for_its_values() {
     assert_same(&added, &kustomize("overlays/monitoring").await);
 }
 
+#[tokio::test]
+async fn the_overlay_for_kube_prometheus_stack_adds_the_label_by_which_it_selects() {
+    let mut plain = kustomize("overlays/monitoring").await;
+    let mut labelled = 0;
+    for object in plain.values_mut().filter(|object| object["apiVersion"] == "monitoring.coreos.com/v1") {
+        object["metadata"]["labels"]["release"] = json!("kube-prometheus-stack");
+        labelled += 1;
+    }
+    assert_eq!(labelled, 2, "a monitor and the rules");
+    assert_same(&plain, &kustomize("overlays/kube-prometheus-stack").await);
+}
+
 /// What a role allows on each resource of our group.
 fn allowed(role: &Value) -> Vec<(String, Value)> {
     let rules = role["rules"].as_array().unwrap();

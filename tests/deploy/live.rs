@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use testbed::{Cluster, Options};
@@ -19,11 +20,15 @@ impl Bed {
     /// A cluster of its own; `None`, said on standard error, where `KUBECONFIG` asks for another one to be used: whoever
     /// set it may have the operator there.
     async fn new(test: &str) -> Option<Self> {
+        Self::with(test, Options::default()).await
+    }
+
+    async fn with(test: &str, options: Options) -> Option<Self> {
         if std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty()) {
             eprintln!("SKIPPED {test}: it needs a control plane of its own; unset KUBECONFIG to run it");
             return None;
         }
-        Some(Self(Cluster::connect_or_start(Options::default()).await.unwrap()))
+        Some(Self(Cluster::connect_or_start(options).await.unwrap()))
     }
 
     fn kubectl(&self, args: &[&str]) -> Result<String, String> {
@@ -115,6 +120,52 @@ async fn the_api_server_takes_every_rendering_with_strict_validation() {
     typo.values_mut().find(|object| object["kind"] == "Deployment").unwrap()["spec"]["replica"] = json!(2);
     let refusal = bed.apply(&known_here(&typo), &dry).unwrap_err();
     assert!(refusal.contains("unknown field \"spec.replica\""), "{refusal}");
+}
+
+/// As on GKE: Pods of the system's classes are admitted only where a quota lets them in.
+#[tokio::test]
+async fn production_runs_where_priority_classes_are_limited() {
+    let test = "production_runs_where_priority_classes_are_limited";
+    let limited = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration",
+        "plugins": [{ "name": "ResourceQuota", "configuration": {
+            "apiVersion": "apiserver.config.k8s.io/v1", "kind": "ResourceQuotaConfiguration",
+            "limitedResources": [{ "resource": "pods", "matchScopes": [{
+                "scopeName": "PriorityClass", "operator": "In",
+                "values": ["system-cluster-critical", "system-node-critical"],
+            }] }],
+        } }],
+    });
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("limited-priority-classes.yaml");
+    std::fs::write(&file, limited.to_string()).unwrap();
+    let flag = format!("--admission-control-config-file={}", file.display());
+    let options = Options { api_server_flags: vec![flag], ..Options::default() };
+    let Some(bed) = Bed::with(test, options).await else { return };
+    let mut objects = kustomize("overlays/production").await;
+    let quota = objects.remove("ResourceQuota configmapsync-system/configmapsync-controller-manager").unwrap();
+    bed.kubectl(&["create", "namespace", NAMESPACE]).unwrap();
+    bed.apply(&known_here(&objects), &[]).unwrap();
+    let denied = || bed.get("events", ".items[?(@.reason==\"FailedCreate\")].message");
+    until("Pods are refused", || denied().contains("insufficient quota to match these scopes"), denied).await;
+    bed.apply(&[&quota], &[]).unwrap();
+    // There is no controller of quotas here: its first sum is written by hand.
+    let sum = json!({ "status": { "hard": quota["spec"]["hard"], "used": { "pods": "0" } } }).to_string();
+    let object = "resourcequota/configmapsync-controller-manager";
+    let place = ["-n", NAMESPACE, "patch", object, "--subresource=status", "--type=merge", "-p", &sum];
+    bed.kubectl(&place).unwrap();
+    let pods = || bed.get("pods", ".items[*].spec.priorityClassName");
+    until("three Pods are admitted", || pods() == ["system-cluster-critical"; 3].join(" "), pods).await;
+}
+
+/// Waits as long as it may take a controller that waits longer after each refusal.
+async fn until(what: &str, holds: impl Fn() -> bool, found: impl Fn() -> String) {
+    for _ in 0..600 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    panic!("{what}: {}", found());
 }
 
 #[tokio::test]

@@ -43,6 +43,7 @@ fn helm_finds_nothing_to_warn_of() {
 #[case("rbac.aggregateToAdmin=true,authorPolicy.mode=false", "rbac.aggregateToAdmin: without authorPolicy.mode=Deny")]
 #[case("consent=Required", "/consent")]
 #[case("crds.install=true", "additional properties 'install' not allowed")]
+#[case("resourceQuota.pods=many", "/resourceQuota/pods")]
 #[case("networkPolicy.egress=all", "want array")]
 #[case("serviceMonitor.interval=often", "/serviceMonitor/interval")]
 #[case("serviceMonitor.enabled=true,podMonitor.enabled=true", "every replica would be scraped twice")]
@@ -54,6 +55,7 @@ fn wrong_values_are_refused_with_a_sentence(#[case] set: &str, #[case] sentence:
 }
 
 const DEPLOYMENT: &str = "Deployment configmapsync-system/configmapsync-controller-manager";
+const QUOTA: &str = "ResourceQuota configmapsync-system/configmapsync-controller-manager";
 const BUDGET: &str = "PodDisruptionBudget configmapsync-system/configmapsync-controller-manager";
 const SYNCS: &str = "CustomResourceDefinition /configmapsyncs.apps.kapendra.com";
 const CLUSTER_SYNCS: &str = "CustomResourceDefinition /clusterconfigmapsyncs.apps.kapendra.com";
@@ -73,6 +75,16 @@ const CONTAINER: &str = "/spec/template/spec/containers/0";
 #[case("extraArgs[0]=--write-qps=5", DEPLOYMENT, &format!("{CONTAINER}/args/3"), r#""--write-qps=5""#)]
 #[case("extraEnv[0].name=A,extraEnv[0].value=b", DEPLOYMENT, &format!("{CONTAINER}/env/2/value"), r#""b""#)]
 #[case("priorityClassName=p", DEPLOYMENT, &format!("{POD}/priorityClassName"), r#""p""#)]
+#[case("priorityClassName=p", QUOTA, "/spec/scopeSelector/matchExpressions/0/values", r#"["p"]"#)]
+#[case("priorityClassName=p,resourceQuota.pods=7", QUOTA, "/spec/hard/pods", r#""7""#)]
+#[case("priorityClassName=p,resourceQuota.enabled=false", QUOTA, "", "null")]
+#[case("resourceQuota.enabled=true", QUOTA, "", "null")]
+#[case(
+    "networkPolicy.enabled=true",
+    "NetworkPolicy configmapsync-system/configmapsync-controller-manager",
+    "/spec/egress/0/ports/0",
+    r#"{"protocol":"TCP"}"#
+)]
 #[case("strategy.type=Recreate", DEPLOYMENT, "/spec/strategy", r#"{"type":"Recreate"}"#)]
 #[case("nodeSelector.disk=ssd", DEPLOYMENT, &format!("{POD}/nodeSelector/disk"), r#""ssd""#)]
 #[case("tolerations[0].operator=Exists", DEPLOYMENT, &format!("{POD}/tolerations/0/operator"), r#""Exists""#)]

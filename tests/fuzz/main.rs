@@ -80,6 +80,6 @@ macro_rules! made {
     )*};
 }
 made!(
-    made_config_maps: 0, made_contents: 1, made_leases: 2, made_namespaces: 3, made_refusals: 4, made_specs: 5,
-    made_syncs: 6
+    made_config_maps: 0, made_consents: 1, made_contents: 2, made_leases: 3, made_namespaces: 4, made_refusals: 5,
+    made_specs: 6, made_syncs: 7
 );

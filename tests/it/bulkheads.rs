@@ -364,7 +364,7 @@ async fn measure_one_object_and_a_silent_webhook() {
     .await;
 }
 
-fn number_of(variable: &str, otherwise: usize) -> usize {
+pub fn number_of(variable: &str, otherwise: usize) -> usize {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 

@@ -1,11 +1,16 @@
 //! The owner of a source says with whom it is shared.
 
-use k8s_openapi::api::core::v1::Namespace;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::harness::{Bed, Case, Many, PREFIX, eventually, seconds, stays};
+use crate::bulkheads::number_of;
+use crate::harness::{Bed, Case, Many, PREFIX, eventually, eventually_within, seconds, stays};
+use crate::requests::{SHIPPED_LEASE, asked, counted};
 
 /// What an owner says, on a ConfigMap or on a Namespace.
 fn says(share: Value) -> Value {
@@ -219,4 +224,58 @@ async fn an_owner_is_told_of_what_nobody_can_read() {
     })
     .await;
     until_not_shared(&case, "s").await;
+}
+
+/// Prints what it takes to freeze the copies of one object, to take them back, and to share them again, beside their first fan-out.
+/// `COPIES=10000 cargo test --test it -- --ignored --nocapture measure_copies_taken_back`
+#[tokio::test]
+#[ignore = "it measures, and fails for nothing but a copy that never comes or never goes"]
+async fn measure_copies_taken_back() {
+    const LONG: Duration = seconds(900);
+    let copies = number_of("COPIES", 1_000);
+    let Some(bed) = Bed::own("measure_copies_taken_back").await else { return };
+    let many = Many::on(Case::on(&bed, "taken-back").await, "taken-back");
+    let _operator = bed.operator_with("taken-back", &[SHIPPED_LEASE]).await;
+    bed.until_all_shards_are_held().await;
+    many.case.source(json!({ "k": "1" })).await;
+    futures::stream::iter(0..copies)
+        .for_each_concurrent(16, async |number| _ = many.selected(&number.to_string()).await)
+        .await;
+    let all = format!("{copies}/{copies}");
+    let none = format!("0/{copies}");
+    let steps = [
+        ("shared with all, and the object comes", json!("all"), "AllCopiesInOrder", &all),
+        ("the annotation is lost, the content changes: frozen", Value::Null, "SourceNotShared", &none),
+        ("shared with all", json!("all"), "AllCopiesInOrder", &all),
+        ("shared with nobody: taken back", json!("none"), "SourceNotShared", &none),
+        ("shared with all", json!("all"), "AllCopiesInOrder", &all),
+    ];
+    for (number, (what, share, reason, told)) in steps.into_iter().enumerate() {
+        let (mark, begun) = (many.case.mark().unwrap(), Instant::now());
+        let stand = if share == "none" { 0 } else { copies };
+        let mut patch = says(share);
+        patch["data"] = json!({ "k": number.to_string() });
+        many.case.patch(&many.case.src, "cm", patch).await;
+        if number == 0 {
+            many.create("all", json!({ "requireConsent": true })).await;
+        }
+        eventually_within(LONG, what, async || {
+            let status = many.status("all").await;
+            let ready = status.conditions.iter().find(|it| it.type_ == "Ready");
+            match ready {
+                Some(ready) if ready.reason == reason && status.copies == **told => Ok(()),
+                _ => Err(format!("{status:?}")),
+            }
+        })
+        .await;
+        let said = begun.elapsed();
+        let label = format!("{PREFIX}cluster-sync-name={}", many.case.name("all"));
+        eventually_within(LONG, format!("{stand} copies stand"), async || {
+            let listed = Api::<ConfigMap>::all(many.case.client.clone());
+            let listed = listed.list_metadata(&ListParams::default().labels(&label)).await.unwrap().items.len();
+            if listed == stand { Ok(()) } else { Err(format!("{listed} stand")) }
+        })
+        .await;
+        println!("{what}: said after {said:.1?}, so after {:.1?}; {:?}", begun.elapsed(), counted(&asked(&bed, mark)));
+    }
 }

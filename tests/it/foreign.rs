@@ -17,11 +17,22 @@ use crate::harness::{Bed, Case, Many, Operator, PREFIX, eventually_within, secon
 const STEPS: usize = 120;
 /// The names at which people and objects meet.
 const NAMES: [&str; 4] = ["w", "x", "y", "z"];
+/// The name at which objects with `conflictPolicy: Overwrite` want their copies, and people and other objects come, too.
+const OVERWRITTEN: &str = "v";
 const OBJECTS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const MANY: [&str; 2] = ["p", "q"];
 
 /// Somebody else's ConfigMaps, as they were left, by namespace and name.
 type Theirs = BTreeMap<(String, String), ConfigMap>;
+
+/// Whether an object may replace what stands there: then just the ConfigMap itself has to stay.
+fn may_be_replaced(name: &str, map: &ConfigMap) -> bool {
+    let owners = map.metadata.owner_references.iter().flatten();
+    let protect = format!("{PREFIX}protect");
+    let is_protected = map.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(&protect));
+    let is_controlled = owners.into_iter().any(|owner| owner.controller == Some(true));
+    name == OVERWRITTEN && map.immutable != Some(true) && !is_controlled && !is_protected
+}
 
 struct Stage<'a> {
     many: Many<'a>,
@@ -40,18 +51,33 @@ impl Stage<'_> {
     }
 
     fn name(&mut self) -> &'static str {
-        NAMES.choose(&mut self.random).unwrap()
+        if self.random.random_bool(0.2) { OVERWRITTEN } else { NAMES.choose(&mut self.random).unwrap() }
+    }
+
+    /// Where an object is to have its copies, and what it does with what stands there.
+    fn wish(&mut self) -> (&'static str, &'static str) {
+        match self.name() {
+            OVERWRITTEN if self.random.random_bool(0.7) => (OVERWRITTEN, "Overwrite"),
+            name => (name, "Fail"),
+        }
+    }
+
+    fn uid(&mut self) -> String {
+        uuid::Builder::from_random_bytes(self.random.random()).into_uuid().to_string()
     }
 
     fn place(&mut self) -> usize {
         self.random.random_range(0..self.namespaces.len())
     }
 
-    /// Marks that an object of ours would put on its copy, for another place than the one where they stand.
+    /// Marks that an object of ours would put on its copy, for another place than the one where they stand; or those that it put on
+    /// one in another cluster, and which a backup brought here.
     async fn marks(&mut self, elsewhere: usize, name: &str) -> Value {
+        let restored = self.random.random_bool(0.4).then(|| [self.uid(), self.uid()]);
         let syncs = self.case().syncs().list(&ListParams::default()).await.unwrap().items;
         let objects = self.many.api().list(&ListParams::default()).await.unwrap().items;
-        let uid = |uid: &Option<String>| uid.clone().unwrap_or_default();
+        let [at, owner] = restored.map_or([Some(self.uids[elsewhere].clone()), None], |uids| uids.map(Some));
+        let uid = |uid: &Option<String>| owner.clone().or(uid.clone()).unwrap_or_default();
         let (labels, sync) = match self.random.random_range(0..3) {
             0 if !syncs.is_empty() => {
                 let metadata = &syncs[0].metadata;
@@ -75,7 +101,7 @@ impl Stage<'_> {
                 (format!("{PREFIX}source")): format!("{}/cm/11111111-2222-3333-4444-555555555555/1", self.case().src),
                 (format!("{PREFIX}source-hash")): "0".repeat(64),
                 (format!("{PREFIX}last-sync")): "2026-01-01T00:00:00Z",
-                (format!("{PREFIX}at")): format!("{}/{name}", self.uids[elsewhere]),
+                (format!("{PREFIX}at")): format!("{}/{name}", at.unwrap_or_default()),
                 (format!("{PREFIX}at-namespace")): self.namespaces[elsewhere],
             },
         })
@@ -87,8 +113,9 @@ impl Stage<'_> {
         let namespace = self.namespaces[place].clone();
         let elsewhere = (place + self.random.random_range(1..self.namespaces.len())) % self.namespaces.len();
         let mut body = json!({ "data": { "theirs": self.step.to_string() } });
-        match self.random.random_range(0..7) {
+        match self.random.random_range(0..8) {
             0 => {}
+            7 => body["metadata"]["annotations"] = json!({ (format!("{PREFIX}protect")): "true" }),
             1 => body["immutable"] = json!(true),
             2 => {
                 let owner = self.case().get(&namespace, "owner").await.unwrap();
@@ -140,11 +167,11 @@ impl Stage<'_> {
     /// An object comes, moves or goes.
     async fn objects(&mut self) {
         let name = *OBJECTS.choose(&mut self.random).unwrap();
-        let (place, at) = (self.place(), self.name());
+        let (place, (at, policy)) = (self.place(), self.wish());
         let orphan = if self.random.random_bool(0.3) { "Orphan" } else { "Delete" };
         let wish = json!({
             "destinationNamespace": self.namespaces[place], "destinationName": at,
-            "conflictPolicy": "Fail", "deletionPolicy": orphan,
+            "conflictPolicy": policy, "deletionPolicy": orphan,
         });
         match self.case().syncs().get_opt(name).await.unwrap() {
             None => _ = self.case().sync(name, wish).await,
@@ -160,9 +187,9 @@ impl Stage<'_> {
 
     async fn many_objects(&mut self) {
         let name = *MANY.choose(&mut self.random).unwrap();
-        let at = self.name();
+        let (at, policy) = self.wish();
         match self.many.api().get_opt(&self.case().name(name)).await.unwrap() {
-            None => _ = self.many.create(name, json!({ "destinationName": at, "conflictPolicy": "Fail" })).await,
+            None => _ = self.many.create(name, json!({ "destinationName": at, "conflictPolicy": policy })).await,
             Some(_) => self.many.delete(name).await,
         }
     }
@@ -178,7 +205,8 @@ impl Stage<'_> {
         let mut wrong = Vec::new();
         for ((namespace, name), left) in &self.theirs {
             let found = self.case().get(namespace, name).await;
-            if found.as_ref() != Some(left) {
+            let is_there = found.as_ref().is_some_and(|found| found.metadata.uid == left.metadata.uid);
+            if !is_there || found.as_ref() != Some(left) && !may_be_replaced(name, left) {
                 wrong.push(format!("{when}: {namespace}/{name}\nwas {left:?}\nis  {found:?}"));
             }
         }

@@ -20,7 +20,7 @@ pub fn asked(bed: &Bed, mark: Mark) -> Vec<AuditEvent> {
 }
 
 /// As `verb resource`, how often; Leases left out.
-fn counted(events: &[AuditEvent]) -> BTreeMap<String, usize> {
+pub fn counted(events: &[AuditEvent]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for event in events.iter().filter(|event| event.resource != "leases") {
         *counts.entry(format!("{} {}", event.verb, event.what())).or_default() += 1;

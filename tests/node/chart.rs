@@ -50,9 +50,14 @@ async fn a_release_is_scaled_upgraded_and_removed_and_syncs_and_copies_stay() {
     assert_eq!(replicas().await, 1);
     installed.scale(3).await;
     installed.pods.until(3).await;
-    upgrade(&installed, "replicaCount=null,flowSchema.enabled=false").await;
+    // The user and the group that OpenShift gives the Pods of a namespace.
+    let user = "podSecurityContext.runAsUser=1000680000,podSecurityContext.runAsGroup=0";
+    upgrade(&installed, &format!("replicaCount=null,flowSchema.enabled=false,{user}")).await;
     assert_eq!(replicas().await, 3);
     installed.pods.until(3).await;
+    let path = "jsonpath={.items[*].spec.securityContext.runAsUser}";
+    let users = installed.try_kubectl(&["-n", SYSTEM, "get", "pods", "-o", path]).await.unwrap();
+    assert!(users.contains("1000680000"), "{users}");
 
     let before = sample::copy(&installed).await;
     helm(&installed, &["uninstall", RELEASE, "--wait", "--timeout=4m"]).await;

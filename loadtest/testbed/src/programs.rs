@@ -57,8 +57,7 @@ const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller,dep
     root-ca-certificate-publisher-controller,clusterrole-aggregation-controller";
 
 /// What pods need beside those.
-const POD_CONTROLLERS: &str =
-    ",pod-garbage-collector-controller,job-controller,statefulset-controller,daemonset-controller";
+const POD_CONTROLLERS: &str = ",pod-garbage-collector-controller,job-controller,statefulset-controller,daemonset-controller,resourcequota-controller";
 
 impl Layout<'_> {
     pub(crate) fn etcd(&self) -> Command {

@@ -143,6 +143,9 @@ impl Reconciler<'_> {
         if let Some(next) = too_soon.filter(|_| is_observed(object)) {
             return Ok(Some(Outcome::Paced(Some(next - begun))));
         }
+        let namespaces = u32::try_from(self.context.cache.count_namespaces()).unwrap_or(u32::MAX);
+        let next = begun + COUNT_PACE.saturating_mul(namespaces);
+        self.knowledge.key_state.change_retries(|retries| retries.next_count = Some(next));
         let source = self.context.cache.source(&spec.source);
         self.tell_owner(&spec.source);
         if self.context.cache.consent(spec.require_consent, &spec.source, None, &spec.source.namespace).consent
@@ -163,9 +166,6 @@ impl Reconciler<'_> {
             Holding::Nothing => None,
         };
         let rollup = roll_up(&self.context.cache, object, spec, expected.as_ref().map(|(expected, _)| *expected));
-        let namespaces = u32::try_from(self.context.cache.count_namespaces()).unwrap_or(u32::MAX);
-        let next = begun + COUNT_PACE.saturating_mul(namespaces);
-        self.knowledge.key_state.change_retries(|retries| retries.next_count = Some(next));
         let Some((expected, content_hash)) = expected else {
             let standing = without_source(&self.context.cache, object, spec, rollup);
             let told = self.report_standing(object, &standing).await?;

@@ -1,5 +1,7 @@
 //! What a replica knows of a ClusterConfigMapSync.
 
+use std::cmp::Ordering;
+
 use crate::api::clusterconfigmapsync::ClusterConfigMapSyncStatus;
 use crate::rules::cluster::selection::Selection;
 use crate::rules::copy::content::is_shaped;
@@ -125,12 +127,30 @@ impl ClusterSync {
 pub struct CopyRecord {
     /// The beginning of the hash that its marks name.
     pub content: ContentMark,
-    /// When it was written, as its marks say.
+    /// When it was written, as its marks say; 0 where they have not been seen.
     pub written: Seconds,
     /// Its resourceVersion.
     pub rv: u64,
     /// Whether it is known to hold what its marks say: its holder wrote or checked it, and nobody has touched it since.
     pub proven: bool,
+}
+
+impl CopyRecord {
+    /// What is known after a watch told `told`. `by_its_holder`: it is a change, and another replica holds the shard.
+    ///
+    /// A change that leaves the marks as they were is somebody's touch. One that changes them is a write of the holder, whose shard
+    /// this replica may take over one day.
+    pub fn after(&self, told: &Self, by_its_holder: bool) -> Self {
+        match self.rv.cmp(&told.rv) {
+            Ordering::Greater => *self,
+            Ordering::Equal => Self { written: told.written, ..*self },
+            Ordering::Less => {
+                let written_anew = self.written != 0 && self.written != told.written;
+                let marked_anew = self.content != told.content || written_anew;
+                Self { proven: by_its_holder && marked_anew, ..*told }
+            }
+        }
+    }
 }
 
 /// The content that copies are to hold, where it is known.

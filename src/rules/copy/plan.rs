@@ -4,7 +4,7 @@
 //! the rules depend on no order of events: what is known now decides.
 
 use crate::rules::consent::Consent;
-use crate::rules::copy::facts::{ConsentFacts, CopyFacts, CopyState, Destination, NamespaceState, Source};
+use crate::rules::copy::facts::{ConsentFacts, CopyFacts, CopyState, Destination, NamespaceState, Read, Source};
 use crate::rules::copy::guard::Act;
 use crate::rules::copy::ownership::{Claim, claim};
 use crate::rules::copy::removal::Removal;
@@ -151,7 +151,7 @@ fn update(facts: &CopyFacts<'_>, meta: &ConfigMapMeta) -> Next {
     let Source::InHand { version, hash, immutable, uncached } = facts.source else {
         return Next::Do(CopyStep::ReadSource { uncached: false });
     };
-    if hash == read.hash && (read.immutable || !immutable) && !marks_are_anothers(facts, meta) {
+    if hash == read.hash && (read.immutable || !immutable) && !is_marked_wrongly(facts, read) {
         return Next::Settled(Verdict::InOrder { source: version, copy: meta.version });
     }
     // A copy never goes back: what is not newer than what stands there is written only if the source was read after the copy.
@@ -175,9 +175,13 @@ fn known_to_be_reached(facts: &CopyFacts<'_>) -> u64 {
 }
 
 /// Whether the copy must be marked anew though its content is right: it carries another sync's marks, or those of a namespace that
-/// is no more. The marks of the former operator may stay until the source changes.
-fn marks_are_anothers(facts: &CopyFacts<'_>, meta: &ConfigMapMeta) -> bool {
-    let Some(mark) = &meta.mark else { return true };
+/// is no more. The marks of the former operator may stay until the source changes. No status tells of one of many copies, so its
+/// marks must name what it holds.
+fn is_marked_wrongly(facts: &CopyFacts<'_>, read: &Read) -> bool {
+    let Some(mark) = &read.meta.mark else { return true };
+    if facts.owner.key.is_cluster_scoped() && !read.as_marked {
+        return true;
+    }
     match mark.uid {
         // One of ours that lost a mark; the seed's do not name a namespace.
         None => mark.at.is_some(),

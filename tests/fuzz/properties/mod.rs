@@ -3,6 +3,7 @@
 //! The API server is believed in what it writes itself: names, UIDs, versions, and the types of the metadata. All else
 //! is what somebody may write. So each function first makes of its input an object as the server would send it.
 
+mod consent;
 mod content;
 mod leases;
 mod objects;
@@ -10,6 +11,7 @@ mod refusals;
 mod served;
 mod syncs;
 
+pub use consent::consent;
 pub use content::content;
 pub use leases::lease;
 pub use objects::{config_map, namespace};
@@ -20,8 +22,9 @@ pub use syncs::{spec, sync};
 pub type Property = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Property; 7] = [
+pub const ALL: [Property; 8] = [
     ("config_map", config_map),
+    ("consent", consent),
     ("content", content),
     ("lease", lease),
     ("namespace", namespace),

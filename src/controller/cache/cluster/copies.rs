@@ -25,19 +25,12 @@ pub type FailuresOf = BTreeMap<Uid, (Vec<Failure>, usize)>;
 
 impl Cache {
     /// Notes a ConfigMap with the marks of such an object.
-    ///
-    /// A change that leaves the marks as they were is somebody's touch. One that changes them is a write of the holder, whose
-    /// shard this replica may take over one day.
     pub(in crate::controller::cache) fn note_copy(&self, uid: Uid, key: &ObjectKey, record: CopyRecord, told: Told) {
         let by_its_holder = told == Told::ChangedElsewhere;
         let mut copies = self.cluster.copies_of(uid);
         let here = copies.entry(key.namespace.clone()).or_default();
         match here.iter_mut().find(|(name, _)| *name == key.name) {
-            Some((_, known)) if known.rv >= record.rv => {}
-            Some((_, known)) => {
-                let marked_anew = (known.content, known.written) != (record.content, record.written);
-                *known = CopyRecord { proven: by_its_holder && marked_anew, ..record };
-            }
+            Some((_, known)) => *known = known.after(&record, by_its_holder),
             None => here.push((key.name.clone(), CopyRecord { proven: by_its_holder, ..record })),
         }
     }
@@ -48,7 +41,9 @@ impl Cache {
         let here = copies.entry(key.namespace.clone()).or_default();
         match here.iter_mut().find(|(name, _)| *name == key.name) {
             Some((_, known)) if known.rv > rv => {}
-            Some((_, known)) => *known = CopyRecord { content, rv, proven: true, ..*known },
+            Some((_, known)) if known.rv == rv => (known.content, known.proven) = (content, true),
+            // When it was written the watch will tell.
+            Some((_, known)) => *known = CopyRecord { content, written: 0, rv, proven: true },
             None => here.push((key.name.clone(), CopyRecord { content, written: 0, rv, proven: true })),
         }
     }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::rules::cluster::rollup::Failure;
 use crate::rules::record::ForeignFields;
-use crate::rules::testing::version;
+use crate::rules::testing::{argocd_health, version};
 
 fn object() -> ClusterSync {
     let spec = serde_json::json!({"sourceNamespace": "platform", "configMapName": "ca", "namespaceSelector": {}});
@@ -40,10 +40,9 @@ fn ready(status: &ClusterConfigMapSyncStatus) -> (&str, &str) {
     (&ready.status, &ready.reason)
 }
 
-#[test]
-fn each_standing_says_how_it_is_and_what_to_do() {
+fn each_standing() -> Vec<Standing> {
     let failures = vec![failure("billing", true), failure("legacy", true)];
-    let standings = [
+    vec![
         counted(Rollup { synced: 1_000, excluded: 4, ..Rollup::default() }),
         counted(Rollup { synced: 1, ..Rollup::default() }),
         counted(Rollup::default()),
@@ -55,7 +54,22 @@ fn each_standing_says_how_it_is_and_what_to_do() {
         Standing::TooLarge { bytes: 8_388_608_000, rollup: Rollup { pending: 8_000, ..Rollup::default() } },
         Standing::Deleting { removing: 12, held: Some("legacy/ca".to_owned()) },
         Standing::InvalidSpec("namespaceSelector: In of the label team needs values".to_owned()),
-    ];
+    ]
+}
+
+#[test]
+fn argo_cd_reads_each_of_them() {
+    let read = |standing: &Standing| {
+        let status = status(&object(), standing, at(9));
+        let object = serde_json::json!({ "metadata": { "generation": 3 }, "spec": {}, "status": status });
+        argocd_health("ClusterConfigMapSync", &object)
+    };
+    insta::assert_snapshot!(each_standing().iter().map(read).collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn each_standing_says_how_it_is_and_what_to_do() {
+    let standings = each_standing();
     let told = standings.iter().map(|standing| {
         let status = status(&object(), standing, at(9));
         let (is_ready, reason) = ready(&status);

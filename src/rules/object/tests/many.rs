@@ -77,11 +77,7 @@ impl Notes {
         let (content, written) = map.named.map_or((0, 0), |(hash, written)| (content_mark(&hash), written as u32));
         let told = CopyRecord { content, written, rv: map.read.meta.version.rv, proven: by_its_holder };
         let record = match self.record(uid, key) {
-            Some(known) if known.rv >= told.rv => known,
-            Some(known) => {
-                let marked_anew = (known.content, known.written) != (content, written);
-                CopyRecord { proven: by_its_holder && marked_anew, ..told }
-            }
+            Some(known) => known.after(&told, by_its_holder),
             None => told,
         };
         self.records.insert(key.clone(), (uid, record));
@@ -91,8 +87,8 @@ impl Notes {
     fn note_proven(&mut self, uid: Uid, key: &ObjectKey, rv: u64, content: u64) {
         let record = match self.record(uid, key) {
             Some(known) if known.rv > rv => known,
-            Some(known) => CopyRecord { content, rv, proven: true, ..known },
-            None => CopyRecord { content, written: 0, rv, proven: true },
+            Some(known) if known.rv == rv => CopyRecord { content, proven: true, ..known },
+            Some(_) | None => CopyRecord { content, written: 0, rv, proven: true },
         };
         self.records.insert(key.clone(), (uid, record));
     }
@@ -321,7 +317,8 @@ impl Model {
             }
             Decision::Settled(verdict) => self.settled(slot, &sync, &name, &verdict, expected),
             Decision::Nothing => _ = self.replicas[replica].many.failures.remove(&(uid, name)),
-            Decision::Rest(true) => _ = self.remembered[slot].waits.get_or_insert(false),
+            // Whoever has waited for one thing may have to wait for another.
+            Decision::Rest(true) => self.remembered[slot].waits = Some(false),
             Decision::Rest(false) => {}
         }
         None

@@ -10,7 +10,7 @@ use crate::rules::cluster::record::{ClusterSpec, ClusterSync};
 use crate::rules::cluster::rollup::Standing;
 use crate::rules::cluster::selection::{Labels, Selected};
 use crate::rules::copy::content::hash_text;
-use crate::rules::copy::facts::{Hash, NamespaceState};
+use crate::rules::copy::facts::NamespaceState;
 use crate::rules::copy::step::{CopyStep, DestinationStep};
 use crate::rules::object::step::Step;
 use crate::rules::object::tests::cluster::*;
@@ -104,10 +104,8 @@ impl Model {
             synced += i32::from(map.is_some_and(|map| {
                 let meta = &map.read.meta;
                 let ours = |mark: &OwnerMark| mark.uid == Some(object.uid()) && mark.at == Some(uid);
-                // Its holder has compared it; or it is taken at the word of its marks.
-                let holds = |hash: &Hash| hash_text(hash, false) == *content_hash;
-                let content = holds(&map.read.hash) || map.named.is_some_and(|(hash, _)| holds(&hash));
-                !meta.deleting && meta.mark.as_ref().is_some_and(ours) && content
+                let named = map.named.map(|(hash, _)| hash_text(&hash, false));
+                !meta.deleting && meta.mark.as_ref().is_some_and(ours) && named.as_ref() == Some(content_hash)
             }));
         }
         assert!(told.synced <= synced, "{told:?}, but {synced} are");
@@ -256,7 +254,10 @@ impl Model {
         } else if is(Reason::DestinationImmutable) {
             map.is_some_and(|map| map.read.immutable)
         } else if is(Reason::CopyHeld) {
+            // That one, or the one in an old place.
+            let mut copies = state.copies_of(object.uid());
             meta.is_some_and(|meta| meta.deleting)
+                || copies.any(|(at, map)| at.namespace == key.namespace && map.read.meta.deleting)
         } else {
             is(Reason::SyncCycle)
         };
@@ -376,21 +377,41 @@ fn a_copy_that_is_to_stay_stays_though_nobody_has_seen_it() {
     }
 }
 
-/// Somebody gives a copy the content that its source gets next: it counts as it stands, without a write.
+/// Somebody gives a copy the content that it is to have next: it is marked anew, so that who counts the copies sees it, too.
 #[test]
-fn a_copy_that_already_holds_the_content_counts() {
+fn a_copy_that_already_holds_the_content_is_marked_anew_and_counts() {
     let want = |from, to| Event::Many(Many::Want { object: 0, from, to, policy: 0 });
+    let many = |event| Event::Many(event);
     let count = || Event::Many(Many::Count(0, false));
     let labels = [Event::Many(Many::Label(1, true)), Event::Many(Many::Label(2, true))];
-    let begins = [Event::Edit(0, 1)].into_iter().chain(labels).chain([want(0, 0)]).chain(seen());
+    let begins: Vec<Event> = [Event::Edit(0, 1)].into_iter().chain(labels).chain([want(0, 0)]).chain(seen()).collect();
     let moves =
         [Event::Edit(1, 0), want(1, 49), count(), count(), Event::Many(Many::CatchUp(0)), Event::Many(Many::Run(7, 2))];
     let same = [Event::Edit(5, 1), Event::Want(0, 0, 1, 17)];
-    play(begins.chain(moves).chain(same).collect());
+    play(begins.iter().cloned().chain(moves).chain(same).collect());
+    let handed_over = [many(Many::HandOverSpace(0)), Event::Edit(1, 1), Event::Edit(0, 0), many(Many::Count(0, false))];
+    let moves = [many(Many::CatchUp(1)), many(Many::Run(8, 2)), want(1, 58), Event::Edit(4, 1)];
+    let model = play(begins.into_iter().chain(handed_over).chain(moves).collect());
+    let copy = &model.state().maps[&object_key("n2/x")];
+    assert!(copy.read.as_marked);
+}
+
+/// A replica writes a copy, loses its shard, hears of its own write and of somebody's touch together, and gets the shard back: the
+/// touch is not taken for a write of the other one.
+#[test]
+fn a_touch_while_a_shard_is_elsewhere_is_mended() {
+    let many = |event| Event::Many(event);
+    let begins = [Event::Edit(0, 1), many(Many::Label(2, true))].into_iter();
+    let begins = begins.chain([many(Many::Want { object: 0, from: 0, to: 0, policy: 0 })]).chain(seen());
+    let hand_over = || many(Many::HandOverSpace(2));
+    let counted = [many(Many::Count(0, false)), many(Many::CatchUp(1))];
+    let touched =
+        [hand_over(), many(Many::Run(8, 3)), Event::Edit(4, 2), hand_over(), many(Many::CatchUp(1)), hand_over()];
+    play(begins.chain(counted).chain(touched).collect());
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 200_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(histories(400))]
 
     #[test]
     fn whatever_happens_to_both_kinds(events in events_of_both()) {

@@ -264,6 +264,7 @@ impl Model {
                     Some(map) => {
                         map.read.meta.version.rv = rv;
                         map.read.hash = [*hash; 32];
+                        map.read.as_marked = map.named.is_some_and(|(named, _)| named == map.read.hash);
                         if matches!(event, Event::Strip(..)) {
                             map.read.meta = ConfigMapMeta { mark: None, adopted: false, ..map.read.meta.clone() };
                             (map.high, map.named) = (None, None); // nothing tells any more that it was a copy

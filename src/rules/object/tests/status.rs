@@ -1,5 +1,7 @@
 //! Tests of `status.rs`.
 
+use serde_json::{Value, json};
+
 use super::*;
 use crate::rules::copy::guard::Guard;
 use crate::rules::copy::verdict::Failed;
@@ -16,9 +18,8 @@ fn in_order_is_the_seeds_example() {
     insta::assert_snapshot!(yaml(&Verdict::InOrder { source: version(2, 20), copy: version(3, 30) }));
 }
 
-#[test]
-fn every_other_verdict_says_what_to_do() {
-    let verdicts = [
+fn every_other_verdict() -> Vec<Verdict> {
+    vec![
         Verdict::SourceMissing,
         Verdict::SourceNotShared,
         Verdict::NamespaceMissing,
@@ -38,8 +39,29 @@ fn every_other_verdict_says_what_to_do() {
         Verdict::Failed(Failed { reason: Reason::FetchError, message: "cannot read default/x".to_owned(), attempt: 3 }),
         Verdict::CopyHeld(object_key("kube-system/my-app-config")),
         Verdict::Changed { source: version(2, 20), copy: version(3, 30), what: "key injected added".to_owned() },
-    ];
-    insta::assert_snapshot!(verdicts.iter().map(yaml).collect::<Vec<_>>().join("---\n"));
+    ]
+}
+
+#[test]
+fn every_other_verdict_says_what_to_do() {
+    insta::assert_snapshot!(every_other_verdict().iter().map(yaml).collect::<Vec<_>>().join("---\n"));
+}
+
+#[test]
+fn argo_cd_reads_each_of_them() {
+    let sync = sync("default/s", 1, "default/x", "b/x");
+    let read = |spec: Value, status: Value| {
+        argocd_health("ConfigMapSync", &json!({ "metadata": { "generation": 1 }, "spec": spec, "status": status }))
+    };
+    let status = |verdict: &Verdict| json!(object(&text(verdict, &sync, Known::of(true, true)), &sync, 9));
+    let in_order = Verdict::InOrder { source: version(2, 20), copy: version(3, 30) };
+    let others = every_other_verdict();
+    let all = [&in_order].into_iter().chain(&others).map(|verdict| read(json!({}), status(verdict)));
+    insta::assert_snapshot!(all.collect::<Vec<_>>().join("\n"));
+    assert_eq!(read(json!({ "suspend": true }), status(&in_order)), "Suspended: spec.suspend is true");
+    for unseen in [Value::Null, json!({}), json!({ "observedGeneration": 0, "conditions": [] })] {
+        assert_eq!(read(json!({}), unseen), "Progressing: the operator has not seen it yet");
+    }
 }
 
 #[test]
