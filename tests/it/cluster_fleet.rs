@@ -194,3 +194,63 @@ async fn after_a_crash_of_the_whole_fleet_copies_are_read_by_pages() {
     assert_eq!((count("create configmaps"), count("update configmaps")), (1, 1), "{requests:?}");
     assert!(count("get configmaps") <= 4, "the touched copy, and the source: {requests:?}");
 }
+
+/// A replica of a version before this kind holds shards beside one of this version, as in a rolling update: it harms no copy of the kind
+/// that it does not know, and once it is gone all is made good.
+/// `OLD_OPERATOR=/path/to/configmapsync-operator cargo test --test it -- --ignored an_older_replica_harms_no_copy`
+#[tokio::test]
+#[ignore = "it needs the program of an older version"]
+async fn an_older_replica_harms_no_copy() {
+    let program = std::env::var("OLD_OPERATOR").expect("OLD_OPERATOR is the path of an older operator");
+    let Some(bed) = Bed::own("older-replica").await else { return };
+    let many = Many::on(Case::on(&bed, "older").await, "older");
+    let case = &many.case;
+    let new = bed.holder("new").await;
+    case.source(json!({ "k": "1" })).await;
+    let mut namespaces = Vec::new();
+    for number in 0..40 {
+        namespaces.push(many.selected(&format!("n{number}")).await);
+    }
+    many.create("all", json!({})).await;
+    many.create("going", json!({ "destinationName": "going" })).await;
+    many.until("all", "AllCopiesInOrder", "40/40").await;
+    many.until("going", "AllCopiesInOrder", "40/40").await;
+    let mark = case.mark().unwrap();
+    let before = many.versions(&namespaces).await;
+    let old = bed.operator_of(&program, "old").await;
+    eventually("the older one holds its half of the shards", async || {
+        match old.metric("configmapsync_shards_held", &[]).await {
+            32.0 => Ok(()),
+            held => Err(format!("{held}")),
+        }
+    })
+    .await;
+    case.sync("s", json!({ "destinationName": "of-a-sync" })).await;
+    case.until_ready("s").await;
+    stays("copies and objects", seconds(15), async || many.versions(&namespaces).await == before).await;
+    // What happens meanwhile waits for it to go, as far as it concerns its shards.
+    many.delete("going").await;
+    tokio::time::sleep(seconds(5)).await;
+    case.patch(&case.src, "cm", json!({ "data": { "k": "2" } })).await;
+    tokio::time::sleep(seconds(10)).await;
+    let mut there = 0;
+    for namespace in &namespaces {
+        assert!(case.get(namespace, "cm").await.is_some(), "{namespace}");
+        there += usize::from(case.get(namespace, "going").await.is_some());
+    }
+    println!("{there} of 40 copies of the object that goes wait for the older replica to go");
+    assert!(old.terminate().await.is_some_and(|status| status.success()));
+    for namespace in &namespaces {
+        many.until_copy(namespace, "cm", json!({ "k": "2" })).await;
+    }
+    many.until("all", "AllCopiesInOrder", "40/40").await;
+    many.until_gone("going").await;
+    let counts = case.requests(mark);
+    assert_eq!(counts.get("delete configmaps"), Some(&40), "those of the object that went: {counts:?}");
+    assert_eq!(
+        counts.get("update configmaps"),
+        Some(&41),
+        "one for each copy of the other, and that of the sync: {counts:?}"
+    );
+    drop(new);
+}

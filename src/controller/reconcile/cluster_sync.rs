@@ -263,8 +263,8 @@ impl Reconciler<'_> {
         standing: &Standing,
     ) -> Result<Option<Outcome>, ApiError> {
         let retries = self.knowledge.key_state.retries();
-        let too_soon =
-            retries.told.map(|told| SETTLED_TOLD.saturating_sub(told.elapsed())).filter(|left| !left.is_zero());
+        let pace = if self.goes_on(object, standing) { PENDING_TOLD } else { SETTLED_TOLD };
+        let too_soon = retries.told.map(|told| pace.saturating_sub(told.elapsed())).filter(|left| !left.is_zero());
         if let Some(left) = too_soon.filter(|_| is_observed(object)) {
             return Ok(Some(Outcome::Paced(Some(left))));
         }
@@ -283,6 +283,17 @@ impl Reconciler<'_> {
             self.context.events.on_cluster_sync(object, Reason::RolledOut, note, false);
         }
         Ok(told)
+    }
+
+    /// Whether the status says already why copies are being removed, and some still stand.
+    fn goes_on(&self, object: &ClusterSync, standing: &Standing) -> bool {
+        let reason = match standing {
+            Standing::NotShared { .. } => Reason::SourceNotShared,
+            Standing::SourceMissing(_) => Reason::SourceNotFound,
+            _ => return false,
+        };
+        let told = object.status.conditions.iter().find(|it| it.type_ == CONDITIONS[1]);
+        told.is_some_and(|told| told.reason == reason.as_str()) && self.context.cache.count_standing(object.uid()) > 0
     }
 
     /// PUTs the status, if it says something new.

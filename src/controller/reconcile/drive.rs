@@ -73,7 +73,7 @@ impl Reconciler<'_> {
             if let Some(failing) = self.knowledge.key_state.copy.failed.take() {
                 let now = Instant::now();
                 if lane == Lane::Status && failing.until > now {
-                    let written = self.report_failure(&snapshot, &failing.failed).await;
+                    let written = self.report_failure(&snapshot, &failing).await;
                     // What could not be told now is told with the next attempt.
                     self.knowledge.key_state.copy.failed = written.is_ok().then_some(failing.clone());
                     return Outcome::Retry(failing.until.saturating_duration_since(now));

@@ -152,14 +152,21 @@ impl Reconciler<'_> {
         }
         // Told in its own lane: a thousand failures must not stand before the copies.
         let failed = Failed { reason, message, attempt };
-        self.knowledge.key_state.copy.failed = Some(Box::new(PendingFailure { failed, until: Instant::now() + wait }));
+        let exists = plan::destination_exists(&self.knowledge.facts(snapshot));
+        let until = Instant::now() + wait;
+        self.knowledge.key_state.copy.failed = Some(Box::new(PendingFailure { failed, exists, until }));
         Outcome::Status
     }
 
     /// Says on the object that a request failed.
-    pub(super) async fn report_failure(&mut self, snapshot: &Snapshot, failed: &Failed) -> Result<(), ApiError> {
+    pub(super) async fn report_failure(
+        &mut self,
+        snapshot: &Snapshot,
+        failing: &PendingFailure,
+    ) -> Result<(), ApiError> {
         let sync = &snapshot.sync;
-        let text = plan::text(&self.knowledge.facts(snapshot), &Verdict::Failed(failed.clone()));
+        let mut text = plan::text(&self.knowledge.facts(snapshot), &Verdict::Failed(failing.failed.clone()));
+        text.destination_exists |= failing.exists;
         if text.digest() != sync.status.digest {
             let answered = self.write_status(sync, &text).await?;
             self.knowledge.learn(Learned::Object(answered));

@@ -137,6 +137,16 @@ fn is_reported(facts: &ObjectFacts<'_>, verdict: &Verdict) -> bool {
     text(facts, verdict).digest() == facts.sync.status.digest
 }
 
+/// Whether something stands at the destination, by what is known, and else by what was reported before.
+pub fn destination_exists(facts: &ObjectFacts<'_>) -> bool {
+    let destination = facts.copy.as_ref().map(|copy| (copy.destination.copy, copy.destination.namespace));
+    match destination {
+        Some((_, NamespaceState::Absent) | (CopyState::Absent, _)) => false,
+        Some((CopyState::Cached(_) | CopyState::Read(_), _)) => true,
+        Some((CopyState::Unknown, _)) | None => facts.sync.status.destination_exists,
+    }
+}
+
 /// The status that a verdict makes, by what is known, and else by what was reported before.
 pub fn text(facts: &ObjectFacts<'_>, verdict: &Verdict) -> StatusContent<'static> {
     let reported = &facts.sync.status;
@@ -148,12 +158,7 @@ pub fn text(facts: &ObjectFacts<'_>, verdict: &Verdict) -> StatusContent<'static
         Some(Source::Observed(_) | Source::InHand { .. }) => true,
         Some(Source::Unknown) | None => reported.source_exists,
     };
-    let destination = facts.copy.as_ref().map(|copy| (copy.destination.copy, copy.destination.namespace));
-    let destination_exists = match destination {
-        Some((_, NamespaceState::Absent) | (CopyState::Absent, _)) => false,
-        Some((CopyState::Cached(_) | CopyState::Read(_), _)) => true,
-        Some((CopyState::Unknown, _)) | None => reported.destination_exists,
-    };
+    let destination_exists = destination_exists(facts);
     let ConsentFacts { required, source_namespace, .. } = consent;
     status::text(verdict, facts.sync, Known { source_exists, destination_exists, required, source_namespace })
 }

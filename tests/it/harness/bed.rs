@@ -113,6 +113,14 @@ impl Bed {
         operator
     }
 
+    /// Starts an operator of another version.
+    pub async fn operator_of(&self, program: &str, name: &str) -> Operator {
+        let kubeconfig = self.cluster.service_account_kubeconfig(SYSTEM, ACCOUNT).await.unwrap();
+        let operator = Operator::launch_program(program, &kubeconfig, self.cluster.dir(), name, &[], &[]).await;
+        self.logs.lock().unwrap().push(operator.log().to_owned());
+        operator
+    }
+
     /// Starts an operator where something is missing that it needs: it is waited for only until it listens.
     pub async fn operator_in_need(&self, name: &str) -> Operator {
         let kubeconfig = self.cluster.service_account_kubeconfig(SYSTEM, ACCOUNT).await.unwrap();

@@ -15,6 +15,9 @@ use super::wait::{eventually, seconds};
 /// compiling, a shorter one is lost now and then, and what that costs is not what most tests are about.
 const LEASE: &str = "--lease-duration=4s";
 
+/// The operator of this project.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_configmapsync-operator");
+
 /// A running operator. Dropping it kills it.
 pub struct Operator {
     child: Child,
@@ -43,11 +46,22 @@ impl Operator {
         flags: &[&str],
         variables: &[(&str, &str)],
     ) -> Self {
+        Self::launch_program(PROGRAM, kubeconfig, dir, name, flags, variables).await
+    }
+
+    /// As [`Operator::launch_with`], of another program.
+    pub async fn launch_program(
+        program: &str,
+        kubeconfig: &Path,
+        dir: &Path,
+        name: &str,
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let log = dir.join(format!("operator-{name}.log"));
         let said_before = fs::read_to_string(&log).unwrap_or_default().len();
         // One listener for probes and metrics, on a port that the kernel gives and the log tells.
-        let mut command =
-            Command::new(env!("CARGO_BIN_EXE_configmapsync-operator")).env_remove("KUBECONFIG").env_remove("RUST_LOG");
+        let mut command = Command::new(program).env_remove("KUBECONFIG").env_remove("RUST_LOG");
         for (variable, value) in variables {
             command = command.env(variable, value);
         }

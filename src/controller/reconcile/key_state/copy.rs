@@ -39,6 +39,8 @@ pub struct CopyKeyState {
 pub struct PendingFailure {
     /// What is told.
     pub failed: Failed,
+    /// Whether something was known to stand at the destination, which the watch may not show yet.
+    pub exists: bool,
     /// When it is tried again.
     pub until: Instant,
 }
