@@ -221,7 +221,7 @@ mod tests {
 
     #[rstest]
     #[case(401, "Unauthorized", json!({}), Some("kubectl rollout restart"))]
-    #[case(403, LACKS, json!({"name": "cm"}), Some(r#"User "u" cannot update resource "configmaps" in API group "" in the namespace "a": kubectl apply -f deploy/install.yaml"#))]
+    #[case(403, LACKS, json!({"name": "cm"}), Some(r#"User "u" cannot update resource "configmaps" in API group "" in the namespace "a": apply our roles again (helm upgrade, or kubectl apply -f deploy/install.yaml)"#))]
     #[case(403, POLICY, json!({"name": "cm"}), None)]
     #[case(404, "", json!({"name": "ops", "kind": "namespaces"}), Some("kubectl create namespace ops"))]
     #[case(404, "404 page not found", json!({}), Some("kubectl apply -f crds/"))]

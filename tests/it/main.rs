@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod account;
 mod api;
 mod author_policies;
 mod authors;
@@ -45,5 +46,6 @@ mod sources;
 mod stale;
 mod store;
 mod target_namespaces;
+mod trust;
 mod truth;
 mod waiting;

@@ -74,14 +74,26 @@ impl Bed {
         Some(bed)
     }
 
+    /// As [`Bed::own`], and the audit log has what writes of ConfigMaps send.
+    pub async fn own_with_bodies(test: &str) -> Option<OwnBed> {
+        let options = Options { audited_objects: vec![("", "configmaps")], ..Options::default() };
+        let bed = Self::with(test, options).await?;
+        bed.install(|_| {}).await;
+        Some(bed)
+    }
+
     /// As [`Bed::own`], with nothing installed on it.
     pub async fn bare(test: &str) -> Option<OwnBed> {
+        Self::with(test, Options::default()).await
+    }
+
+    async fn with(test: &str, options: Options) -> Option<OwnBed> {
         if std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty()) {
             eprintln!("SKIPPED {test}: it needs a control plane of its own; unset KUBECONFIG to run it");
             return None;
         }
         let turn = OWN_BEDS.acquire().await.unwrap();
-        let cluster = Cluster::connect_or_start(Options::default()).await.unwrap();
+        let cluster = Cluster::connect_or_start(options).await.unwrap();
         Some(OwnBed { bed: Self { cluster, logs: Mutex::default() }, _turn: turn })
     }
 
