@@ -11,12 +11,20 @@ use crate::wait::eventually;
 /// The operator's image has no shell, and nothing that sends a signal: a container that joins the pod has.
 const IMAGE: &str = "busybox:1.36";
 
+/// A process takes signals from its own user alone, and no manifest says which that is: it is the image's.
+const USER: &str = r#"{"securityContext": {"runAsUser": 65532}}"#;
+
 /// `kubectl debug` as docs/seed.md has it.
 async fn usr1(installed: &Installed, pod: &str) {
-    let command =
-        format!("debug {pod} -n {SYSTEM} --image={IMAGE} --target=manager --profile=restricted -- kill -USR1 1");
-    let told = format!("`kubectl {}`", command.replace(pod, "POD"));
-    assert!(include_str!("../../docs/seed.md").contains(&told), "docs/seed.md tells another command than {told}");
+    let file = installed.cluster.dir().join("user.json");
+    std::fs::write(&file, USER).unwrap();
+    let command = format!(
+        "debug {pod} -n {SYSTEM} --image={IMAGE} --target=manager --profile=restricted --custom=user.json -- kill -USR1 1"
+    );
+    for told in [format!("`kubectl {}`", command.replace(pod, "POD")), format!("`{USER}`")] {
+        assert!(include_str!("../../docs/seed.md").contains(&told), "docs/seed.md tells something else than {told}");
+    }
+    let command = command.replace("user.json", file.to_str().unwrap());
     installed.kubectl(&command.split(' ').collect::<Vec<_>>()).await;
 }
 
