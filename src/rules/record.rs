@@ -175,6 +175,21 @@ pub struct InvalidSpec {
     pub orphan: bool,
 }
 
+/// So many characters say what is wrong with a spec: the API server takes no condition whose message has more than 32 KiB, and what is
+/// shown of the spec may have any length.
+const LONGEST_WHY: usize = 1_000;
+
+impl InvalidSpec {
+    /// With the beginning of a sentence that is too long.
+    pub fn new(mut why: String, orphan: bool) -> Self {
+        if let Some((end, _)) = why.char_indices().nth(LONGEST_WHY) {
+            why.truncate(end);
+            why.push('…');
+        }
+        Self { why: why.into_boxed_str(), orphan }
+    }
+}
+
 /// What a sync's status said when it was last seen.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct ObservedStatus {

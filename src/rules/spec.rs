@@ -47,7 +47,7 @@ pub fn read(spec: Shaped<RawSpec<'_>>) -> Result<(Spec, Option<Shape>), InvalidS
     let (keys, metadata) = (spec.keys.take(), spec.metadata.take());
     sensible(&spec).and_then(|sensible| Ok((sensible, shape(keys, metadata)?))).map_err(|why| {
         let deletes = text(&spec.deletion_policy, "deletionPolicy").map(policy) == Ok(DeletionPolicy::Delete);
-        InvalidSpec { why: why.into_boxed_str(), orphan: !deletes }
+        InvalidSpec::new(why, !deletes)
     })
 }
 

@@ -80,6 +80,6 @@ macro_rules! made {
     )*};
 }
 made!(
-    made_config_maps: 0, made_consents: 1, made_contents: 2, made_leases: 3, made_namespaces: 4, made_refusals: 5,
-    made_specs: 6, made_syncs: 7
+    made_cluster_syncs: 0, made_config_maps: 1, made_consents: 2, made_contents: 3, made_leases: 4, made_namespaces: 5,
+    made_refusals: 6, made_specs: 7, made_syncs: 8
 );

@@ -21,7 +21,7 @@ pub fn read(spec: Value) -> Result<ClusterSpec, InvalidSpec> {
         None | Some(Value::Null) => true,
         Some(policy) => policy == "Delete",
     };
-    sensible(spec).map_err(|why| InvalidSpec { why: why.into_boxed_str(), orphan: !deletes })
+    sensible(spec).map_err(|why| InvalidSpec::new(why, !deletes))
 }
 
 fn sensible(mut spec: Value) -> Result<ClusterSpec, String> {

@@ -3,6 +3,7 @@
 //! The API server is believed in what it writes itself: names, UIDs, versions, and the types of the metadata. All else
 //! is what somebody may write. So each function first makes of its input an object as the server would send it.
 
+mod clusters;
 mod consent;
 mod content;
 mod leases;
@@ -11,6 +12,7 @@ mod refusals;
 mod served;
 mod syncs;
 
+pub use clusters::cluster_sync;
 pub use consent::consent;
 pub use content::content;
 pub use leases::lease;
@@ -22,7 +24,8 @@ pub use syncs::{spec, sync};
 pub type Property = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Property; 8] = [
+pub const ALL: [Property; 9] = [
+    ("cluster_sync", cluster_sync),
     ("config_map", config_map),
     ("consent", consent),
     ("content", content),

@@ -87,7 +87,10 @@ fn a_spec_makes_sense(spec: Result<&Spec, &InvalidSpec>, input: usize) {
             assert_ne!(spec.source.name, KUBE_ROOT_CA);
         }
         // One byte may take six to be shown.
-        Err(unusable) => assert!((1..=200 + 6 * input).contains(&unusable.why.len()), "{}", unusable.why),
+        Err(unusable) => {
+            assert!((1..=200 + 6 * input).contains(&unusable.why.len()), "{}", unusable.why);
+            assert!(unusable.why.chars().count() <= 1_001, "{}", unusable.why);
+        }
     }
 }
 
