@@ -8,8 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use configmapsync_operator::api::ConfigMapSync;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::Api;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -18,6 +17,7 @@ use serde_json::{Value, json};
 use testbed::AuditEvent;
 
 use crate::harness::{Bed, Case, Many, PREFIX, eventually_within, seconds};
+use crate::requests::asked;
 
 const STEPS: usize = 200;
 /// Names of sources; the last one is never wanted by anybody.
@@ -180,10 +180,8 @@ async fn no_request_is_beyond_what_the_owners_allow() {
     let seed = std::env::var("ACCOUNT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
     eprintln!("ACCOUNT_SEED={seed}");
     let many = Many::on(Case::on(&bed, "account").await, "account");
-    let namespaces = Api::<Namespace>::all(many.case.client.clone());
     let labelled = async |name: &str, labels: Value, annotations: Value| {
-        let patch = json!({ "metadata": { "labels": labels, "annotations": annotations } });
-        namespaces.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        many.case.patch_namespace(name, json!({ "metadata": { "labels": labels, "annotations": annotations } })).await;
     };
     let mut places = Vec::new();
     for place in PLACES {
@@ -226,13 +224,8 @@ async fn no_request_is_beyond_what_the_owners_allow() {
     tokio::time::sleep(seconds(15)).await;
     assert!(operator.is_running());
 
-    let events = bed.cluster().audit().unwrap().since(mark).unwrap();
-    let asked = |event: &&AuditEvent| {
-        event.agent() == "configmapsync-operator"
-            && event.resource == "configmaps"
-            && !["list", "watch"].contains(&&*event.verb)
-    };
-    let asked: Vec<&AuditEvent> = events.iter().filter(asked).collect();
+    let mut asked = asked(&bed, mark);
+    asked.retain(|event| event.resource == "configmaps" && !["list", "watch"].contains(&&*event.verb));
     let beyond: Vec<String> = asked
         .iter()
         .filter_map(|event| {

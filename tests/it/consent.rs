@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use crate::bulkheads::number_of;
@@ -19,11 +19,6 @@ fn says(share: Value) -> Value {
 
 fn says_with(labels: Value) -> Value {
     json!({ "metadata": { "annotations": { (format!("{PREFIX}share-with")): labels } } })
-}
-
-async fn patch_namespace(case: &Case<'_>, name: &str, patch: Value) {
-    let namespaces = Api::<Namespace>::all(case.client.clone());
-    namespaces.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
 }
 
 async fn until_not_shared(case: &Case<'_>, sync: &str) -> String {
@@ -78,16 +73,16 @@ async fn the_namespace_speaks_for_sources_that_say_nothing_and_labels_may_tell_w
     case.source(json!({ "k": "1" })).await;
     case.sync("s", json!({ "requireConsent": true })).await;
     until_not_shared(&case, "s").await;
-    patch_namespace(&case, &case.src, says_with(json!("team in (blue)"))).await;
+    case.patch_namespace(&case.src, says_with(json!("team in (blue)"))).await;
     case.stays(&case.dst, "cm", seconds(1)).await;
-    patch_namespace(&case, &case.dst, json!({ "metadata": { "labels": { "team": "blue" } } })).await;
+    case.patch_namespace(&case.dst, json!({ "metadata": { "labels": { "team": "blue" } } })).await;
     case.until_ready("s").await;
-    patch_namespace(&case, &case.dst, json!({ "metadata": { "labels": { "team": "red" } } })).await;
+    case.patch_namespace(&case.dst, json!({ "metadata": { "labels": { "team": "red" } } })).await;
     until_not_shared(&case, "s").await;
     // The object's word wins.
     case.patch(&case.src, "cm", says(json!(case.dst))).await;
     case.until_ready("s").await;
-    patch_namespace(&case, &case.src, says(json!("none"))).await;
+    case.patch_namespace(&case.src, says(json!("none"))).await;
     case.patch(&case.src, "cm", json!({ "data": { "k": "2" } })).await;
     case.until_copied(json!({ "k": "2" })).await;
 }
@@ -188,7 +183,7 @@ async fn a_fleet_may_require_consent_everywhere_and_a_restart_reads_nothing() {
 async fn a_source_namespace_that_is_made_again_is_said_once_and_its_former_owner_has_no_say() {
     let case = Case::shared("consent-again").await;
     let src = case.namespace("again").await;
-    patch_namespace(&case, &src, says(json!("all"))).await;
+    case.patch_namespace(&src, says(json!("all"))).await;
     case.create(&src, "cm", json!({ "data": { "k": "1" } })).await;
     case.sync("s", json!({ "sourceNamespace": src })).await;
     let asking = json!({ "sourceNamespace": src, "destinationName": "asking", "requireConsent": true });

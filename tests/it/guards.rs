@@ -1,8 +1,7 @@
 //! What an owner guards stays as it is: his ConfigMap by an annotation, his namespace by a label, the platform's by a flag.
 
-use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use crate::harness::webhook::{Answer, Rule};
@@ -17,8 +16,7 @@ fn protect(value: Value) -> Value {
 
 async fn accept(case: &Case<'_>, namespace: &str, value: Value) {
     let patch = json!({ "metadata": { "labels": { ACCEPT: value } } });
-    let namespaces = Api::<Namespace>::all(case.client.clone());
-    namespaces.patch(namespace, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    case.patch_namespace(namespace, patch).await;
 }
 
 /// The reasons and notes of the Events about a ConfigMap, in its own namespace.

@@ -292,8 +292,7 @@ impl Reconciler<'_> {
             Standing::SourceMissing(_) => Reason::SourceNotFound,
             _ => return false,
         };
-        let told = object.status.conditions.iter().find(|it| it.type_ == CONDITIONS[1]);
-        told.is_some_and(|told| told.reason == reason.as_str()) && self.context.cache.count_standing(object.uid()) > 0
+        status::says_of_source(&object.status, &[reason]) && self.context.cache.count_standing(object.uid()) > 0
     }
 
     /// PUTs the status, if it says something new.

@@ -14,6 +14,7 @@ use crate::rules::backoff::{SOURCE_MISSING_TWICE, TAKE_OVER};
 use crate::rules::cluster::record::{ClusterSync, Expected};
 use crate::rules::cluster::rollup::Failure;
 use crate::rules::cluster::selection::Selected;
+use crate::rules::cluster::status::says_of_source;
 use crate::rules::copy::facts::{Owner, Reported};
 use crate::rules::copy::guard::Act;
 use crate::rules::copy::plan;
@@ -104,9 +105,7 @@ fn wanted(object: &ClusterSync, next: Next) -> Decision {
 fn says_source_is_missing(object: &ClusterSync) -> bool {
     let keeps = object.spec.as_ref().is_ok_and(|spec| !spec.delete_with_source);
     // Where consent is needed, both have one reason.
-    let missing = [Reason::SourceNotFound, Reason::SourceNotShared].map(Reason::as_str);
-    let told = object.status.conditions.iter().find(|it| it.type_ == status::CONDITIONS[1]);
-    keeps && told.is_some_and(|told| missing.contains(&&*told.reason))
+    keeps && says_of_source(&object.status, &[Reason::SourceNotFound, Reason::SourceNotShared])
 }
 
 fn decision(next: Next) -> Decision {

@@ -44,6 +44,12 @@ pub fn status(object: &ClusterSync, standing: &Standing, now: Timestamp) -> Clus
     status
 }
 
+/// Whether a status gives one of these reasons for how it stands with the source.
+pub fn says_of_source(status: &ClusterConfigMapSyncStatus, reasons: &[Reason]) -> bool {
+    let told = status.conditions.iter().find(|it| it.type_ == CONDITIONS[1]);
+    told.is_some_and(|told| reasons.iter().any(|reason| reason.as_str() == told.reason))
+}
+
 /// The status without its times.
 fn content(object: &ClusterSync, standing: &Standing) -> ClusterConfigMapSyncStatus {
     let before = &object.status;

@@ -92,6 +92,12 @@ impl<'a> Case<'a> {
         Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
     }
 
+    /// Merges into a Namespace.
+    pub async fn patch_namespace(&self, name: &str, body: Value) {
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        namespaces.patch(name, &PatchParams::default(), &Patch::Merge(body)).await.unwrap();
+    }
+
     /// Deletes a namespace and waits until it is gone.
     pub async fn delete_namespace(&self, name: &str) {
         let namespaces = Api::<Namespace>::all(self.client.clone());

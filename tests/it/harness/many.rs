@@ -45,8 +45,7 @@ impl<'a> Many<'a> {
 
     pub async fn label(&self, namespace: &str, value: Value) {
         let patch = json!({ "metadata": { "labels": { (self.label.as_str()): value } } });
-        let namespaces = Api::<Namespace>::all(self.case.client.clone());
-        namespaces.patch(namespace, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        self.case.patch_namespace(namespace, patch).await;
     }
 
     /// The object `name`, whose source is `cm` in `src`, for the namespaces that the test's selector means.

@@ -39,12 +39,13 @@ impl Cache {
     pub fn note_proven(&self, uid: Uid, key: &ObjectKey, rv: u64, content: ContentMark) {
         let mut copies = self.cluster.copies_of(uid);
         let here = copies.entry(key.namespace.clone()).or_default();
+        // When it was written the watch will tell.
+        let record = CopyRecord { content, written: 0, rv, proven: true };
         match here.iter_mut().find(|(name, _)| *name == key.name) {
             Some((_, known)) if known.rv > rv => {}
             Some((_, known)) if known.rv == rv => (known.content, known.proven) = (content, true),
-            // When it was written the watch will tell.
-            Some((_, known)) => *known = CopyRecord { content, written: 0, rv, proven: true },
-            None => here.push((key.name.clone(), CopyRecord { content, written: 0, rv, proven: true })),
+            Some((_, known)) => *known = record,
+            None => here.push((key.name.clone(), record)),
         }
     }
 
