@@ -21,11 +21,23 @@ RENDER ?= $(TESTBED_BIN)/kubectl
 HELM ?= $(shell deploy/tools/build.sh)/helm
 
 KINDS := configmapsyncs clusterconfigmapsyncs
+# Tests, demo and image share one build: a static program, which runs here as it runs in the image, and quick enough to be
+# shown. Where there is no static C library, programs are linked as usual, and the image has a build of its own.
+export CARGO_PROFILE_DEV_OPT_LEVEL ?= 1
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+STATIC := $(shell echo 'int main(void) { return 0; }' | cc -static -x c -o /dev/null - 2>/dev/null && echo yes)
+ifeq ($(STATIC)$(findstring linux-gnu,$(HOST)),yeslinux-gnu)
+export CARGO_BUILD_TARGET := $(HOST)
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS ?= -Ctarget-feature=+crt-static
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS ?= -Ctarget-feature=+crt-static
+endif
 # Most tests wait for a cluster more than they compute: one more than there are cores.
 TEST_THREADS := $(shell expr $$(nproc 2>/dev/null || echo 4) + 1)
 INSTALL := deploy/install.yaml
 SBOM := deploy/sbom.cdx.json
 
+# Architectures of the image, if not this machine's alone.
+ARCH ?=
 # Arguments for the operator in `make run`, for the demo and for the load test.
 ARGS ?=
 N ?= 5000
@@ -42,18 +54,17 @@ TIMEOUT ?= 120s
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "KUBECONFIG names the cluster. IMG=$(IMG)"
 
 .PHONY: demo
 demo: ## The main job on a real cluster; KEEP=1 leaves it up, PROCESSES=1 without a node
-	@loadtest/testbed/build.sh >/dev/null
-	cargo build --release --locked -p configmapsync-operator -p loadtest
-	@cargo run --release --locked --quiet -p loadtest --bin demo -- $(ARGS)
+	@loadtest/demo.sh $(ARGS)
 
 .PHONY: cluster
 cluster: ## A cluster with a node and the operator installed, until Ctrl-C (Linux, root)
+	cargo build --locked -p configmapsync-operator -p testbed --bin configmapsync-operator --bin testbed
 	@cargo run --locked --quiet -p testbed --bin testbed -- cluster $(ARGS)
 
 .PHONY: loadtest
@@ -165,9 +176,17 @@ run: ## Run the operator here (after make install)
 docker-build: ## Build the image IMG; it has no time in it, where the engine knows SOURCE_DATE_EPOCH
 	$(CONTAINER_TOOL) build --build-arg SOURCE_DATE_EPOCH=0 --tag $(IMG) .
 
+.PHONY: docker-buildx
+docker-buildx: ## Build the image IMG for amd64 and arm64 under one tag, and push it
+	$(CONTAINER_TOOL) buildx build --platform linux/amd64,linux/arm64 --build-arg SOURCE_DATE_EPOCH=0 --tag $(IMG) --push .
+
 .PHONY: image
-image: ## The same image IMG without Docker, as target/image/configmapsync-operator.tar
-	@cargo run --locked --quiet -p testbed --bin image -- --name $(IMG)
+image: ## The same image IMG without Docker, as a file in target/image; ARCH=amd64,arm64 for both
+	@cargo run --locked --quiet -p testbed --bin image -- --name $(IMG) $(if $(ARCH),--arch $(ARCH))
+
+.PHONY: try-arm64
+try-arm64: ## Cross-build the program for arm64, and run one sync with it in an emulator
+	@.ci/arm64.sh $(ARGS)
 
 .PHONY: reproduce
 reproduce: ## Build the image twice, in two places, and compare the bytes
@@ -180,6 +199,10 @@ docker-push: ## Push the image IMG
 .PHONY: chart
 chart: ## Pack the Helm chart into target/chart
 	$(HELM) package deploy/chart --destination target/chart
+
+.PHONY: release
+release: ## All files of a release, in target/release-v<version>; see docs/releasing.md
+	@.ci/release.sh $(ARGS)
 
 .PHONY: install
 install: ## Install the CustomResourceDefinition

@@ -2,14 +2,18 @@
 //! it and watched from outside. What is measured here is what a user of the API sees; the operator's own word about
 //! itself (its metrics) only stands beside it.
 
+#[cfg(feature = "reports")]
 pub mod chaos;
 pub mod copies;
 pub mod demo;
 pub mod distance;
+#[cfg(feature = "reports")]
 pub mod events;
 pub mod fleet;
+#[cfg(feature = "reports")]
 pub mod measure;
 pub mod objects;
+#[cfg(feature = "reports")]
 pub mod report;
 pub mod screen;
 pub mod stats;

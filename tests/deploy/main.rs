@@ -5,5 +5,6 @@
 
 mod agree;
 mod live;
+mod release;
 mod render;
 mod values;

@@ -15,12 +15,13 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube_leader_election::{LeaseLock, LeaseLockParams, LeaseLockResult};
 use serde_json::json;
-use testbed::{Cluster, Options};
+use testbed::{Cluster, Options, Patience};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 const LEASE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A replica that does nothing but lead.
 struct Replica {
@@ -87,8 +88,9 @@ async fn namespace(cluster: &Cluster, name: &str) -> Api<DynamicObject> {
 }
 
 /// Waits until each shard may be written by exactly one replica and the counts are even; says how long it took.
-async fn until_even(replicas: &[Replica], within: Duration) -> Duration {
+async fn until_even(replicas: &[Replica]) -> Duration {
     let begun = Instant::now();
+    let mut patience = Patience::new("the shards are held evenly", PATIENCE);
     loop {
         let counts: Vec<usize> = replicas.iter().map(Replica::writable).collect();
         for shard in Shard::all() {
@@ -99,7 +101,7 @@ async fn until_even(replicas: &[Replica], within: Duration) -> Duration {
         if counts.iter().sum::<usize>() == SHARDS && even {
             return begun.elapsed();
         }
-        assert!(begun.elapsed() < within, "after {within:?}: {counts:?}");
+        patience.look(format!("{counts:?}")).unwrap_or_else(|why| panic!("{why}"));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -119,7 +121,7 @@ async fn holders(leases: &Api<DynamicObject>) -> BTreeMap<String, String> {
 async fn fleet_of(cluster: &Cluster, namespace: &str, size: usize) -> Vec<Replica> {
     let replicas: Vec<Replica> =
         (0..size).map(|number| Replica::start(cluster, namespace, &format!("pod-{number}"))).collect();
-    until_even(&replicas, Duration::from_secs(20)).await;
+    until_even(&replicas).await;
     replicas
 }
 
@@ -133,24 +135,24 @@ async fn shards_follow_the_fleet() {
     assert_eq!(told.values().collect::<BTreeSet<_>>().len(), 3, "{told:?}");
 
     replicas.push(Replica::start(&cluster, "leadership-follow", "pod-3"));
-    eprintln!("scaled up to 4: even after {:?}", until_even(&replicas, Duration::from_secs(5)).await);
+    eprintln!("scaled up to 4: even after {:?}", until_even(&replicas).await);
 
     let leaver = replicas.remove(0);
     let begun = Instant::now();
     assert!(leaver.leadership.leave(Duration::from_secs(5)).await);
     eprintln!("one left: all released after {:?}", begun.elapsed());
-    eprintln!("one left: even after {:?} more", until_even(&replicas, Duration::from_secs(5)).await);
+    eprintln!("one left: even after {:?} more", until_even(&replicas).await);
     leaver.news.await.unwrap();
 
     let killed = replicas.remove(0);
     killed.kill().await;
-    let took = until_even(&replicas, Duration::from_secs(10)).await;
+    let took = until_even(&replicas).await;
+    // How long at most, the simulation says: here the machine may be slow.
     eprintln!("one killed: even after {took:?}");
-    assert!(took <= LEASE + Duration::from_secs(1), "{took:?}");
 
     let left = replicas.remove(0);
     assert!(left.leadership.leave(Duration::from_secs(5)).await);
-    until_even(&replicas, Duration::from_secs(5)).await;
+    until_even(&replicas).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -162,7 +164,7 @@ async fn more_replicas_than_shards_are_fine() {
     let replicas: Vec<Replica> = (0..70)
         .map(|number| Replica::start_with(&cluster, "leadership-many", &format!("pod-{number}"), lease))
         .collect();
-    eprintln!("70 replicas: even after {:?}", until_even(&replicas, Duration::from_secs(300)).await);
+    eprintln!("70 replicas: even after {:?}", until_even(&replicas).await);
     assert_eq!(replicas.iter().filter(|replica| replica.writable() == 0).count(), 6);
 }
 
@@ -193,19 +195,19 @@ async fn hands_in_the_leases_are_survived() {
     leases.patch("configmapsync-shard-06", &PatchParams::default(), &unlabelled).await.unwrap();
     leases.delete(&session, &DeleteParams::default()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let took = until_even(&replicas, Duration::from_secs(12)).await;
+    let took = until_even(&replicas).await;
     eprintln!("Leases deleted and cleared by hand: even again after {took:?}");
     assert!(took > LEASE / 2, "what a hand did is waited out, but took {took:?}");
 
     // The fleet leader's Lease, which the crate can neither read nor take, is cleared away.
-    let begun = Instant::now();
+    let mut patience = Patience::new("a replica of ours leads the fleet", PATIENCE);
     loop {
         let lease = leases.get_opt(FLEET_LEADER).await.unwrap();
         let holder = lease.as_ref().and_then(|lease| lease.data["spec"]["holderIdentity"].as_str());
         if holder.is_some_and(|holder| holder.starts_with("pod-")) {
             break;
         }
-        assert!(begun.elapsed() < Duration::from_secs(35), "{holder:?} leads");
+        patience.look(format!("{holder:?} leads")).unwrap_or_else(|why| panic!("{why}"));
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let mut restored = 0;

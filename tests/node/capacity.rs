@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
+use testbed::Patience;
 
 use crate::installed::{DEPLOYMENT, Installed, SHIPPED, SYSTEM, say};
 use crate::shards::until_even;
@@ -111,18 +112,14 @@ impl Many {
         .await;
     }
 
-    /// Waits as long as the number grows.
     async fn until_all<F: Future<Output = usize>>(&self, count: impl Fn() -> F) {
-        let (mut most, mut grown) = (0, Instant::now());
+        let mut patience = Patience::new(format!("{} of them", self.syncs()), Duration::from_secs(180));
         loop {
             let counted = count().await;
             if counted == self.syncs() {
                 return;
             }
-            if counted > most {
-                (most, grown) = (counted, Instant::now());
-            }
-            assert!(grown.elapsed() < Duration::from_secs(180), "it stands still at {counted} of {}", self.syncs());
+            patience.look(counted.to_string()).unwrap_or_else(|why| panic!("{why}"));
             // A look at all of it costs the API server as much as some hundred writes.
             tokio::time::sleep(Duration::from_millis(50) + Duration::from_micros(100) * self.syncs() as u32).await;
         }

@@ -1,7 +1,5 @@
 //! Installed from the shipped manifests, used, and ended.
 
-use std::time::Duration;
-
 use crate::installed::{DEPLOYMENT, Installed, SHIPPED, SYSTEM, say};
 use crate::sample;
 use crate::shards::until_even;
@@ -39,7 +37,7 @@ async fn a_deleted_pod_ends_by_itself_within_its_grace() {
     let ((code, reason, after), _) = eventually("the end of the pod is seen", look).await;
     say(format_args!("SIGTERM: exit code {code} ({reason}) after {after:?}"));
     assert_eq!((code, reason.as_str()), (0, "Completed"));
-    assert!(after.is_some_and(|after| after < Duration::from_secs(30)), "{after:?} of 30 s");
+    // Killed at the end of its grace it would have another exit code.
     installed.pods.until(SHIPPED).await;
     until_even(&installed, SHIPPED).await;
     installed.end().await;

@@ -108,10 +108,10 @@ async fn install() -> NodeCluster {
     cluster
 }
 
-/// The image to test: the one that is named, or else one with the profile `release`.
+/// The image to test: the one that is named, or else one of the program that was built with these tests.
 pub async fn image() -> PathBuf {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
-    let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join("operator-release.tar");
+    let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join("operator.tar");
     let build = async || operator::to_run(&archive).await.unwrap();
     BUILT.get_or_init(build).await.clone()
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testbed::Patience;
 
 use crate::harness::{Bed, Case, Operator, eventually, seconds};
 use crate::prometheus::{Prometheus, now};
@@ -88,13 +89,14 @@ impl<'a> Stage<'a> {
     /// Under a load of changes, where `loaded`: the alert that was silent before fires.
     pub async fn until_fires(&self, alert: &str, loaded: bool) {
         let begun = std::time::Instant::now();
+        let mut patience = Patience::new(format!("{alert} fires"), PATIENCE);
         loop {
             let firing = self.prometheus.firing().await;
             if firing.iter().any(|one| one == alert) {
                 eprintln!("{alert} fires after {:.1} s", begun.elapsed().as_secs_f64());
                 return;
             }
-            assert!(begun.elapsed() < PATIENCE, "{alert} does not fire within {PATIENCE:?}; these do: {firing:?}");
+            patience.look(format!("{firing:?} fire")).unwrap_or_else(|why| panic!("{why}"));
             if loaded {
                 self.change().await;
             }

@@ -55,8 +55,7 @@ impl Stage {
     /// Brings the cluster up and installs what the operator needs. Of processes none runs yet; pods do.
     pub(super) async fn set(arguments: Arguments, logs: PathBuf) -> anyhow::Result<Self> {
         let screen = Screen::new();
-        let image = logs.with_file_name("demo-image.tar");
-        let cluster = cluster(&arguments, &screen, &image).await?;
+        let (cluster, image) = cluster(&arguments, &screen, &logs.with_file_name("demo-image.tar")).await?;
         let client = writers::client(cluster.config())?;
         let version = client.apiserver_version().await.context("the API server does not answer")?.git_version;
         let (what, time) = (format!("Kubernetes {version}"), time(screen.elapsed()));
@@ -224,28 +223,28 @@ impl Stage {
     }
 }
 
-/// The cluster that `KUBECONFIG` names, or one of our own: with a node where one can stand, for which the image is built.
-async fn cluster(arguments: &Arguments, screen: &Screen, image: &Path) -> anyhow::Result<Cluster> {
+/// The cluster that `KUBECONFIG` names, or one of our own: with a node where one can stand. And the image that a node needs, which
+/// is written to `archive` if no other is named.
+async fn cluster(arguments: &Arguments, screen: &Screen, archive: &Path) -> anyhow::Result<(Cluster, PathBuf)> {
     let given = Cluster::given().await?;
     let why = match &given {
         Some(_) => Some("the cluster is the one of KUBECONFIG".to_owned()),
         None if arguments.processes => Some("--processes says so".to_owned()),
         None => NodeCluster::missing().map(|reason| format!("a node, which runs pods, {reason}")),
     };
-    if why.is_none() {
-        // First of all, since the compiler has much to say.
-        operator::write(&operator::checkout()?, operator::NAME, "release", image).await?;
-    }
+    // First of all: where it has to be built, the compiler has much to say.
+    let image = if why.is_none() { operator::to_run(archive).await? } else { PathBuf::new() };
     screen.chapter("A cluster");
     if let Some(why) = &why {
         screen.say(&format!("Replicas are processes of this machine: {why}."));
     }
     screen.progress("starting its programs");
-    Ok(match (given, why) {
+    let cluster = match (given, why) {
         (Some(given), _) => given,
         (None, None) => Cluster::Node(Arc::new(NodeCluster::start(NodeOptions::default()).await?)),
         (None, Some(_)) => Cluster::Own(Box::new(ControlPlane::start(Options::default()).await?)),
-    })
+    };
+    Ok((cluster, image))
 }
 
 /// The pods, installed as a user does it.
@@ -257,7 +256,7 @@ async fn pods(node: Arc<NodeCluster>, client: &Client, screen: &Screen, image: &
     let (pods, said, took) = Pods::install(node, client.clone()).await?;
     screen.block(&said);
     screen.fact(&format!(
-        "Installed after {}: {} pods from the shipped manifests and the shipped image.",
+        "Installed after {}: {} pods from the shipped manifests and this checkout's image.",
         time(took),
         pods.names().len()
     ));

@@ -13,10 +13,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 use testbed::Cluster;
+use testbed::image::operator::beside;
 use testbed::process::Signal;
 
 pub use install::{DEPLOYMENT, NAMESPACE, SERVICE_ACCOUNT};
@@ -54,7 +55,7 @@ impl Fleet {
     /// # Errors
     /// When the operator is not built, another one is at work in the cluster, or the cluster refuses.
     pub async fn install(cluster: &Cluster, client: Client, settings: Settings) -> anyhow::Result<Self> {
-        let operator = operator()?;
+        let operator = beside()?;
         install::no_other_operator(&client).await?;
         install::manifests(cluster).await?;
         install::until_served(&client).await?;
@@ -211,20 +212,4 @@ impl Fleet {
     pub fn logs(&self) -> &Path {
         &self.settings.logs
     }
-}
-
-/// The operator beside this program; a test stands one directory further down.
-fn operator() -> anyhow::Result<PathBuf> {
-    let here = std::env::current_exe().context("this program cannot tell where it is")?;
-    let profile = here.ancestors().skip(1).find(|dir| !dir.ends_with("deps")).context("this program is nowhere")?;
-    let operator = profile.join("configmapsync-operator");
-    if !operator.is_file() {
-        let release = if profile.ends_with("release") { " --release" } else { "" };
-        bail!(
-            "the operator is not built: run `cargo build{release} -p configmapsync-operator` first, or use make \
-             ({} is missing)",
-            operator.display()
-        );
-    }
-    Ok(operator)
 }

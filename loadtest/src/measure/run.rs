@@ -44,10 +44,13 @@ impl<'a> Run<'a> {
     async fn step(&mut self, step: &Step) -> anyhow::Result<()> {
         match step {
             Step::Bound if self.runs() => self.restart(true).await,
-            Step::Bound => self.bound().await,
+            Step::Bound => self.bound("without any operator: the bound", "").await,
             _ if !self.runs() => {
                 self.start().await?;
                 Box::pin(self.step(step)).await
+            }
+            Step::BoundBesideReplicas => {
+                self.bound("beside replicas that have nothing to do", ", beside idle replicas").await
             }
             Step::Create(set) => {
                 let copies = self.copies()?;
@@ -149,8 +152,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    async fn bound(&mut self) -> anyhow::Result<()> {
-        self.bench.screen.chapter("Bare writers, without any operator: the bound");
+    /// Bare writers do what the steps do; `how` is said, and `named` goes behind the name of what they do.
+    async fn bound(&mut self, how: &str, named: &str) -> anyhow::Result<()> {
+        self.bench.screen.chapter(&format!("Bare writers, {how}"));
         let copies = Arc::new(bare::watch(self.bench).await?);
         let mut all: BTreeMap<String, Written> = BTreeMap::new();
         for step in self.bench.scenario.bound() {
@@ -159,20 +163,20 @@ impl<'a> Run<'a> {
                     let objects = self.bench.scenario.set(&set)?;
                     let (written, measurement) = Written::create(self.bench, &objects, copies.clone()).await?;
                     all.insert(set, written);
-                    self.tell(measurement);
+                    self.tell_as(measurement, named);
                 }
                 Step::Change(Change { set, sources, rounds }) => {
                     let sources: Vec<usize> = (0..sources).collect();
                     for _ in 0..rounds {
                         let written = all.get_mut(&set).with_context(|| format!("there is no set {set}"))?;
                         let measurement = written.change(self.bench, &sources).await?;
-                        self.tell(measurement);
+                        self.tell_as(measurement, named);
                     }
                 }
                 Step::Delete(set) => {
                     if let Some(written) = all.remove(&set) {
                         let measurement = written.delete(self.bench).await?;
-                        self.tell(measurement);
+                        self.tell_as(measurement, named);
                     }
                 }
                 _ => {}
@@ -233,7 +237,7 @@ impl<'a> Run<'a> {
         let end = ending.elapsed();
         self.copies = None;
         if bound {
-            self.bound().await?;
+            self.bound("without any operator: the bound", "").await?;
         }
         self.report.warm_restart = Some(self.start_again("a restart", end).await?);
         Ok(())
@@ -308,6 +312,11 @@ impl<'a> Run<'a> {
         let after = self.bench.replicas()?;
         self.report.growth = Some(Growth { config_maps: foreign.config_maps, bytes: foreign.bytes, before, after });
         Ok(())
+    }
+
+    fn tell_as(&mut self, measurement: Measurement, named: &str) {
+        let scenario = format!("{}{named}", measurement.scenario);
+        self.tell(Measurement { scenario, ..measurement });
     }
 
     fn tell(&mut self, measurement: Measurement) {

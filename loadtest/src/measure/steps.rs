@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum Step {
     /// Bare writers do what the steps do, without any operator. Replicas that run are ended before, and started again after.
     Bound,
+    /// The same beside replicas that run and have nothing to do: what their watches alone cost.
+    BoundBesideReplicas,
     /// Creates the syncs of a set at once.
     Create(String),
     /// Changes sources of a set at once.
@@ -135,7 +137,13 @@ impl Step {
             | Self::Throughput(Throughput { set, .. }) => vec![set],
             Self::Overtake(Overtake { large, small, .. }) => vec![large, small],
             Self::Scale(Scale { during, .. }) => during.iter().map(String::as_str).collect(),
-            Self::Bound | Self::Rest(_) | Self::Restart | Self::Crash | Self::Kill | Self::Foreign(_) => Vec::new(),
+            Self::Bound
+            | Self::BoundBesideReplicas
+            | Self::Rest(_)
+            | Self::Restart
+            | Self::Crash
+            | Self::Kill
+            | Self::Foreign(_) => Vec::new(),
         }
     }
 }

@@ -20,8 +20,8 @@ pub(crate) struct Arguments {
     /// Where it keeps its files; must be empty or absent, and is removed at the end [default: a temporary directory]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// The operator's image, as `make image` writes it [default: that of CONFIGMAPSYNC_IMAGE, or one that is
-    /// built with the profile release]
+    /// The operator's image, as `make image` writes it [default: that of CONFIGMAPSYNC_IMAGE, or one of the
+    /// program that is built beside this one]
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
     /// Installs nothing

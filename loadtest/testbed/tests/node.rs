@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use testbed::{Component, NodeCluster, NodeOptions};
+use testbed::{Component, NodeCluster, NodeOptions, Patience};
 use tokio::time::sleep;
 
 /// Says why the test is skipped where no node can stand.
@@ -148,9 +148,9 @@ fn processes_naming(dir: &Path) -> Vec<u32> {
 }
 
 async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut patience = Patience::new(what, Duration::from_secs(120));
     while !condition().await {
-        assert!(Instant::now() < deadline, "not within 30 s: {what}");
+        patience.look("not so".to_owned()).unwrap_or_else(|why| panic!("{why}"));
         sleep(Duration::from_millis(50)).await;
     }
 }

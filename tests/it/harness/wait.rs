@@ -3,10 +3,11 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
+use testbed::Patience;
 use tokio::time::sleep;
 
-/// Ample: what is waited for mostly takes milliseconds, but the cores may be busy compiling.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// What is waited for mostly takes milliseconds, but the cores may be busy with anything.
+const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(40);
 
 /// `n` seconds.
@@ -14,13 +15,13 @@ pub const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// Looks again and again until the answer is `Ok`; the last `Err` says what was seen when time was up.
+/// Looks again and again until the answer is `Ok`, as long as what is seen instead changes.
 #[track_caller]
 pub fn eventually<T>(what: impl Into<String>, look: impl AsyncFnMut() -> Result<T, String>) -> impl Future<Output = T> {
     eventually_within(PATIENCE, what, look)
 }
 
-/// As [`eventually`], with more or less patience.
+/// As [`eventually`], with another patience with what stands still.
 #[track_caller]
 pub fn eventually_within<T>(
     patience: Duration,
@@ -29,15 +30,13 @@ pub fn eventually_within<T>(
 ) -> impl Future<Output = T> {
     let (what, place) = (what.into(), std::panic::Location::caller());
     async move {
-        let deadline = Instant::now() + patience;
+        let mut patience = Patience::new(what, patience);
         loop {
             match look().await {
                 Ok(value) => return value,
-                Err(seen) if Instant::now() > deadline => {
-                    panic!("{place}: not within {patience:?}: {what}\nlast seen: {seen}")
-                }
-                Err(_) => sleep(PAUSE).await,
+                Err(seen) => patience.look(seen).unwrap_or_else(|why| panic!("{place}: {why}")),
             }
+            sleep(PAUSE).await;
         }
     }
 }

@@ -19,6 +19,9 @@ struct Cli {
     /// The checkout to build, if not the one that this program comes from
     #[arg(long, value_name = "DIRECTORY")]
     source: Option<PathBuf>,
+    /// What it runs on: amd64, arm64, or both with a comma between them [default: this machine's architecture]
+    #[arg(long = "arch", value_name = "ARCHITECTURES", value_delimiter = ',')]
+    architectures: Vec<String>,
     /// The profile of Cargo.toml: dist is what is shipped; release is built quicker
     #[arg(long, default_value = "dist")]
     profile: String,
@@ -41,5 +44,5 @@ async fn main() -> ExitCode {
 
 async fn write(cli: &Cli) -> anyhow::Result<()> {
     let source = cli.source.clone().map_or_else(operator::checkout, |source| Ok(source.canonicalize()?))?;
-    operator::write(&source, &cli.name, &cli.profile, &cli.output).await
+    operator::write(&source, &cli.name, &cli.architectures, &cli.profile, &cli.output).await
 }

@@ -54,10 +54,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_test_program_needs_a_loader_and_a_text_is_no_program() {
-        let own = std::fs::read("/proc/self/exe").unwrap();
-        assert!(Header::parse(&own).unwrap().needs_loader);
-        assert!(Header::parse(&own[..70]).is_err());
+    fn a_shell_needs_a_loader_and_a_text_is_no_program() {
+        let shell = std::fs::read("/bin/sh").unwrap();
+        assert!(Header::parse(&shell).unwrap().needs_loader);
+        assert!(Header::parse(&shell[..70]).is_err());
         assert!(Header::parse(b"#!/bin/sh\n").is_err());
     }
 }

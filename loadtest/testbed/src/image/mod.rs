@@ -77,6 +77,11 @@ impl Image {
     /// # Errors
     /// When a file cannot be read or written.
     pub fn write(&self, archive: &Path) -> anyhow::Result<()> {
+        write(std::slice::from_ref(self), archive)
+    }
+
+    /// Its layer, configuration and manifest, and how an index names it.
+    fn blobs(&self) -> anyhow::Result<([Vec<u8>; 3], Value)> {
         let layer = self.layer()?;
         let config = serde_json::to_vec(&self.config(&digest(&layer)))?;
         let manifest = serde_json::to_vec(&json!({
@@ -87,26 +92,7 @@ impl Image {
         }))?;
         let mut entry = descriptor("application/vnd.oci.image.manifest.v1+json", &manifest);
         entry["platform"] = json!({"architecture": self.architecture, "os": "linux"});
-        let tag = self.name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
-        entry["annotations"] = json!({"io.containerd.image.name": self.name, "org.opencontainers.image.ref.name": tag});
-        let index = serde_json::to_vec(&json!({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.index.v1+json",
-            "manifests": [entry],
-        }))?;
-
-        let mut blobs = [layer, config, manifest].map(|blob| (format!("blobs/sha256/{}", digest(&blob)), blob));
-        blobs.sort();
-        let partial = archive.with_extension("partial");
-        let file = File::create(&partial).with_context(|| format!("cannot write {}", partial.display()))?;
-        let mut tar = tar::Builder::new(BufWriter::new(file));
-        add(&mut tar, "oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        add(&mut tar, "index.json", 0o644, &index)?;
-        for (path, blob) in &blobs {
-            add(&mut tar, path, 0o644, blob)?;
-        }
-        tar.into_inner()?.flush()?;
-        fs::rename(&partial, archive).with_context(|| format!("cannot write {}", archive.display()))
+        Ok(([layer, config, manifest], entry))
     }
 
     fn layer(&self) -> anyhow::Result<Vec<u8>> {
@@ -142,6 +128,54 @@ impl Image {
     }
 }
 
+/// Writes images of one name, each for an architecture of its own, as one archive. As a registry would, it has one name for all.
+///
+/// # Errors
+/// When there is none, and when a file cannot be read or written.
+pub fn write(images: &[Image], archive: &Path) -> anyhow::Result<()> {
+    let name = &images.first().context("there is no image to write")?.name;
+    let (mut blobs, mut entries) = (Vec::new(), Vec::new());
+    for image in images {
+        let (own, entry) = image.blobs()?;
+        blobs.extend(own);
+        entries.push(entry);
+    }
+    let tag = name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
+    let names = json!({"io.containerd.image.name": name, "org.opencontainers.image.ref.name": tag});
+    const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    // One name may stand for several images by an index of its own.
+    let mut entry = if let [only] = &mut entries[..] {
+        only.take()
+    } else {
+        let index = serde_json::to_vec(&json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}))?;
+        let entry = descriptor(INDEX, &index);
+        blobs.push(index);
+        entry
+    };
+    entry["annotations"] = names;
+    let index = serde_json::to_vec(&json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}))?;
+
+    let mut blobs: Vec<_> = blobs.into_iter().map(|blob| (format!("blobs/sha256/{}", digest(&blob)), blob)).collect();
+    blobs.sort();
+    blobs.dedup();
+    let partial = archive.with_extension("partial");
+    let file = File::create(&partial).with_context(|| format!("cannot write {}", partial.display()))?;
+    let mut tar = tar::Builder::new(BufWriter::new(file));
+    add(&mut tar, "oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    add(&mut tar, "index.json", 0o644, &index)?;
+    for (path, blob) in &blobs {
+        add(&mut tar, path, 0o644, blob)?;
+    }
+    tar.into_inner()?.flush()?;
+    fs::rename(&partial, archive).with_context(|| format!("cannot write {}", archive.display()))
+}
+
+/// Whether a program needs nothing beside it, no loader either.
+fn is_static(program: &Path) -> anyhow::Result<bool> {
+    let content = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    Ok(!elf::Header::parse(&content)?.needs_loader)
+}
+
 fn descriptor(kind: &str, blob: &[u8]) -> Value {
     json!({"mediaType": kind, "digest": format!("sha256:{}", digest(blob)), "size": blob.len()})
 }
@@ -168,11 +202,14 @@ fn add(tar: &mut tar::Builder<impl std::io::Write>, path: &str, mode: u32, conte
 mod tests {
     use super::*;
 
+    const AMD64: u8 = 0x3e;
+    const ARM64: u8 = 0xb7;
+
     /// A program that needs no loader is a header and no table of segments.
-    fn program(directory: &Path) -> PathBuf {
+    fn program(directory: &Path, machine: u8) -> PathBuf {
         let mut content = vec![0; 64];
         content[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        content[18] = 0x3e;
+        content[18] = machine;
         fs::create_dir_all(directory).unwrap();
         let path = directory.join("program");
         fs::write(&path, content).unwrap();
@@ -180,7 +217,7 @@ mod tests {
     }
 
     fn packed(directory: &Path) -> Vec<u8> {
-        let image = Image::of_program("example.com/program:v1", &program(directory)).unwrap();
+        let image = Image::of_program("example.com/program:v1", &program(directory, AMD64)).unwrap();
         let archive = directory.join("image.tar");
         image.with_link("bin/alias").with_file("usr/share/note", "a note").write(&archive).unwrap();
         fs::read(archive).unwrap()
@@ -196,5 +233,35 @@ mod tests {
         fs::remove_dir_all(&work).unwrap();
         assert!(first == second, "other bytes");
         assert!(first.windows(6).any(|bytes| bytes == b"a note"));
+    }
+
+    #[test]
+    fn two_architectures_have_one_name_and_an_index() {
+        let work = std::env::temp_dir().join(format!("image-two-{}", std::process::id()));
+        let images = [AMD64, ARM64].map(|machine| {
+            Image::of_program("example.com/program:v1", &program(&work.join(machine.to_string()), machine)).unwrap()
+        });
+        let archive = work.join("image.tar");
+        write(&images, &archive).unwrap();
+        let mut files = std::collections::BTreeMap::new();
+        for entry in tar::Archive::new(File::open(&archive).unwrap()).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut content = Vec::new();
+            std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
+            files.insert(entry.path().unwrap().to_str().unwrap().to_owned(), content);
+        }
+        fs::remove_dir_all(&work).unwrap();
+        let json = |path: &str| serde_json::from_slice::<Value>(&files[path]).unwrap();
+        let blob = |entry: &Value| json(&entry["digest"].as_str().unwrap().replace("sha256:", "blobs/sha256/"));
+        let named = &json("index.json")["manifests"];
+        assert_eq!(named[0]["annotations"]["io.containerd.image.name"], "example.com/program:v1");
+        assert_eq!(named.as_array().unwrap().len(), 1);
+        let manifests = blob(&named[0])["manifests"].clone();
+        let architectures = manifests.as_array().unwrap().iter().map(|entry| {
+            let config = blob(&blob(entry)["config"]);
+            assert_eq!(config["architecture"], entry["platform"]["architecture"]);
+            config["architecture"].as_str().unwrap().to_owned()
+        });
+        assert_eq!(architectures.collect::<Vec<_>>(), ["amd64", "arm64"]);
     }
 }

@@ -1,12 +1,12 @@
 //! The operator's image: what the Dockerfile makes, from the same build.
 
 use std::env;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use super::Image;
+use super::{Image, is_static};
+use crate::directory::Directory;
 use crate::process::{self, Command, Output};
 
 /// The program's name.
@@ -19,7 +19,7 @@ pub const NAME: &str = concat!("docker.io/kapendra007/configmapsync:v", env!("CA
 /// more memory for the same records.
 pub const ENVIRONMENT: [(&str, &str); 1] = [("MALLOC_ARENA_MAX", "1")];
 
-/// What the shipped image, not compressed, must stay under, in bytes.
+/// What the shipped program must stay under, in bytes.
 pub const LARGEST: u64 = 15 * 1024 * 1024;
 
 /// What the program is built of, as `make sbom` writes it, and where it is in the image. Scanners know it by the end of its name.
@@ -38,61 +38,28 @@ pub fn checkout() -> anyhow::Result<PathBuf> {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().context("the checkout is gone")
 }
 
-/// Builds the static program of the checkout in `root` with a profile of Cargo.toml: `dist` is what the Dockerfile uses and takes
-/// minutes, `release` is quicker and makes a larger program. Returns its path.
+/// Builds the static program of the checkout in `root` by deploy/tools/program.sh, for an architecture in the words of container
+/// images, or else this machine's, with a profile of Cargo.toml: `dist` is what is shipped and takes minutes, the others are
+/// quicker and make a larger program. Returns its path.
 ///
 /// # Errors
 /// When it does not build; the compiler says why on standard error.
-pub async fn build(root: &Path, profile: &str) -> anyhow::Result<PathBuf> {
-    let target_dir = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let target_dir = std::path::absolute(target_dir)?;
-    let triple = match env::consts::ARCH {
-        architecture @ ("x86_64" | "aarch64") => format!("{architecture}-unknown-linux-gnu"),
-        other => bail!("no image for the architecture {other}"),
-    };
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let command = Command::new(PathBuf::from(cargo))
-        .args(["build", "--locked", "--package", PROGRAM, "--bin", PROGRAM, "--profile", profile])
-        // Named even where it is the machine's own: without it the flags would go to build scripts and macros too.
-        .args(["--target", &triple, "--manifest-path"])
-        .arg(root.join("Cargo.toml"))
-        .arg("--target-dir")
-        .arg(&target_dir)
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(root, &cargo_home()?, &target_dir))
-        .env_remove("RUSTFLAGS")
+pub async fn build(root: &Path, architecture: Option<&str>, profile: &str) -> anyhow::Result<PathBuf> {
+    let directory = Directory::temporary()?;
+    let answer = directory.path().join("stdout");
+    let script = root.join("deploy/tools/program.sh");
+    let command = Command::new("bash")
+        .arg(&script)
+        .args(architecture.into_iter().flat_map(|architecture| ["--arch", architecture]))
+        .args(["--profile", profile])
+        .stdout(Output::File(answer.clone()))
         .stderr(Output::Inherit);
     let status = process::spawn(&command)?.wait().await?;
     if !status.success() {
-        bail!("the operator did not build ({status})");
+        bail!("the operator did not build ({status}): {} says above why", script.display());
     }
-    Ok(target_dir.join(triple).join(profile).join(PROGRAM))
-}
-
-/// The compiler's flags: a static program that names no directory of the machine that builds it. A panic's message has the path
-/// of a source file, so in another place, or for another user, the bytes would be others. The Dockerfile has the same flags.
-fn flags(root: &Path, cargo_home: &Path, target_dir: &Path) -> OsString {
-    let mut flags = OsString::from("-Ctarget-feature=+crt-static");
-    // The compiler runs in a crate's directory, and knows that one by what a symbolic link leads to.
-    let registry = cargo_home.join("registry");
-    let registry = registry.canonicalize().unwrap_or(registry);
-    // The last one that fits counts, and the target directory is mostly within the checkout.
-    for (directory, name) in
-        [(root, "/src"), (cargo_home, "/cargo"), (&*registry, "/cargo/registry"), (target_dir, "/target")]
-    {
-        // What separates flags: a directory may have a space in its name.
-        flags.push("\x1f--remap-path-prefix=");
-        flags.push(directory);
-        flags.push("=");
-        flags.push(name);
-    }
-    flags
-}
-
-/// Where Cargo keeps the sources of crates.
-fn cargo_home() -> anyhow::Result<PathBuf> {
-    let default = || env::home_dir().map(|home| home.join(".cargo"));
-    let named = env::var_os("CARGO_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    Ok(std::path::absolute(named.or_else(default).context("there is no home directory: set CARGO_HOME")?)?)
+    let answer = std::fs::read_to_string(answer)?;
+    Ok(PathBuf::from(answer.lines().last().context("deploy/tools/program.sh named no program")?))
 }
 
 /// The image with a program that [`build`] made. It is the Dockerfile's last part.
@@ -108,51 +75,80 @@ pub fn image(name: &str, program: &Path) -> anyhow::Result<Image> {
     Ok(image)
 }
 
-/// Builds and writes it.
+/// Builds it for these architectures, or else this machine's, and writes it as one archive.
 ///
 /// # Errors
 /// As the two, when it cannot be written, and when what is to be shipped has become too large.
-pub async fn write(root: &Path, name: &str, profile: &str, archive: &Path) -> anyhow::Result<()> {
-    let program = build(root, profile).await?;
+pub async fn write(
+    root: &Path,
+    name: &str,
+    architectures: &[String],
+    profile: &str,
+    archive: &Path,
+) -> anyhow::Result<()> {
+    let mut programs = Vec::new();
+    for architecture in architectures {
+        programs.push(build(root, Some(architecture), profile).await?);
+    }
+    if programs.is_empty() {
+        programs.push(build(root, None, profile).await?);
+    }
     let directory = archive.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    image(name, &program)?.write(archive)?;
-    let size = archive.metadata()?.len();
-    if profile == SHIPPED && size >= LARGEST {
-        bail!("{} has {size} bytes, of at most {LARGEST}: see what it has grown by", archive.display());
+    for program in &programs {
+        let size = program.metadata()?.len();
+        if profile == SHIPPED && size >= LARGEST {
+            bail!("{} has {size} bytes, of at most {LARGEST}: see what it has grown by", program.display());
+        }
     }
-    Ok(())
+    let images: Vec<_> = programs.iter().map(|program| image(name, program)).collect::<anyhow::Result<_>>()?;
+    super::write(&images, archive)
 }
 
-/// The image to run: the archive that `CONFIGMAPSYNC_IMAGE` names, or else one with the profile `release`, built and written
-/// to `archive`.
+/// The image to run: the archive that `CONFIGMAPSYNC_IMAGE` names, or else one of the program that Cargo built beside this one,
+/// written to `archive`. Where that one is not static the operator is built once more, as it has to be for an image.
 ///
 /// # Errors
-/// As [`write`].
+/// When it does not build, and when the archive cannot be written.
 pub async fn to_run(archive: &Path) -> anyhow::Result<PathBuf> {
     if let Some(image) = env::var_os("CONFIGMAPSYNC_IMAGE").filter(|value| !value.is_empty()) {
         return Ok(image.into());
     }
-    write(&checkout()?, NAME, "release", archive).await?;
+    let program = match beside() {
+        Ok(program) if is_static(&program)? => program,
+        _ => build(&checkout()?, None, "dev").await?,
+    };
+    let directory = Directory::temporary()?;
+    image(NAME, &stripped(&program, directory.path()).await?)?.write(archive)?;
     Ok(archive.to_owned())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn directories_of_the_machine_get_names_and_the_innermost_comes_last() {
-        let flags = flags(Path::new("/home/a b/x"), Path::new("/home/a b/.cargo"), Path::new("/home/a b/x/target"));
-        assert_eq!(
-            flags.to_str().unwrap().split('\x1f').collect::<Vec<_>>(),
-            [
-                "-Ctarget-feature=+crt-static",
-                "--remap-path-prefix=/home/a b/x=/src",
-                "--remap-path-prefix=/home/a b/.cargo=/cargo",
-                "--remap-path-prefix=/home/a b/.cargo/registry=/cargo/registry",
-                "--remap-path-prefix=/home/a b/x/target=/target",
-            ]
+/// The operator that Cargo built beside this program, with the same profile. A test stands one directory further down.
+///
+/// # Errors
+/// When it is not there; the message says how to build it.
+pub fn beside() -> anyhow::Result<PathBuf> {
+    let here = env::current_exe().context("this program cannot tell where it is")?;
+    let profile = here.ancestors().skip(1).find(|dir| !dir.ends_with("deps")).context("this program is nowhere")?;
+    let program = profile.join(PROGRAM);
+    if !program.is_file() {
+        let release = if profile.ends_with("release") { " --release" } else { "" };
+        bail!(
+            "the operator is not built: run `cargo build{release} -p {PROGRAM}` first, or use make ({} is missing)",
+            program.display()
         );
     }
+    Ok(program)
+}
+
+/// A copy in this directory without what only debuggers read, which is most of a quick build. Without a `strip` the program is
+/// taken as it is.
+async fn stripped(program: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
+    let small = directory.join(PROGRAM);
+    let strip = Command::new("strip").args(["--strip-debug", "-o"]).arg(&small).arg(program);
+    let done = match process::spawn(&strip) {
+        Ok(strip) => strip.wait().await?.success(),
+        Err(_) => false,
+    };
+    Ok(if done { small } else { program.to_owned() })
 }
