@@ -64,8 +64,7 @@ demo: ## The main job on a real cluster; KEEP=1 leaves it up, PROCESSES=1 withou
 
 .PHONY: cluster
 cluster: ## A cluster with a node and the operator installed, until Ctrl-C (Linux, root)
-	cargo build --locked -p configmapsync-operator -p testbed --bin configmapsync-operator --bin testbed
-	@cargo run --locked --quiet -p testbed --bin testbed -- cluster $(ARGS)
+	@$$(.ci/programs.sh)/testbed cluster $(ARGS)
 
 .PHONY: loadtest
 loadtest: ## N=5000 syncs, REPLICAS=3, or SCENARIO=fanout-1000: measure and report
@@ -124,14 +123,15 @@ deny: ## Hold all crates to deny.toml: licences, bans, sources, advisories
 
 .PHONY: generate
 generate: ## Write the definitions in crds/ from the Rust types
-	@for kind in $(KINDS); do \
+	@xtask=$$(.ci/programs.sh)/xtask; \
+	for kind in $(KINDS); do \
 	  crd="crds/$$kind.apps.kapendra.com.yaml"; \
-	  cargo run --locked --quiet -p xtask -- crd "$$kind" > "$$crd.new" && mv "$$crd.new" "$$crd" || exit 1; \
+	  "$$xtask" crd "$$kind" > "$$crd.new" && mv "$$crd.new" "$$crd" || exit 1; \
 	done
 
 .PHONY: sbom
 sbom: ## Write deploy/sbom.cdx.json, which lists what the operator is built of
-	cargo run --locked --quiet -p xtask -- sbom > $(SBOM).new
+	$$(.ci/programs.sh)/xtask sbom > $(SBOM).new
 	mv $(SBOM).new $(SBOM)
 
 .PHONY: manifests
@@ -146,12 +146,13 @@ verify: ## Fail if a generated file is out of date, or a crate is not as deny.to
 	@echo "== crates"
 	@.ci/deny.sh --if-there
 	@echo "== generated files"
-	@for kind in $(KINDS); do \
+	@xtask=$$(.ci/programs.sh)/xtask; \
+	for kind in $(KINDS); do \
 	  crd="crds/$$kind.apps.kapendra.com.yaml"; \
-	  cargo run --locked --quiet -p xtask -- crd "$$kind" | diff -u "$$crd" - \
+	  "$$xtask" crd "$$kind" | diff -u "$$crd" - \
 	    || { echo "$$crd is out of date: run 'make manifests'"; exit 1; }; \
 	done
-	@cargo run --locked --quiet -p xtask -- sbom | cmp -s - $(SBOM) \
+	@$$(.ci/programs.sh)/xtask sbom | cmp -s - $(SBOM) \
 	  || { echo "$(SBOM) is out of date: run 'make sbom'"; exit 1; }
 	@deploy/render.sh "$(RENDER)" | diff -u $(INSTALL) - \
 	  || { echo "$(INSTALL) is out of date: run 'make manifests'"; exit 1; }
@@ -164,6 +165,10 @@ verify: ## Fail if a generated file is out of date, or a crate is not as deny.to
 	  done
 	@grep -q 'image: $(IMAGE):v$(VERSION)$$' deploy/base/deployment.yaml \
 	  || { echo "deploy/base/deployment.yaml does not name the image of version $(VERSION)"; exit 1; }
+
+.PHONY: docs
+docs: ## Build the pages of docs/ as a book with a search, in target/book
+	@docs/build.sh
 
 .PHONY: run
 run: ## Run the operator here (after make install)
@@ -182,7 +187,7 @@ docker-buildx: ## Build the image IMG for amd64 and arm64 under one tag, and pus
 
 .PHONY: image
 image: ## The same image IMG without Docker, as a file in target/image; ARCH=amd64,arm64 for both
-	@cargo run --locked --quiet -p testbed --bin image -- --name $(IMG) $(if $(ARCH),--arch $(ARCH))
+	@$$(.ci/programs.sh)/image --name $(IMG) $(if $(ARCH),--arch $(ARCH))
 
 .PHONY: try-arm64
 try-arm64: ## Cross-build the program for arm64, and run one sync with it in an emulator

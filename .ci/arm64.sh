@@ -27,8 +27,9 @@ end() {
 trap end EXIT
 trap 'exit 130' INT TERM
 
+built=$(.ci/programs.sh)
 say "the image for arm64, with the profile $profile"
-cargo run --locked --quiet -p testbed --bin image -- --arch arm64 --profile "$profile" --output "$work/image.tar" >/dev/null
+"$built/image" --arch arm64 --profile "$profile" --output "$work/image.tar" >/dev/null
 mkdir "$work/image" "$work/root"
 tar -xf "$work/image.tar" -C "$work/image"
 # The largest file in it is the one layer.
@@ -43,7 +44,7 @@ say "--help"
 
 say "a control plane"
 mkfifo "$work/hold"
-cargo run --locked --quiet -p testbed --bin testbed -- up --until-stdin-closes <"$work/hold" >"$work/kubeconfig" &
+"$built/testbed" up --until-stdin-closes <"$work/hold" >"$work/kubeconfig" &
 bed=$!
 exec 7>"$work/hold"
 for _ in $(seq 1200); do

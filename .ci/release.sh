@@ -41,7 +41,7 @@ say "1 of 4: the image, for amd64 and arm64"
 if [ -n "$image" ]; then
   cp "$image" "$output/$name-v$version-image.tar"
 else
-  cargo run --locked --quiet -p testbed --bin image -- --arch amd64,arm64 --profile "$profile" \
+  "$(.ci/programs.sh)/image" --arch amd64,arm64 --profile "$profile" \
     --output "$output/$name-v$version-image.tar" >/dev/null
 fi
 

@@ -6,8 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/reproduce.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-cargo build --locked --quiet -p testbed --bin image
-image=${CARGO_TARGET_DIR:-target}/${CARGO_BUILD_TARGET:-}/debug/image
+image=$(.ci/programs.sh)/image
 
 # The same crates under another name: nothing is fetched for it.
 home=${CARGO_HOME:-$HOME/.cargo}

@@ -22,5 +22,5 @@ say "the demo itself takes one to four minutes"
 
 loadtest/testbed/build.sh >/dev/null
 say "building the operator and the demo"
-cargo build --locked --no-default-features -p configmapsync-operator -p loadtest --bin configmapsync-operator --bin demo
+.ci/programs.sh --no-default-features >/dev/null
 exec "$built" "$@"

@@ -4,8 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+xtask=$(.ci/programs.sh)/xtask
 generated() {
-  cargo run --locked --quiet -p xtask -- "${@:2}" > "$1.new"
+  "$xtask" "${@:2}" > "$1.new"
   if [ "$verify" = no ]; then mv "$1.new" "$1"; return; fi
   diff -u "$1" "$1.new" && rm "$1.new" || { rm -f "$1.new"; echo "$1 is out of date: run 'make manifests'"; exit 1; }
 }
