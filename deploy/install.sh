@@ -170,6 +170,16 @@ without() { # definitions...
     END { flush() }' "$WORK/all.yaml"
 }
 
+# Those documents of all.yaml that are of a kind (1), or all others (0).
+documents() { # kind, 1 or 0
+  awk -v kind="$1" -v wanted="$2" '
+    function flush() { if (text != "" && is_it == wanted) printf "---\n%s", text; text = ""; is_it = 0 }
+    /^---/ { flush(); next }
+    $0 == "kind: " kind { is_it = 1 }
+    { text = text $0 "\n" }
+    END { flush() }' "$WORK/all.yaml"
+}
+
 # The resources of the manifests, as kubectl auth can-i takes them.
 resources() {
   awk '/^apiVersion:/ { n = split($2, a, "/"); group = n == 2 ? "." a[1] : "" } /^kind:/ { print tolower($2) group }' "$WORK/all.yaml" | sort -u
@@ -313,6 +323,262 @@ preflight_syncs() {
   sed -n 's/^changed	//p' "$WORK/plan" | shorten
 }
 
+# --- what clusters have of their own ------------------------------------------------------------------------------
+
+# The Deployment's template as it will be: what others set on ours, such as a proxy, stays.
+template() { # output
+  if [ "$OPERATOR" = ours ]; then k apply --server-side --force-conflicts --dry-run=server -f "$WORK/deployment.yaml" -o "$1"
+  else k create --dry-run=client -f "$WORK/deployment.yaml" -o "$1"
+  fi
+}
+
+# The variables of the operator's container, a line each.
+variables() { printf 'jsonpath={range %s.containers[?(@.name=="manager")].env[*]}{.name}={.value}{"\\n"}{end}' "$1"; } # where
+
+# A Pod as the Deployment's controller will make it, and the variables that it has.
+write_pod() {
+  documents Deployment 1 >"$WORK/deployment.yaml"
+  template 'jsonpath={.spec.template}' >"$WORK/template.json" 2>"$WORK/errors" &&
+    template "$(variables .spec.template.spec)" >"$WORK/variables" 2>"$WORK/errors" ||
+    die "the Deployment of the manifests is not taken: $(words <"$WORK/errors"); mend that and run this again"
+  sed -e "1s/\"metadata\":{/&\"generateName\":\"$DEPLOYMENT-\",/" -e '1s/^{/{"apiVersion":"v1","kind":"Pod",/' "$WORK/template.json" >"$WORK/pod.json"
+}
+
+# Asks the API server whether it takes that Pod in a namespace: it looks at priority classes, quotas, Pod Security and policies,
+# calls webhooks, and makes nothing. As who makes Pods, where we may: some rules are others for an administrator.
+pod_is_taken() { # namespace
+  local account as=''
+  account=$(sed -n 's/.*"serviceAccountName":"\([^"]*\)".*/\1/p' "$WORK/pod.json")
+  # The first time its account comes later.
+  if [ -z "$account" ] || k get serviceaccount "$account" -n "$1" >/dev/null 2>&1; then cp "$WORK/pod.json" "$WORK/asked.json"
+  else sed 's/"serviceAccount\(\(Name\)\{0,1\}\)":"[^"]*"/"serviceAccount\1":"default"/g' "$WORK/pod.json" >"$WORK/asked.json"
+  fi
+  if k auth can-i impersonate serviceaccounts/replicaset-controller -n kube-system >/dev/null 2>&1; then
+    as=system:serviceaccount:kube-system:replicaset-controller
+  fi
+  k create ${as:+--as "$as"} --dry-run=server --validate=false -n "$1" -f "$WORK/asked.json" -o "$(variables .spec)" >"$WORK/asked" 2>"$WORK/errors" &&
+    mv "$WORK/asked" "$WORK/variables"
+}
+
+# What the API server says of that Pod, in VERDICT, and its words in TOLD.
+ask_for_pod() { # namespace
+  VERDICT=taken TOLD=''
+  if pod_is_taken "$1"; then return; fi
+  TOLD=$(grep -v '^Warning' "$WORK/errors" |
+    sed -e 's/error when creating "[^"]*": //' -e 's/^Error from server: //' -e 's/pods "[^"]*" is forbidden: //' -e 's/^The pods "[^"]*" is invalid: : //' | words)
+  case $TOLD in
+    *'cannot create resource'* | *'looking up service account'*) VERDICT=unknown ;;
+    *'insufficient quota to match'*) VERDICT=limited ;;
+    *'exceeded quota'*) VERDICT=full ;;
+    *'no PriorityClass'*) VERDICT=classless ;;
+    *) VERDICT=refused ;;
+  esac
+}
+
+priority_class() { sed -n 's/.*"priorityClassName":"\([^"]*\)".*/\1/p' "$WORK/pod.json"; }
+
+refuse_pod() { # what is there already
+  local way="make the manifests fit that, or exempt the namespace $NAMESPACE from it"
+  case $VERDICT in
+    limited) way="add a ResourceQuota for the priority class $(priority_class) to the manifests, as deploy/overlays/production/resource_quota.yaml is, or name no class" ;;
+    full) way="raise that quota" ;;
+    classless) way="name a class that $KUBECTL get priorityclasses shows, or none" ;;
+  esac
+  die "the API server takes no Pod like the operator's in the namespace $NAMESPACE: $TOLD; $way, then run this again${1:+ ($1)}"
+}
+
+preflight_pods() {
+  ASK_AGAIN=''
+  write_pod
+  if [ -z "$NAMESPACE_PHASE" ]; then preflight_pods_elsewhere; return; fi
+  ask_for_pod "$NAMESPACE"
+  case $VERDICT in
+    taken) say "Pods: the API server takes one like the operator's" ;;
+    unknown) say "Pods: whether the API server takes them is not known: $TOLD" ;;
+    limited) limited_classes ;;
+    # Those that run may be what fills it.
+    full) [ "$OPERATOR" != none ] || refuse_pod ''; warn "there may be no room for new Pods of the operator: $TOLD; raise that quota if they do not come" ;;
+    *) refuse_pod '' ;;
+  esac
+}
+
+# In a namespace that is not there nothing can be asked. Another one tells of priority classes; quotas and labels may be others there.
+preflight_pods_elsewhere() {
+  ASK_AGAIN=yes
+  ask_for_pod default
+  local later="it is asked again when the namespace $NAMESPACE is there"
+  case $VERDICT in
+    taken) say "Pods: the API server takes one like the operator's in the namespace default; $later" ;;
+    unknown) say "Pods: whether the API server takes them is not known: $TOLD" ;;
+    limited) limited_classes ;;
+    classless) refuse_pod '' ;;
+    *) say "Pods: in the namespace default the API server takes none like the operator's: $TOLD; $later" ;;
+  esac
+}
+
+# As on GKE.
+limited_classes() {
+  grep -q '^kind: ResourceQuota$' "$WORK/all.yaml" || refuse_pod ''
+  ASK_AGAIN=yes
+  say "Pods: this cluster takes those of the class $(priority_class) only where a ResourceQuota lets them in, and the manifests bring one"
+}
+
+pod_is_welcome() {
+  ask_for_pod "$NAMESPACE"
+  case $VERDICT in taken | unknown) ;; full) [ "$OPERATOR" != none ] ;; *) return 1 ;; esac
+}
+
+preflight_openshift() {
+  k get --raw /apis/security.openshift.io >/dev/null 2>&1 || return 0
+  local user
+  user=$(sed -n 's/.*"runAsUser":\([0-9]*\).*/\1/p' "$WORK/pod.json")
+  if [ -z "$user" ]; then say "OpenShift: it gives the Pods a user of the namespace's own; the manifests name none"
+  elif [ -n "$ASK_AGAIN" ]; then warn "the manifests have the Pods run as user $user, and OpenShift's restricted-v2 takes users of the namespace's own range only: remove runAsUser from them"
+  fi
+}
+
+# Whether a list as in NO_PROXY has an address, by itself or by its network.
+exempts() { # list, address
+  awk -v list="$1" -v address="$2" '
+    function number(ip, part) { split(ip, part, "."); return ((part[1] * 256 + part[2]) * 256 + part[3]) * 256 + part[4] }
+    function has(host, net, size) {
+      if (host == "*" || host == address) return 1
+      if (split(host, net, "/") != 2) return 0
+      # Of these nothing is worked out here.
+      if (address ~ /:/) return host ~ /:/
+      size = 2 ^ (32 - net[2])
+      return net[1] ~ /^[0-9.]+$/ && int(number(address) / size) == int(number(net[1]) / size)
+    }
+    BEGIN { n = split(list, hosts, /[ ,]+/); for (i = 1; i <= n; i++) if (has(hosts[i])) exit 0; exit 1 }'
+}
+
+# The Pods' proxy is what their variables say, also what a webhook of the cluster adds to them. Values may hold a password.
+preflight_proxy() {
+  local name exempt address
+  name=$(sed -n -E 's/^(HTTPS_PROXY|https_proxy|ALL_PROXY|all_proxy)=..*/\1/p' "$WORK/variables" | head -n 1)
+  [ -n "$name" ] || return 0
+  address=$(k get service kubernetes -n default -o 'jsonpath={.spec.clusterIP}' 2>/dev/null) || return 0
+  exempt=$(sed -n -E 's/^(NO_PROXY|no_proxy)=//p' "$WORK/variables" | tr '\n' ',')
+  if exempts "$exempt" "$address"; then say "Proxy: the Pods have $name, and NO_PROXY exempts the API server ($address)"
+  else warn "the Pods have $name and their NO_PROXY does not exempt the API server, so the operator will ask the proxy for it: add $address, or the network of Services, to NO_PROXY"
+  fi
+}
+
+# The TCP ports that the manifests' NetworkPolicies let out to; `any` stands for all.
+ports_out() {
+  documents NetworkPolicy 1 >"$WORK/network.yaml"
+  [ ! -s "$WORK/network.yaml" ] || k create --dry-run=client -f "$WORK/network.yaml" -o \
+    'go-template={{define "o"}}{{range .spec.egress}}{{if .ports}}{{range .ports}}{{if eq (or .protocol "TCP") "TCP"}}{{or .port "any"}}{{with .endPort}}-{{.}}{{end}} {{end}}{{end}}{{else}}any {{end}}{{else}}{{range .spec.policyTypes}}{{if eq . "Egress"}}none {{end}}{{end}}{{end}}{{end}}{{if .items}}{{range .items}}{{template "o" .}}{{end}}{{else}}{{template "o" .}}{{end}}' 2>/dev/null || true
+}
+
+preflight_network() {
+  local out port
+  out=$(ports_out)
+  case $out in '' | *-*) return 0 ;; esac
+  for port in $(k get endpointslices -n default -l kubernetes.io/service-name=kubernetes -o 'jsonpath={.items[*].ports[*].port}' 2>/dev/null); do
+    case " $out " in
+      *' any '* | *" $port "*) say "Network: the API server listens on port $port, to which the NetworkPolicy lets the operator out" ;;
+      *) warn "the NetworkPolicy of the manifests does not let the operator out to port $port, where the API server listens: add that port to its egress, or let TCP out to any, as deploy/overlays/production/network_policy.yaml does" ;;
+    esac
+  done
+}
+
+# Kinds of Prometheus Operator that are ours, each with what a Prometheus selects it by.
+MONITORS='ServiceMonitor:serviceMonitor PodMonitor:podMonitor PrometheusRule:rule'
+OUR_LABELS=,app.kubernetes.io/name=configmapsync,app.kubernetes.io/part-of=configmapsync,
+PAIRS='{{define "pairs"}},{{range $k, $v := .}}{{$k}}={{$v}},{{end}}{{end}}'
+SELECTOR='{{define "selector"}}{{if eq (printf "%T" .) "<nil>"}}null{{else if .matchExpressions}}unknown{{else}}{{template "pairs" .matchLabels}}{{end}}{{end}}'
+
+# Lines, split by tabs, of what selects (S, who, kind, selector of objects, of namespaces), what is to be selected (M, kind,
+# namespace, name, labels) and namespaces (N, name, labels). What is on the cluster and in the manifests is put together.
+list_monitoring() {
+  local kind field object namespaces
+  for kind in $MONITORS; do
+    field=${kind#*:} kind=${kind%:*}
+    k get prometheuses.monitoring.coreos.com --all-namespaces -o "go-template=$PAIRS$SELECTOR{{range .items}}S{{\"\\t\"}}{{.metadata.namespace}}/{{.metadata.name}}{{\"\\t\"}}$kind{{\"\\t\"}}{{template \"selector\" .spec.${field}Selector}}{{\"\\t\"}}{{template \"selector\" .spec.${field}NamespaceSelector}}{{\"\\n\"}}{{end}}" || return 1
+    object="{{define \"o\"}}M{{\"\\t\"}}$kind{{\"\\t\"}}{{.metadata.namespace}}{{\"\\t\"}}{{.metadata.name}}{{\"\\t\"}}{{template \"pairs\" .metadata.labels}}{{\"\\n\"}}{{end}}"
+    k get "$kind.monitoring.coreos.com" --all-namespaces -l app.kubernetes.io/part-of=configmapsync -o "go-template=$PAIRS$object{{range .items}}{{template \"o\" .}}{{end}}" 2>/dev/null || true
+    documents "$kind" 1 >"$WORK/monitor.yaml"
+    [ ! -s "$WORK/monitor.yaml" ] || k create --dry-run=client -f "$WORK/monitor.yaml" -o "go-template=$PAIRS$object{{if .items}}{{range .items}}{{template \"o\" .}}{{end}}{{else}}{{template \"o\" .}}{{end}}" || return 1
+  done
+  namespaces="{{define \"o\"}}N{{\"\\t\"}}{{.metadata.name}}{{\"\\t\"}},kubernetes.io/metadata.name={{.metadata.name}}{{template \"pairs\" .metadata.labels}}{{\"\\n\"}}{{end}}"
+  documents Namespace 1 >"$WORK/namespace.yaml"
+  [ ! -s "$WORK/namespace.yaml" ] || k create --dry-run=client -f "$WORK/namespace.yaml" -o "go-template=$PAIRS$namespaces{{template \"o\" .}}"
+  k get namespaces -o "go-template=$PAIRS$namespaces{{range .items}}{{template \"o\" .}}{{end}}" 2>/dev/null || true
+}
+
+# For each of ours: selected, unknown, or why not, then kind, namespace, name, who does not select it, and by which labels that
+# one selects. Without one of ours, the ServiceMonitor of deploy/overlays/monitoring stands for what may come.
+judge_monitoring() {
+  awk -F'\t' -v namespace="$NAMESPACE" -v labels="$OUR_LABELS" '
+    function fits(selector, labels, part, n, i) {
+      if (selector == "null") return 0
+      if (selector == "unknown") return -1
+      n = split(selector, part, ",")
+      for (i = 1; i <= n; i++) if (part[i] != "" && !index(labels, "," part[i] ",")) return 0
+      return 1
+    }
+    function judge(kind, space, name, labels, i, own, its, verdict, who, by) {
+      for (i = 1; i <= n; i++) {
+        if (kinds[i] != kind) continue
+        own = fits(selectors[i], labels)
+        its = spaces[i] == "null" ? index(whos[i], space "/") == 1 : fits(spaces[i], known[space])
+        if (own == 1 && its == 1) { verdict = "selected"; who = whos[i]; break }
+        if (own && its) verdict = "unknown"
+        if (verdict != "") continue
+        who = whos[i]; by = own ? spaces[i] : selectors[i]
+        verdict = by == "null" ? (own ? "elsewhere" : "none") : (own ? "space" : "labels")
+      }
+      gsub(/^,|,$/, "", by); gsub(/,/, " ", by)
+      print (verdict == "" ? "unknown" : verdict) "|" kind "|" space "|" name "|" who "|" by
+    }
+    $1 == "S" { whos[++n] = $2; kinds[n] = $3; selectors[n] = $4; spaces[n] = $5 }
+    $1 == "M" { key = $2 "\t" $3 "\t" $4; ours[key] = ours[key] $5 }
+    $1 == "N" { known[$2] = known[$2] $3 }
+    END {
+      for (key in ours) { split(key, part, "\t"); judge(part[1], part[2], part[3], ours[key]); some = 1 }
+      if (!some) judge("ServiceMonitor", namespace, "", labels)
+    }' "$1" | sort
+}
+
+preflight_monitoring() {
+  local kinds
+  if ! kinds=$(k get --raw /apis/monitoring.coreos.com/v1 2>/dev/null); then
+    ! grep -q '^apiVersion: monitoring.coreos.com/' "$WORK/all.yaml" ||
+      die "the manifests have monitors for Prometheus Operator, which this cluster does not have: install it first, or leave them out"
+    return 0
+  fi
+  case $kinds in *'"prometheuses"'*) ;; *) return 0 ;; esac
+  list_monitoring >"$WORK/monitoring" 2>"$WORK/errors" || { say "Prometheus Operator: what it selects is not known: $(words <"$WORK/errors")"; return 0; }
+  local verdict kind space name who by
+  while IFS='|' read -r verdict kind space name who by; do
+    if [ -n "$name" ]; then tell_unselected; else tell_unmonitored; fi
+  done <<<"$(judge_monitoring "$WORK/monitoring")"
+}
+
+# Why a Prometheus does not select something, and the way out. It knows what judge_monitoring said.
+why_unselected() { # what kubectl is to label
+  case $verdict in
+    labels) say "Prometheus $who selects by $by ($KUBECTL label $1 -n $space $by)" ;;
+    none) say "Prometheus $who selects none of its kind (give its selector for them the value {})" ;;
+    space) say "Prometheus $who looks into namespaces with $by ($KUBECTL label namespace $space $by)" ;;
+    elsewhere) say "Prometheus $who looks into its own namespace alone (give its selector of namespaces the value {})" ;;
+  esac
+}
+
+tell_unselected() {
+  case $verdict in selected | unknown) return ;; esac
+  warn "no Prometheus selects the operator's $kind $space/$name: $(why_unselected "$kind $name")"
+}
+
+tell_unmonitored() {
+  local overlay=monitoring why=''
+  if [ "$verdict $by" = 'labels release=kube-prometheus-stack' ]; then overlay=kube-prometheus-stack
+  else why=$(why_unselected "servicemonitor,prometheusrule $DEPLOYMENT")
+  fi
+  say "Prometheus Operator: it is here and scrapes no operator of ours; afterwards: $KUBECTL apply -k deploy/overlays/$overlay${why:+; $why}"
+}
+
 # --- asking -------------------------------------------------------------------------------------------------------
 
 confirm() { # what will happen
@@ -431,6 +697,17 @@ apply() { # file
     die "not everything could be applied: $(words <"$WORK/errors"); mend that and run this again, it goes on from there"
   versions "$1" >"$WORK/after"
   compare "$WORK/before" "$WORK/after" created changed unchanged
+}
+
+# The Deployment last, where the API server could not say before whether it takes its Pods.
+apply_all() {
+  if [ -z "$ASK_AGAIN" ]; then apply "$WORK/all.yaml"; return; fi
+  documents Deployment 0 >"$WORK/but-deployment.yaml"
+  documents Deployment 1 >"$WORK/deployment.yaml"
+  apply "$WORK/but-deployment.yaml"
+  # Some seconds: the API server sees a new account or quota a little later.
+  within 10 pod_is_welcome || refuse_pod 'all but the Deployment is installed'
+  apply "$WORK/deployment.yaml"
 }
 
 would_apply() {
@@ -572,6 +849,11 @@ run_install() {
     ours) say "Operator: $OPERATOR_IMAGE, $REPLICAS replicas (kept)" ;;
     former) say "Operator: a former one, $OPERATOR_IMAGE; it is stopped and replaced" ;;
   esac
+  preflight_pods
+  preflight_openshift
+  preflight_proxy
+  preflight_network
+  preflight_monitoring
   if [ -n "$GOING" ]; then
     install_over_going
   else
@@ -588,7 +870,7 @@ run_install() {
   fi
   replace_former
   say "Applying"
-  apply "$WORK/all.yaml"
+  apply_all
   local crd
   for crd in $CRDS; do
     # --manifests may name those of a version of before the second kind.

@@ -1,4 +1,4 @@
-//! What documents name is there: the tests in docs/seed.md, the targets and files in the README.
+//! What documents name is there: the tests in docs/seed.md and docs/clusters.md, the targets and files in the README.
 
 use std::path::Path;
 
@@ -25,16 +25,18 @@ fn named(page: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_test_that_the_page_of_the_seed_names_exists() {
+fn every_test_that_a_page_names_exists() {
     let mut text = String::new();
     for dir in ["src", "tests", "loadtest"] {
         sources(&root().join(dir), &mut text);
     }
-    let page = std::fs::read_to_string(root().join("docs/seed.md")).unwrap();
-    let named = named(&page);
-    assert!(named.len() > 40, "{} tests are named", named.len());
-    let missing: Vec<&&str> = named.iter().filter(|name| !text.contains(&format!("fn {name}("))).collect();
-    assert!(missing.is_empty(), "docs/seed.md names tests that do not exist: {missing:#?}");
+    for (page, least) in [("docs/seed.md", 40), ("docs/clusters.md", 6)] {
+        let content = std::fs::read_to_string(root().join(page)).unwrap();
+        let named = named(&content);
+        assert!(named.len() > least, "{page}: {} tests are named", named.len());
+        let missing: Vec<&&str> = named.iter().filter(|name| !text.contains(&format!("fn {name}("))).collect();
+        assert!(missing.is_empty(), "{page} names tests that do not exist: {missing:#?}");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@
 mod harness;
 
 mod both_kinds;
+mod clusters;
 mod contract;
 mod need;
 mod page;

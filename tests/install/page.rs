@@ -1,4 +1,4 @@
-//! docs/troubleshooting.md: its commands run as they stand.
+//! docs/troubleshooting.md and docs/clusters.md: their commands run as they stand.
 
 use serde_json::json;
 
@@ -37,12 +37,26 @@ async fn the_commands_of_the_troubleshooting_page_run_as_they_stand() {
     let page = std::fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap();
     let commands = commands(&page);
     assert!(commands.len() > 20, "{commands:?}");
+    type_in(&bed, commands).await;
+}
+
+async fn type_in(bed: &Bed, commands: Vec<(&str, Option<&str>)>) {
     for (line, why) in commands {
         if why.is_some_and(|why| !why.is_empty()) {
             continue;
         }
-        let mut shell = command(&bed, "bash");
+        let mut shell = command(bed, "bash");
         shell.args(["-euo", "pipefail", "-c", line]);
         println!("$ {line}\n{}", ended(shell).await.well());
     }
+}
+
+#[tokio::test]
+async fn the_commands_of_the_page_of_clusters_run_as_they_stand() {
+    let Some(bed) = Bed::bare("the_commands_of_the_page_of_clusters").await else { return };
+    install(&bed, &["--no-wait"]).await.well();
+    let page = std::fs::read_to_string(root().join("docs/clusters.md")).unwrap();
+    let commands = commands(&page);
+    assert_eq!(commands.len(), 3, "{commands:?}");
+    type_in(&bed, commands).await;
 }

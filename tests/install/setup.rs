@@ -138,10 +138,36 @@ async fn pods_that_may_not_be_made_are_told_of() {
     bed.kubectl(&["create", "quota", "none", "--hard=pods=0", "-n", SYSTEM], "").await.unwrap();
     // There is no quota controller here: the quota's use is said by hand.
     let status = r#"{"status":{"hard":{"pods":"0"},"used":{"pods":"0"}}}"#;
-    bed.kubectl(&["patch", "quota", "none", "-n", SYSTEM, "--subresource=status", "--type=merge", "-p", status], "")
-        .await
-        .unwrap();
-    install(&bed, &["--timeout=5s"]).await.badly(1, &["no pod was made", "exceeded quota: none"]);
+    let patch = ["patch", "quota", "none", "-n", SYSTEM, "--subresource=status", "--type=merge", "-p", status];
+    bed.kubectl(&patch, "").await.unwrap();
+    install(&bed, &["--no-wait"]).await.badly(1, &["takes no Pod", "exceeded quota: none", "raise that quota"]);
+    assert!(!is_there(&bed, &["deployment", DEPLOYMENT, "-n", SYSTEM]).await, "nothing was changed");
+
+    // With an operator there, its own Pods may be what fills the quota: then it is told and tried.
+    bed.kubectl(&["delete", "quota", "none", "-n", SYSTEM], "").await.unwrap();
+    eventually("without the quota it goes", async || {
+        let ended = install(&bed, &["--no-wait"]).await;
+        if ended.code == Some(0) { Ok(()) } else { Err(format!("{ended:?}")) }
+    })
+    .await;
+    let scale = async |replicas: &str| {
+        bed.kubectl(&["scale", "deployment", DEPLOYMENT, "-n", SYSTEM, replicas], "").await.unwrap();
+    };
+    scale("--replicas=0").await;
+    eventually("no pod is left", async || match is_there(&bed, &["pods", "-n", SYSTEM]).await {
+        false => Ok(()),
+        true => Err("some are".to_owned()),
+    })
+    .await;
+    bed.kubectl(&["create", "quota", "none", "--hard=pods=0", "-n", SYSTEM], "").await.unwrap();
+    bed.kubectl(&patch, "").await.unwrap();
+    scale("--replicas=2").await;
+    let words = ["no pod was made", "exceeded quota: none"];
+    let said = install(&bed, &["--timeout=5s"]).await.badly(1, &words);
+    assert!(
+        said.contains("warning: there may be no room for new Pods of the operator: exceeded quota: none"),
+        "{said}"
+    );
 }
 
 /// An installed bed with an operator at work and two syncs: `s`, whose copy goes with it, and `kept` with Orphan.

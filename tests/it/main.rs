@@ -31,6 +31,7 @@ mod hostile;
 mod leadership;
 mod lifecycle;
 mod limits;
+mod moving_over;
 mod namespaces;
 mod need;
 mod observed;

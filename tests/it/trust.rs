@@ -16,7 +16,7 @@ fn commands(page: &str) -> Vec<&str> {
     blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("$ ")).collect()
 }
 
-async fn typed(bed: &Bed, line: &str, dir: &Path) -> Result<String, String> {
+pub async fn typed(bed: &Bed, line: &str, dir: &Path) -> Result<String, String> {
     let bin_dir = testbed::bin_dir().await.unwrap();
     let path = format!("{}:{}", bin_dir.display(), std::env::var("PATH").unwrap());
     let output = tokio::process::Command::new("bash")

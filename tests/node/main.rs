@@ -25,6 +25,7 @@ mod installed;
 mod kustomize;
 mod level;
 mod load;
+mod network;
 mod pods;
 mod readme;
 mod sample;
