@@ -39,7 +39,7 @@ program=$work/root/configmapsync-operator
 grep -q '"architecture":"arm64"' "$work"/image/blobs/sha256/* || die "the image does not say that it is for arm64"
 
 say "--help"
-"$emulator" "$program" --help | grep -q -- --leader-elect || die "--help does not tell of the flags"
+"$emulator" "$program" --help | grep -q -- --lease-duration || die "--help does not tell of the flags"
 "$emulator" "$program" --version
 
 say "a control plane"
