@@ -16,7 +16,7 @@ CONTAINER_TOOL ?= docker
 # always the test bed's, so that they come out the same everywhere.
 TESTBED_BIN = $(shell loadtest/testbed/build.sh)
 KUBECTL ?= $(or $(shell command -v kubectl),$(TESTBED_BIN)/kubectl)
-RENDER ?= $(TESTBED_BIN)/kubectl
+RENDER ?= $(shell K8S= loadtest/testbed/build.sh)/kubectl
 # Built from source as well, once. HELM names another one.
 HELM ?= $(shell deploy/tools/build.sh)/helm
 
@@ -96,9 +96,13 @@ bench-compare: ## Run the benchmarks beside those that bench-baseline kept
 
 ##@ Develop
 
+.PHONY: kubernetes
+kubernetes: ## Build the test bed's Kubernetes; K8S=1.30 chooses an older version
+	@loadtest/testbed/build.sh >/dev/null
+
 .PHONY: test
 test: export RUST_TEST_THREADS ?= $(TEST_THREADS)
-test: fmt-check lint verify ## Run every check and every test (what .ci/run runs)
+test: kubernetes fmt-check lint verify ## Every check and test (what .ci/run runs); K8S=1.30: the integration tests on that version
 	@echo "== tests"
 	tests/run.sh
 	@echo "== all passed"

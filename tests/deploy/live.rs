@@ -38,9 +38,10 @@ impl Bed {
     /// Applies objects, with the arguments; they pass through a file.
     fn apply(&self, objects: &[&Value], args: &[&str]) -> Result<String, String> {
         let file = self.0.dir().join("objects.yaml");
-        // Documents, not a List: of a List kubectl asks its own schema, not the server.
-        let documents: Vec<String> = objects.iter().map(|object| object.to_string()).collect();
-        std::fs::write(&file, documents.join("\n---\n")).unwrap();
+        // Documents, not a List: of a List kubectl asks its own schema, not the server. An older kubectl takes what begins with a
+        // brace for JSON alone.
+        let documents: Vec<String> = objects.iter().map(|object| format!("---\n{object}\n")).collect();
+        std::fs::write(&file, documents.concat()).unwrap();
         self.kubectl(&[&["apply", "--validate=strict", "-f", file.to_str().unwrap()], args].concat())
     }
 

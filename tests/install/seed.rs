@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::ListParams;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use testbed::Access;
 use tokio::io::AsyncWriteExt as _;
@@ -53,8 +54,16 @@ pub async fn former(cluster: &Access, deployment: &str) {
         ended(generate).await.well()
     };
     kubectl(cluster, &["create", "-f", "-"], &generated("objects").await).await;
-    let statuses = ["apply", "--server-side", "--subresource=status", "--force-conflicts", "-f", "-"];
-    kubectl(cluster, &statuses, &generated("statuses").await).await;
+    // By hand: kubectl applies a status only from 1.32 on.
+    let syncs = ApiResource::from_gvk(&GroupVersionKind::gvk("apps.kapendra.com", "v1", "ConfigMapSync"));
+    let by_kubectl = PatchParams::apply("kubectl").force();
+    for document in serde_yaml_ng::Deserializer::from_str(&generated("statuses").await) {
+        let sync = Value::deserialize(document).unwrap();
+        let (namespace, name) =
+            (sync["metadata"]["namespace"].as_str().unwrap(), sync["metadata"]["name"].as_str().unwrap());
+        let syncs = Api::<DynamicObject>::namespaced_with(cluster.client().unwrap(), namespace, &syncs);
+        syncs.patch_status(name, &by_kubectl, &Patch::Apply(&sync)).await.unwrap();
+    }
 }
 
 /// Puts the former operator back in place of this one; syncs and copies are there.

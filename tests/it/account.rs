@@ -95,8 +95,9 @@ impl Stage<'_> {
 
     async fn object(&mut self) {
         let name = *OBJECTS.choose(&mut self.random).unwrap();
-        if self.case().syncs().get_opt(name).await.unwrap().is_some() {
-            if self.random.random_bool(0.2) {
+        if let Some(found) = self.case().syncs().get_opt(name).await.unwrap() {
+            // One that is being deleted may be gone at any moment.
+            if found.metadata.deletion_timestamp.is_none() && self.random.random_bool(0.2) {
                 self.case().delete_sync(name).await;
             }
             return;
@@ -116,8 +117,8 @@ impl Stage<'_> {
 
     async fn many_object(&mut self) {
         let name = *MANY.choose(&mut self.random).unwrap();
-        if self.many.api().get_opt(&self.case().name(name)).await.unwrap().is_some() {
-            if self.random.random_bool(0.2) {
+        if let Some(found) = self.many.api().get_opt(&self.case().name(name)).await.unwrap() {
+            if found.metadata.deletion_timestamp.is_none() && self.random.random_bool(0.2) {
                 self.many.delete(name).await;
             }
             return;

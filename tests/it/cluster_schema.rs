@@ -262,7 +262,9 @@ async fn a_misspelt_selector_never_selects_everything() {
         let text = serde_json::to_string(&object).unwrap();
         for validate in ["--validate=strict", "--validate=ignore"] {
             let args = ["apply", "--dry-run=server", "-f", "-", validate];
-            let said = bed.kubectl(&args, &text).await.unwrap_err();
+            // Older API servers name the value's type too.
+            let said =
+                bed.kubectl(&args, &text).await.unwrap_err().replace(r#"Invalid value: "object": "#, "Invalid value: ");
             let sentence =
                 "spec.namespaceSelector: Invalid value: namespaceSelector takes matchLabels and matchExpressions";
             assert!(said.contains(sentence), "{selector}: {said}");

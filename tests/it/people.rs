@@ -16,8 +16,10 @@ async fn in_every_state(case: &Case<'_>) {
         "spec": case.spec(json!({ "sourceNamespace": "Upper", "destinationName": "invalid" })),
     });
     untyped(case).create(&PostParams::default(), &serde_json::from_value(invalid).unwrap()).await.unwrap();
-    bed.install(|_| {}).await;
     let operator = bed.holder("people").await;
+    // While nothing speaks against it: with the real schema an API server before Kubernetes 1.33 refuses this status.
+    case.until_stalled("invalid", "InvalidSpec").await;
+    bed.install(|_| {}).await;
 
     case.source(json!({ "k": "1" })).await;
     for name in ["ready", "suspended", "held"] {
@@ -53,7 +55,6 @@ async fn in_every_state(case: &Case<'_>) {
     case.create(&case.dst, "full", full).await;
     case.sync("failed", json!({ "destinationName": "full" })).await;
     case.until("failed", "Synced", "False", "SyncFailed").await;
-    case.until_stalled("invalid", "InvalidSpec").await;
     case.until_event("ready", "Repaired").await;
     case.until_event("no-source", "SourceNotFound").await;
     case.until_event("failed", "UpdateFailed").await;
@@ -157,7 +158,9 @@ async fn each_state_of_a_sync_reads_well() {
     in_every_state(&case).await;
     let get = async |args: &str| {
         let args = args.split_whitespace().chain(["--namespace", &case.syncs]);
-        bed.kubectl(&args.collect::<Vec<_>>(), "").await.unwrap()
+        let text = bed.kubectl(&args.collect::<Vec<_>>(), "").await.unwrap();
+        // The API server's words of older versions.
+        text.replace("must have at most 262144 bytes", "may not be more than 262144 bytes")
     };
     insta::assert_snapshot!("get", table(&get("get cms").await));
     insta::assert_snapshot!("get_wide", table(&get("get cms -o wide").await));

@@ -7,6 +7,10 @@ use testbed::audit::Mark;
 
 use crate::harness::{Bed, Case, PREFIX, eventually, seconds, stays};
 
+/// What changes copies here, and the version of Kubernetes from which on it is there without a gate.
+const POLICY: &str = "MutatingAdmissionPolicy of version v1";
+const SINCE: (u32, u32) = (1, 36);
+
 /// A policy that changes the ConfigMaps `cm` and `probe` of `dst`, in force until it is lifted.
 struct Mutated<'a> {
     case: &'a Case<'a>,
@@ -95,7 +99,7 @@ async fn until_told(case: &Case<'_>, words: &[&str]) {
 
 /// A policy does this to the copy, which the status tells in these words.
 async fn admission_changes_a_copy(test: &str, name: &str, patch: &str, words: &[&str]) {
-    let Some(bed) = Bed::own(test).await else { return };
+    let Some(bed) = Bed::own_since(test, POLICY, SINCE).await else { return };
     let case = Case::on(&bed, name).await;
     let operator = bed.holder(name).await;
     let mutated = Mutated::on(&case, patch).await;
@@ -168,7 +172,8 @@ async fn a_mark_that_admission_takes_off_a_copy_is_told() {
 
 #[tokio::test]
 async fn a_change_that_admission_begins_to_make_later_is_told_when_the_copy_is_next_written() {
-    let Some(bed) = Bed::own("a_change_that_admission_begins_to_make_later").await else { return };
+    let test = "a_change_that_admission_begins_to_make_later";
+    let Some(bed) = Bed::own_since(test, POLICY, SINCE).await else { return };
     let case = Case::on(&bed, "later").await;
     let _operator = bed.holder("later").await;
     case.until_a_sync_works().await;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, iter, process as std_process};
 
+use anyhow::Context as _;
 use kube::{Client, Config};
 
 use crate::directory::Directory;
@@ -72,6 +73,20 @@ impl Access {
     /// When TLS or the way to log in cannot be set up.
     pub fn client(&self) -> anyhow::Result<Client> {
         kubeconfig::test_client(self.config())
+    }
+
+    /// The version of its Kubernetes, major and minor.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or not with numbers.
+    pub async fn version(&self) -> anyhow::Result<(u32, u32)> {
+        let told = self.client()?.apiserver_version().await?;
+        // Some providers have it that the minor one is "30+".
+        let numbers = [told.major.parse(), told.minor.trim_end_matches('+').parse()];
+        match numbers {
+            [Ok(major), Ok(minor)] => Ok((major, minor)),
+            [Err(error), _] | [_, Err(error)] => Err(error).context(format!("{} is no version", told.git_version)),
+        }
     }
 
     /// `kubectl` as administrator, to be given its arguments.

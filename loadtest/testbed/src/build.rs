@@ -10,7 +10,8 @@ use crate::process::{self, Command, Output};
 
 static BIN_DIR: OnceCell<PathBuf> = OnceCell::const_new();
 
-/// The directory with etcd, kube-apiserver, kubectl and their like, from `KUBEBUILDER_ASSETS` or built from source.
+/// The directory with etcd, kube-apiserver, kubectl and their like, from `KUBEBUILDER_ASSETS` or built from source. `K8S`
+/// chooses an older version than the newest, as `build.sh` says.
 ///
 /// The first call on a machine takes 5 to 10 minutes on two cores, and says on standard error how far it is; later ones
 /// take milliseconds. Calls at the same time, also of several processes, build once.
@@ -47,4 +48,29 @@ async fn run_script(what: &str) -> anyhow::Result<PathBuf> {
 /// Whether the programs come from `KUBEBUILDER_ASSETS`, and so may be of another version or incomplete.
 pub(crate) fn are_given() -> bool {
     std::env::var_os("KUBEBUILDER_ASSETS").is_some_and(|value| !value.is_empty())
+}
+
+/// The version of the API server in this directory, major and minor, if it tells one.
+pub(crate) fn version(bin_dir: &Path) -> anyhow::Result<Option<(u32, u32)>> {
+    let program = bin_dir.join("kube-apiserver");
+    let answer = std::process::Command::new(&program).arg("--version").output();
+    let answer = answer.with_context(|| format!("{} does not start", program.display()))?;
+    Ok(parse_version(&String::from_utf8_lossy(&answer.stdout)))
+}
+
+fn parse_version(answer: &str) -> Option<(u32, u32)> {
+    let mut numbers = answer.trim().strip_prefix("Kubernetes v")?.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_what_the_api_server_says() {
+        assert_eq!(parse_version("Kubernetes v1.30.14\n"), Some((1, 30)));
+        assert_eq!(parse_version("Kubernetes v1.36.0-rc.1\n"), Some((1, 36)));
+        assert_eq!(parse_version("flag needs an argument"), None);
+    }
 }

@@ -1,9 +1,10 @@
 //! What a start of a control plane is made of: files that its programs read, and waits for what they do.
 
+use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
-use std::{fs, process as std_process};
 
 use anyhow::{anyhow, bail};
 use k8s_openapi::api::core::v1::Namespace;
@@ -104,17 +105,18 @@ pub(crate) fn write_audit_files(directory: &Directory, objects: &[(&str, &str)])
     Ok(AuditLog::new(directory.write(programs::AUDIT_LOG, "")?))
 }
 
-/// Our own build does; one in `KUBEBUILDER_ASSETS` may be older, and would not start with a gate that it does not know.
+/// Kubernetes has it from 1.36 on; a server before that does not start with a gate that it does not know. Said once.
 pub(crate) fn knows_sharded_watch(bin_dir: &Path) -> anyhow::Result<bool> {
-    if !build::are_given() {
-        return Ok(true);
+    static KNOWS: OnceLock<bool> = OnceLock::new();
+    if let Some(knows) = KNOWS.get() {
+        return Ok(*knows);
     }
-    let answer = std_process::Command::new(bin_dir.join("kube-apiserver")).arg("--version").output()?;
-    let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
-    let minor = answer.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
-    let knows = minor.is_some_and(|minor| minor >= 36);
-    if !knows {
-        eprintln!("testbed: {} of KUBEBUILDER_ASSETS has no sharded watch: going on without it", answer.trim());
+    let version = build::version(bin_dir)?;
+    let knows = version.is_some_and(|version| version >= (1, 36));
+    if KNOWS.set(knows).is_ok() && !knows {
+        let version = version
+            .map_or_else(|| "this Kubernetes".to_owned(), |(major, minor)| format!("Kubernetes {major}.{minor}"));
+        eprintln!("testbed: {version} has no sharded watch: going on without it");
     }
     Ok(knows)
 }

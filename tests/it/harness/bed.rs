@@ -82,6 +82,21 @@ impl Bed {
         Some(bed)
     }
 
+    /// As [`Bed::own`], for what Kubernetes has from this version on; `None`, said on standard error, on an older one.
+    pub async fn own_since(test: &str, what: &str, since: (u32, u32)) -> Option<OwnBed> {
+        let bed = Self::bare(test).await?;
+        let (version, (major, minor)) = (bed.version().await.unwrap(), since);
+        if version < since {
+            let said =
+                format!("SKIPPED {test}: Kubernetes {}.{} has no {what}, {major}.{minor} has\n", version.0, version.1);
+            // Not by eprintln, which the test runner would keep to itself.
+            std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes()).unwrap();
+            return None;
+        }
+        bed.install(|_| {}).await;
+        Some(bed)
+    }
+
     /// As [`Bed::own`], with nothing installed on it.
     pub async fn bare(test: &str) -> Option<OwnBed> {
         Self::with(test, Options::default()).await

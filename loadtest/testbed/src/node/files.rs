@@ -25,15 +25,20 @@ pub(super) const KUBELET_KUBECONFIG: &str = "kubelet.kubeconfig";
 pub(super) const PROXY: &str = "kube-proxy.yaml";
 pub(super) const PROXY_KUBECONFIG: &str = "kube-proxy.kubeconfig";
 
-/// Writes all of them; `bin_dir` has the CNI plugins, `cgroup` is the name of the node's cgroups.
-pub(super) fn write(directory: &Directory, bin_dir: &Path, cgroup: &str) -> anyhow::Result<()> {
+/// Writes all of them; `bin_dir` has the CNI plugins, `cgroup` is the name of the node's cgroups, `version` that of Kubernetes.
+pub(super) fn write(
+    directory: &Directory,
+    bin_dir: &Path,
+    cgroup: &str,
+    version: Option<(u32, u32)>,
+) -> anyhow::Result<()> {
     directory.write(CONTAINERD, containerd(directory.path(), bin_dir)?)?;
     std::fs::create_dir(directory.path().join("cni")).context("cannot make the directory for CNI")?;
     directory.write("cni/pods.conflist", network().to_string())?;
     directory.write("resolv.conf", "")?;
     // JSON, which is YAML.
     directory.write(KUBELET, kubelet(directory.path(), cgroup).to_string())?;
-    directory.write(PROXY, proxy(directory.path()).to_string())?;
+    directory.write(PROXY, proxy(directory.path(), version).to_string())?;
     Ok(())
 }
 
@@ -142,11 +147,15 @@ fn kubelet(directory: &Path, cgroup: &str) -> serde_json::Value {
     })
 }
 
-fn proxy(directory: &Path) -> serde_json::Value {
+fn proxy(directory: &Path, version: Option<(u32, u32)>) -> serde_json::Value {
+    // On from 1.31; some later version will no longer know the gate.
+    let gates =
+        if version.is_some_and(|version| version < (1, 31)) { json!({"NFTablesProxyMode": true}) } else { json!({}) };
     json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "mode": "nftables",
+        "featureGates": gates,
         "hostnameOverride": "node",
         "clientConnection": {"kubeconfig": directory.join(PROXY_KUBECONFIG)},
         "clusterCIDR": PODS,

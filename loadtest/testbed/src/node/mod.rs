@@ -94,13 +94,14 @@ impl NodeCluster {
         };
         let cgroup = format!("testbed-{}-{:08x}", std_process::id(), u32::from_ne_bytes(keys::random()?));
         let groups = cgroups::create(&cgroup)?;
-        files::write(&directory, node_bin_dir, &cgroup)?;
+        let version = build::version(bin_dir)?;
+        files::write(&directory, node_bin_dir, &cgroup, version)?;
         let tokens = write_credentials(&directory)?;
         let audit = startup::write_audit_files(&directory, &[])?;
 
         let search = search_path(&[node_bin_dir, bin_dir])?;
         let machine =
-            Machine::start(&directory, &search, &commands(bin_dir, node_bin_dir, &directory, &options)).await?;
+            Machine::start(&directory, &search, &commands(bin_dir, node_bin_dir, &directory, &options)?).await?;
         for component in [Component::Containerd, Component::Etcd, Component::ApiServer] {
             machine.run(component).await?;
         }
@@ -286,7 +287,7 @@ fn commands(
     node_bin_dir: &Path,
     directory: &Directory,
     options: &NodeOptions,
-) -> [(Component, Command); 7] {
+) -> anyhow::Result<[(Component, Command); 7]> {
     let layout = Layout {
         bin_dir,
         directory,
@@ -306,9 +307,10 @@ fn commands(
         .arg(file("kubelet"))
         .arg("--cert-dir")
         .arg(file("kubelet-certs"));
-    [
+    let sharded_watch = startup::knows_sharded_watch(bin_dir)?;
+    Ok([
         (Component::Etcd, layout.etcd()),
-        (Component::ApiServer, layout.api_server(true, true, &options.api_server_flags)),
+        (Component::ApiServer, layout.api_server(true, sharded_watch, &options.api_server_flags)),
         (Component::ControllerManager, layout.controller_manager()),
         (Component::Scheduler, layout.scheduler()),
         (
@@ -317,7 +319,7 @@ fn commands(
         ),
         (Component::Kubelet, kubelet),
         (Component::KubeProxy, Command::new(bin_dir.join("kube-proxy")).arg("--config").arg(file(files::PROXY))),
-    ]
+    ])
 }
 
 /// These directories, then those of `PATH`, then where an administrator's programs are, which not every `PATH` has.
