@@ -70,11 +70,8 @@ fn the_dockerfile_makes_the_same() {
         ]
     );
     for part in [
-        "-Ctarget-feature=+crt-static",
-        "--remap-path-prefix=/src=/src",
-        "--remap-path-prefix=${CARGO_HOME:?}=/cargo",
-        "--remap-path-prefix=/src/target=/target",
-        "--profile dist",
+        // Which `make image` runs as well.
+        "deploy/tools/program.sh",
         "ln -s configmapsync-operator /image/manager",
         &format!("deploy/sbom.cdx.json /image/{}", operator::SBOM_PATH),
         "touch --no-dereference --date=@0",
