@@ -16,6 +16,7 @@ const INSTEAD: &[(&str, Option<&str>, &str)] = &[
     ("make demo", None, "takes the machine for itself"),
     ("make test", None, "this is a part of it"),
     ("make bench", None, "takes minutes"),
+    ("make docs", None, "takes minutes the first time; tests/deploy/links.rs reads the pages that it makes"),
     ("make deny", None, "`make verify` runs it"),
 ];
 
