@@ -26,6 +26,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Fails with Ctrl-C or SIGTERM, if it is not over before.
+#[cfg(feature = "reports")]
 async fn unless_interrupted(run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let stop = interrupted()?;
     tokio::select! {
