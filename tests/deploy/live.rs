@@ -127,18 +127,7 @@ async fn the_api_server_takes_every_rendering_with_strict_validation() {
 #[tokio::test]
 async fn production_runs_where_priority_classes_are_limited() {
     let test = "production_runs_where_priority_classes_are_limited";
-    let limited = json!({
-        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration",
-        "plugins": [{ "name": "ResourceQuota", "configuration": {
-            "apiVersion": "apiserver.config.k8s.io/v1", "kind": "ResourceQuotaConfiguration",
-            "limitedResources": [{ "resource": "pods", "matchScopes": [{
-                "scopeName": "PriorityClass", "operator": "In",
-                "values": ["system-cluster-critical", "system-node-critical"],
-            }] }],
-        } }],
-    });
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("limited-priority-classes.yaml");
-    std::fs::write(&file, limited.to_string()).unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deploy/limited-priority-classes.json");
     let flag = format!("--admission-control-config-file={}", file.display());
     let options = Options { api_server_flags: vec![flag], ..Options::default() };
     let Some(bed) = Bed::with(test, options).await else { return };

@@ -1,16 +1,12 @@
 //! What some clusters have of their own: `install.sh` looks for it before it changes anything, and says what it found.
 
-use std::path::PathBuf;
-use std::process::Stdio;
-
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use testbed::{Access, Cluster, Options};
-use tokio::io::AsyncWriteExt as _;
 
 use crate::harness::{SYSTEM, eventually};
 use crate::script::{Ended, command, ended, install, root};
-use crate::seed::{DEPLOYMENT, get};
+use crate::seed::{DEPLOYMENT, get, kubectl};
 
 /// A cluster that one test has to itself; `None`, said on standard error, where `KUBECONFIG` names another one.
 async fn cluster(test: &str, flags: &[String]) -> Option<Cluster> {
@@ -20,16 +16,6 @@ async fn cluster(test: &str, flags: &[String]) -> Option<Cluster> {
     }
     let options = Options { api_server_flags: flags.to_vec(), audit: false, ..Options::default() };
     Some(Cluster::connect_or_start(options).await.unwrap())
-}
-
-async fn kubectl(cluster: &Access, args: &[&str], input: &str) -> String {
-    let mut command = tokio::process::Command::from(cluster.kubectl());
-    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
-    let output = child.wait_with_output().await.unwrap();
-    assert!(output.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 async fn apply(cluster: &Access, objects: &[Value]) {
@@ -44,7 +30,7 @@ async fn manifests(cluster: &Access, overlay: &str, change: impl Fn(&mut Value) 
     let documents = serde_yaml_ng::Deserializer::from_str(&text).map(|document| Value::deserialize(document).unwrap());
     let kept = documents.filter_map(|mut document| change(&mut document).then_some(document));
     let kept: Vec<String> = kept.map(|document| serde_yaml_ng::to_string(&document).unwrap()).collect();
-    let file: PathBuf = cluster.dir().join(format!("manifests-{}.yaml", fingerprint(&kept)));
+    let file = cluster.dir().join(format!("manifests-{}.yaml", fingerprint(&kept)));
     std::fs::write(&file, kept.join("---\n")).unwrap();
     file.to_str().unwrap().to_owned()
 }
@@ -125,18 +111,7 @@ async fn until_served(cluster: &Access, plural: &str, group: &str) {
 /// As on GKE, the API server takes Pods of the system's classes only where a quota lets them in.
 #[tokio::test]
 async fn where_priority_classes_are_limited_production_goes_in_with_its_quota_and_not_without() {
-    let limited = json!({
-        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration",
-        "plugins": [{ "name": "ResourceQuota", "configuration": {
-            "apiVersion": "apiserver.config.k8s.io/v1", "kind": "ResourceQuotaConfiguration",
-            "limitedResources": [{ "resource": "pods", "matchScopes": [{
-                "scopeName": "PriorityClass", "operator": "In",
-                "values": ["system-cluster-critical", "system-node-critical"],
-            }] }],
-        } }],
-    });
-    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("install-limited-classes.yaml");
-    std::fs::write(&file, limited.to_string()).unwrap();
+    let file = root().join("tests/deploy/limited-priority-classes.json");
     let flags = [format!("--admission-control-config-file={}", file.display())];
     let Some(cluster) = cluster("where_priority_classes_are_limited", &flags).await else { return };
     let production = manifests(&cluster, "overlays/production", |_| true).await;

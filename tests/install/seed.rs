@@ -27,7 +27,8 @@ pub const KUBEBUILDER: &str = "deployment-kubebuilder.yaml";
 const SYSTEM: &str = "configmapsync-system";
 const PREFIX: &str = "configmapsync.apps.kapendra.com/";
 
-async fn kubectl(cluster: &Access, args: &[&str], input: &str) -> String {
+/// What kubectl prints, which must succeed.
+pub async fn kubectl(cluster: &Access, args: &[&str], input: &str) -> String {
     let mut command = tokio::process::Command::from(cluster.kubectl());
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().unwrap();

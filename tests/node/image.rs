@@ -123,12 +123,9 @@ async fn the_shipped_image_is_small_and_names_no_directory_of_the_machine() {
 #[tokio::test]
 async fn the_same_program_makes_the_same_image() {
     let archive = installed::image().await;
-    let files = files(&archive);
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image-again");
     let _ = std::fs::remove_dir_all(&root);
-    let index: Value = serde_json::from_slice(&files["index.json"]).unwrap();
-    let manifest: Value = serde_json::from_slice(blob(&files, &index["manifests"][0])).unwrap();
-    tar::Archive::new(blob(&files, &manifest["layers"][0])).unpack(&root).unwrap();
+    tar::Archive::new(&layer(&archive)[..]).unpack(&root).unwrap();
     let again = root.join("again.tar");
     operator::image(operator::NAME, &root.join("configmapsync-operator")).unwrap().write(&again).unwrap();
     assert!(

@@ -55,7 +55,7 @@ impl Stage {
     /// Brings the cluster up and installs what the operator needs. Of processes none runs yet; pods do.
     pub(super) async fn set(arguments: Arguments, logs: PathBuf) -> anyhow::Result<Self> {
         let screen = Screen::new();
-        let (cluster, image) = cluster(&arguments, &screen, &logs.with_file_name("demo-image.tar")).await?;
+        let cluster = cluster(&arguments, &screen, &logs.with_file_name("demo-image.tar")).await?;
         let client = writers::client(cluster.config())?;
         let version = client.apiserver_version().await.context("the API server does not answer")?.git_version;
         let (what, time) = (format!("Kubernetes {version}"), time(screen.elapsed()));
@@ -71,7 +71,7 @@ impl Stage {
             Cluster::Given(_) => format!("{what} at {}, as KUBECONFIG says.", cluster.config().cluster_url),
         });
         let (players, lease_duration) = match &cluster {
-            Cluster::Node(node) => (pods(Arc::clone(node), &client, &screen, &image).await?, SHIPPED_LEASE),
+            Cluster::Node(node) => (pods(Arc::clone(node), &client, &screen).await?, SHIPPED_LEASE),
             Cluster::Own(_) | Cluster::Given(_) => {
                 let lease_duration = Duration::from_secs(arguments.lease_duration.into());
                 let settings = Settings { lease_duration, logs, arguments: Vec::new(), limits: None };
@@ -223,9 +223,9 @@ impl Stage {
     }
 }
 
-/// The cluster that `KUBECONFIG` names, or one of our own: with a node where one can stand. And the image that a node needs, which
-/// is written to `archive` if no other is named.
-async fn cluster(arguments: &Arguments, screen: &Screen, archive: &Path) -> anyhow::Result<(Cluster, PathBuf)> {
+/// The cluster that `KUBECONFIG` names, or one of our own: with a node where one can stand. The node has the image, which is written
+/// to `archive` if no other is named.
+async fn cluster(arguments: &Arguments, screen: &Screen, archive: &Path) -> anyhow::Result<Cluster> {
     let given = Cluster::given().await?;
     let why = match &given {
         Some(_) => Some("the cluster is the one of KUBECONFIG".to_owned()),
@@ -233,26 +233,28 @@ async fn cluster(arguments: &Arguments, screen: &Screen, archive: &Path) -> anyh
         None => NodeCluster::missing().map(|reason| format!("a node, which runs pods, {reason}")),
     };
     // First of all: where it has to be built, the compiler has much to say.
-    let image = if why.is_none() { operator::to_run(archive).await? } else { PathBuf::new() };
+    let image = if why.is_none() { Some(operator::to_run(archive).await?) } else { None };
     screen.chapter("A cluster");
     if let Some(why) = &why {
         screen.say(&format!("Replicas are processes of this machine: {why}."));
     }
     screen.progress("starting its programs");
-    let cluster = match (given, why) {
+    Ok(match (given, image) {
         (Some(given), _) => given,
-        (None, None) => Cluster::Node(Arc::new(NodeCluster::start(NodeOptions::default()).await?)),
-        (None, Some(_)) => Cluster::Own(Box::new(ControlPlane::start(Options::default()).await?)),
-    };
-    Ok((cluster, image))
+        (None, Some(image)) => {
+            let node = NodeCluster::start(NodeOptions::default()).await?;
+            node.load_image(&image).await?;
+            Cluster::Node(Arc::new(node))
+        }
+        (None, None) => Cluster::Own(Box::new(ControlPlane::start(Options::default()).await?)),
+    })
 }
 
 /// The pods, installed as a user does it.
-async fn pods(node: Arc<NodeCluster>, client: &Client, screen: &Screen, image: &Path) -> anyhow::Result<Players> {
+async fn pods(node: Arc<NodeCluster>, client: &Client, screen: &Screen) -> anyhow::Result<Players> {
     screen.chapter("The operator is installed");
     screen.command("deploy/install.sh");
     screen.progress("waiting for the pods");
-    node.load_image(image).await?;
     let (pods, said, took) = Pods::install(node, client.clone()).await?;
     screen.block(&said);
     screen.fact(&format!(

@@ -30,18 +30,23 @@ pub(crate) async fn node_bin_dir() -> anyhow::Result<&'static Path> {
 }
 
 async fn run_script(what: &str) -> anyhow::Result<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("build.sh");
+    path_from(&Path::new(env!("CARGO_MANIFEST_DIR")).join("build.sh"), &[what]).await
+}
+
+/// The path that a script of ours prints as its last line, once it has built what is there. What it is doing goes where our
+/// standard error goes.
+pub(crate) async fn path_from(script: &Path, args: &[&str]) -> anyhow::Result<PathBuf> {
     let answer = Directory::temporary()?;
     let stdout = answer.path().join("stdout");
     // A child like any other, so that an interrupted test run does not leave a compiler running for minutes.
     let command =
-        Command::new("bash").arg(&script).arg(what).stdout(Output::File(stdout.clone())).stderr(Output::Inherit);
+        Command::new("bash").arg(script).args(args).stdout(Output::File(stdout.clone())).stderr(Output::Inherit);
     let status = process::spawn(&command)?.wait().await?;
     if !status.success() {
         bail!("{} failed ({status}): what is missing is said above", script.display());
     }
-    let answer = std::fs::read_to_string(&stdout).context("build.sh gave no answer")?;
-    let path = answer.lines().last().context("build.sh named no directory")?;
+    let answer = std::fs::read_to_string(&stdout).with_context(|| format!("{} gave no answer", script.display()))?;
+    let path = answer.lines().last().with_context(|| format!("{} named no path", script.display()))?;
     Ok(PathBuf::from(path))
 }
 

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use super::{Image, is_static};
+use crate::build::path_from;
 use crate::directory::Directory;
-use crate::process::{self, Command, Output};
+use crate::process::{self, Command};
 
 /// The program's name.
 const PROGRAM: &str = "configmapsync-operator";
@@ -19,7 +20,7 @@ pub const NAME: &str = concat!("docker.io/kapendra007/configmapsync:v", env!("CA
 /// more memory for the same records.
 pub const ENVIRONMENT: [(&str, &str); 1] = [("MALLOC_ARENA_MAX", "1")];
 
-/// What the shipped program must stay under, in bytes.
+/// What a shipped image, not compressed, must stay under, in bytes.
 pub const LARGEST: u64 = 15 * 1024 * 1024;
 
 /// What the program is built of, as `make sbom` writes it, and where it is in the image. Scanners know it by the end of its name.
@@ -45,21 +46,9 @@ pub fn checkout() -> anyhow::Result<PathBuf> {
 /// # Errors
 /// When it does not build; the compiler says why on standard error.
 pub async fn build(root: &Path, architecture: Option<&str>, profile: &str) -> anyhow::Result<PathBuf> {
-    let directory = Directory::temporary()?;
-    let answer = directory.path().join("stdout");
-    let script = root.join("deploy/tools/program.sh");
-    let command = Command::new("bash")
-        .arg(&script)
-        .args(architecture.into_iter().flat_map(|architecture| ["--arch", architecture]))
-        .args(["--profile", profile])
-        .stdout(Output::File(answer.clone()))
-        .stderr(Output::Inherit);
-    let status = process::spawn(&command)?.wait().await?;
-    if !status.success() {
-        bail!("the operator did not build ({status}): {} says above why", script.display());
-    }
-    let answer = std::fs::read_to_string(answer)?;
-    Ok(PathBuf::from(answer.lines().last().context("deploy/tools/program.sh named no program")?))
+    let architecture = architecture.into_iter().flat_map(|architecture| ["--arch", architecture]);
+    let args: Vec<_> = architecture.chain(["--profile", profile]).collect();
+    path_from(&root.join("deploy/tools/program.sh"), &args).await
 }
 
 /// The image with a program that [`build`] made. It is the Dockerfile's last part.
@@ -95,14 +84,13 @@ pub async fn write(
     }
     let directory = archive.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    for program in &programs {
-        let size = program.metadata()?.len();
-        if profile == SHIPPED && size >= LARGEST {
-            bail!("{} has {size} bytes, of at most {LARGEST}: see what it has grown by", program.display());
-        }
-    }
     let images: Vec<_> = programs.iter().map(|program| image(name, program)).collect::<anyhow::Result<_>>()?;
-    super::write(&images, archive)
+    super::write(&images, archive)?;
+    let (size, most) = (archive.metadata()?.len(), LARGEST * u64::try_from(images.len())?);
+    if profile == SHIPPED && size >= most {
+        bail!("{} has {size} bytes, of at most {most}: see what it has grown by", archive.display());
+    }
+    Ok(())
 }
 
 /// The image to run: the archive that `CONFIGMAPSYNC_IMAGE` names, or else one of the program that Cargo built beside this one,
