@@ -64,8 +64,10 @@ struct Inner {
 struct Apart {
     /// Writes in flight that are late, or were sent since it was set apart.
     in_flight: u32,
-    /// Writes in a row that were not answered.
+    /// Attempts in a row that were not answered. Writes that were in flight together are one attempt.
     unanswered: u32,
+    /// When the last of them ended.
+    failed: Option<Instant>,
     /// Not before this time is another one sent.
     next: Option<Instant>,
     /// When a write ended here last.
@@ -93,6 +95,7 @@ pub enum Ended {
 pub struct Entry {
     shared: Arc<Inner>,
     door: Door,
+    entered: Instant,
     /// Whether it counts among those in flight.
     counted: bool,
     timeout: Option<Duration>,
@@ -113,7 +116,7 @@ impl Bulkheads {
     pub fn enter(&self, door: Door, asked: bool) -> Result<Entry, Duration> {
         let mut doors = self.shared.lock();
         let Some(apart) = doors.get_mut(&door) else {
-            return Ok(Entry { shared: self.shared.clone(), door, counted: false, timeout: None });
+            return Ok(self.entry(door, false, None));
         };
         if apart.in_flight > 0 {
             return Err(BEHIND_ANOTHER);
@@ -129,7 +132,11 @@ impl Bulkheads {
             0 | 1 => ADMISSION_DEFAULT,
             _ => ADMISSION_LONGEST,
         };
-        Ok(Entry { shared: self.shared.clone(), door, counted: true, timeout: Some(timeout) })
+        Ok(self.entry(door, true, Some(timeout)))
+    }
+
+    fn entry(&self, door: Door, counted: bool, timeout: Option<Duration>) -> Entry {
+        Entry { shared: self.shared.clone(), door, entered: Instant::now(), counted, timeout }
     }
 
     /// Forgets doors without writes. To be called now and then.
@@ -226,9 +233,12 @@ impl Entry {
                 return;
             }
             Ended::Late => (apart.unanswered, apart.next) = (0, None),
+            // It was on its way when another one failed, so it tells nothing new.
+            Ended::Unanswered if apart.failed.is_some_and(|failed| self.entered < failed) => {}
             Ended::Unanswered => {
                 let wait = FIRST_WAIT.saturating_mul(1 << apart.unanswered.min(6)).min(LONGEST_WAIT);
                 (apart.unanswered, apart.next) = (apart.unanswered.saturating_add(1), Some(now + wait));
+                apart.failed = Some(now);
             }
             Ended::Throttled(wait) => apart.next = Some(now + wait),
         }

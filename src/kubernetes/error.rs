@@ -55,9 +55,12 @@ pub enum ApiError {
     /// 403: an admission policy.
     #[error("{0}")]
     Forbidden(String),
-    /// No answer in time, a broken connection, 5xx.
+    /// No answer in time, 5xx.
     #[error("{0}")]
     Unavailable(String),
+    /// The connection cannot be made, or it broke. No webhook and no quota of a namespace does that.
+    #[error("the API server does not answer ({0}): kubectl cluster-info tells whether it does")]
+    Unreachable(String),
     /// Not sent: the namespace is set apart (see [`crate::kubernetes::bulkheads`]); after this time it may be tried.
     #[error("namespace {0} is set apart: an earlier write there was not answered in time")]
     SetApart(String, Duration),
@@ -87,7 +90,7 @@ impl ApiError {
             Self::Busy(_) => "throttled",
             Self::Invalid(_) => "invalid",
             Self::Unauthorized(_) | Self::LacksRight(_) | Self::Forbidden(_) => "forbidden",
-            Self::NotInstalled | Self::Unavailable(_) => "unavailable",
+            Self::NotInstalled | Self::Unavailable(_) | Self::Unreachable(_) => "unavailable",
             Self::SetApart(..) => "set_apart",
             Self::TooLong(_) => "too_long",
             Self::NoRoom(_) => "no_room",
@@ -122,10 +125,7 @@ impl From<&kube::Error> for ApiError {
             error if causes(error).any(|cause| cause.is::<kube::client::AuthError>()) => {
                 Self::Unavailable(with_causes(error))
             }
-            kube::Error::Service(_) | kube::Error::HyperError(_) => Self::Unavailable(format!(
-                "the API server does not answer ({}): kubectl cluster-info tells whether it does",
-                innermost(error)
-            )),
+            kube::Error::Service(_) | kube::Error::HyperError(_) => Self::Unreachable(innermost(error)),
             other => Self::Unavailable(with_causes(other)),
         }
     }

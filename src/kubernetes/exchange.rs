@@ -24,7 +24,7 @@ pub(super) async fn exchange(
     let (head, body) = client.send(request).await?.into_parts();
     let body = Limited::new(body, longest).collect().await.map_err(|error| match error.is::<LengthLimitError>() {
         true => ApiError::TooLong(longest),
-        false => ApiError::Unavailable(with_causes(&*error)),
+        false => ApiError::Unreachable(with_causes(&*error)),
     })?;
     let text = String::from_utf8(body.to_bytes().into()).map_err(unreadable)?;
     if head.status.is_success() {

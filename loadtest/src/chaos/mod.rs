@@ -19,6 +19,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use clap::Parser;
 
+pub use clock::CLOCK;
+
 use crate::{exit_code, unless_interrupted};
 use faults::Outcome;
 use plan::Fault;

@@ -11,7 +11,7 @@ use kube::Client;
 use testbed::audit::Mark;
 use testbed::{Cluster, ControlPlane, Options};
 
-use super::clock::Clocks;
+use super::clock::{Clocks, PROGRAM};
 use super::history::{self, History};
 use super::late::{Late, late_writes};
 use super::load::Load;
@@ -69,10 +69,10 @@ impl Stage {
             arguments: vec!["--log-level=info,configmapsync_operator=debug".to_owned()],
             limits: None,
         };
-        let fleet = Fleet::install(&cluster, client.clone(), fleet_settings).await?;
+        let fleet = Fleet::install_to_run(PROGRAM, &cluster, client.clone(), fleet_settings).await?;
         let mark = cluster.audit()?.mark()?;
         let (proxies, kubeconfigs) = proxies(&cluster, &fleet).await?;
-        let clocks = Clocks::find(&logs("faketime")?, cluster.dir()).await.map_err(|error| format!("{error:#}"));
+        let clocks = Clocks::in_directory(cluster.dir()).map_err(|error| format!("{error:#}"));
         let load = Load::start(client.clone(), settings.seed).await?;
         let mut stage = Self {
             client,

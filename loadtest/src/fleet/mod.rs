@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 use testbed::Cluster;
-use testbed::image::operator::beside;
+use testbed::image::operator::{PROGRAM, beside};
 use testbed::process::Signal;
 
 pub use install::{DEPLOYMENT, NAMESPACE, SERVICE_ACCOUNT};
@@ -55,7 +55,20 @@ impl Fleet {
     /// # Errors
     /// When the operator is not built, another one is at work in the cluster, or the cluster refuses.
     pub async fn install(cluster: &Cluster, client: Client, settings: Settings) -> anyhow::Result<Self> {
-        let operator = beside()?;
+        Self::install_to_run(PROGRAM, cluster, client, settings).await
+    }
+
+    /// The same, with replicas that run this program, which Cargo built beside this one.
+    ///
+    /// # Errors
+    /// As [`Fleet::install`].
+    pub async fn install_to_run(
+        program: &str,
+        cluster: &Cluster,
+        client: Client,
+        settings: Settings,
+    ) -> anyhow::Result<Self> {
+        let operator = beside(program)?;
         install::no_other_operator(&client).await?;
         install::manifests(cluster).await?;
         install::until_served(&client).await?;

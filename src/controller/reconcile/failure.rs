@@ -72,7 +72,7 @@ impl Reconciler<'_> {
             }
             // No answer is mostly an API server that comes back in a moment; only when it does not, it is a failure.
             // Where only this namespace does not answer, it is one at once.
-            (ApiError::Unavailable(_) | ApiError::NotInstalled, _)
+            (ApiError::Unavailable(_) | ApiError::Unreachable(_) | ApiError::NotInstalled, _)
                 if self.knowledge.key_state.retries().unanswered < UNANSWERED
                     && self.apart(snapshot, &step).is_none() =>
             {

@@ -36,6 +36,22 @@ async fn one_write_at_a_time_goes_to_a_namespace_that_does_not_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn writes_that_fail_together_are_one_attempt() {
+    let (bulkheads, _woken) = bulkheads();
+    let together: Vec<Entry> = (0..20).map(|_| bulkheads.enter(door("a"), false).unwrap()).collect();
+    for mut entry in together {
+        tokio::time::advance(Duration::from_millis(1)).await;
+        entry.mark_late();
+        entry.end(Ended::Unanswered, "no answer within 4s");
+    }
+    let wait = bulkheads.wait(&door("a")).unwrap();
+    assert!(wait <= FIRST_WAIT, "{wait:?}");
+    tokio::time::advance(wait).await;
+    bulkheads.enter(door("a"), false).unwrap().end(Ended::Unanswered, "no answer within 12s");
+    assert_eq!(bulkheads.wait(&door("a")), Some(FIRST_WAIT * 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn slow_answers_let_one_after_the_other_in() {
     let (bulkheads, mut woken) = bulkheads();
     let mut entry = bulkheads.enter(door("a"), false).unwrap();

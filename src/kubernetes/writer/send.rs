@@ -70,7 +70,7 @@ impl Writer {
             Ok(answer) => answer,
             Err(_) => Err(ApiError::Unavailable(format!("no answer within {timeout:?}"))),
         };
-        if let Err(ApiError::Unavailable(_) | ApiError::NotInstalled) = &answer {
+        if let Err(ApiError::Unavailable(_) | ApiError::Unreachable(_) | ApiError::NotInstalled) = &answer {
             inner.unsettled()[shard.index()] = Some(sent + inner.gate.surely_over());
         }
         let took = sent.elapsed();
@@ -100,6 +100,10 @@ impl Inner {
         let late = took > patience.max(LATE_ANSWER);
         let confined = late && self.limiter.server_answers_since(sent);
         match answer {
+            Err(ApiError::Unreachable(_)) => {
+                self.limiter.halve();
+                return Ended::NotItsFault;
+            }
             Err(ApiError::Busy(_) | ApiError::Unavailable(_) | ApiError::NotInstalled)
                 if !self.limiter.failed(namespace, sent) =>
             {

@@ -46,7 +46,8 @@ fn a_refusal_says_what_the_status_says(refusal: &ApiError, status: &Status, inpu
         ApiError::Unavailable(_) => {
             assert!(![400, 401, 403, 404, 409, 413, 422, 429].contains(&status.code), "{refusal:?} of {}", status.code);
         }
-        ApiError::SetApart(..)
+        ApiError::Unreachable(_)
+        | ApiError::SetApart(..)
         | ApiError::TooLong(_)
         | ApiError::NoRoom(_)
         | ApiError::GateClosed

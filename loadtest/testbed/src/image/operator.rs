@@ -11,7 +11,7 @@ use crate::directory::Directory;
 use crate::process::{self, Command};
 
 /// The program's name.
-const PROGRAM: &str = "configmapsync-operator";
+pub const PROGRAM: &str = "configmapsync-operator";
 
 /// The name by which the shipped manifests ask for the image of this version.
 pub const NAME: &str = concat!("docker.io/kapendra007/configmapsync:v", env!("CARGO_PKG_VERSION"));
@@ -102,7 +102,7 @@ pub async fn to_run(archive: &Path) -> anyhow::Result<PathBuf> {
     if let Some(image) = env::var_os("CONFIGMAPSYNC_IMAGE").filter(|value| !value.is_empty()) {
         return Ok(image.into());
     }
-    let program = match beside() {
+    let program = match beside(PROGRAM) {
         Ok(program) if is_static(&program)? => program,
         _ => build(&checkout()?, None, "dev").await?,
     };
@@ -111,18 +111,18 @@ pub async fn to_run(archive: &Path) -> anyhow::Result<PathBuf> {
     Ok(archive.to_owned())
 }
 
-/// The operator that Cargo built beside this program, with the same profile. A test stands one directory further down.
+/// What Cargo built beside this program, with the same profile. A test stands one directory further down.
 ///
 /// # Errors
 /// When it is not there; the message says how to build it.
-pub fn beside() -> anyhow::Result<PathBuf> {
+pub fn beside(name: &str) -> anyhow::Result<PathBuf> {
     let here = env::current_exe().context("this program cannot tell where it is")?;
     let profile = here.ancestors().skip(1).find(|dir| !dir.ends_with("deps")).context("this program is nowhere")?;
-    let program = profile.join(PROGRAM);
+    let program = profile.join(name);
     if !program.is_file() {
         let release = if profile.ends_with("release") { " --release" } else { "" };
         bail!(
-            "the operator is not built: run `cargo build{release} -p {PROGRAM}` first, or use make ({} is missing)",
+            "{name} is not built: run `cargo build{release} --workspace` first, or use make ({} is missing)",
             program.display()
         );
     }
