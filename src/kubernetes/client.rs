@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Layer, Service, ServiceExt as _};
 
+use crate::kubernetes::error::by_proxy;
 use crate::kubernetes::exchange::LONGEST;
 use crate::kubernetes::pages::Pages;
 use crate::telemetry::instruments;
@@ -87,7 +88,7 @@ impl Clients {
     fn within(service: &BoxCloneSyncService<Request<Body>, Answer, BoxError>) -> Self {
         let activity = WatchActivity::default();
         let client = |metadata_only| {
-            let layer = MeasuredLayer::new(&activity, metadata_only);
+            let layer = MeasuredLayer::new(&activity, metadata_only, None);
             ClientBuilder::new(service.clone(), "default").with_layer(&layer).build()
         };
         Self {
@@ -112,7 +113,10 @@ pub fn config_for(config: &Config, agent: &str) -> Config {
 }
 
 fn client(config: Config, activity: &WatchActivity, metadata_only: bool) -> Result<Client, kube::Error> {
-    let layer = MeasuredLayer::new(activity, metadata_only);
+    // Without the name and the password that it may have.
+    let proxy = config.proxy_url.as_ref().and_then(http::Uri::authority);
+    let proxy = proxy.and_then(|authority| authority.as_str().rsplit('@').next()).map(Arc::from);
+    let layer = MeasuredLayer::new(activity, metadata_only, proxy);
     Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
 }
 
@@ -155,11 +159,13 @@ struct MeasuredLayer {
     activity: WatchActivity,
     pages: Arc<Pages>,
     metadata_only: bool,
+    /// The proxy that leads to the server, which a failure names.
+    proxy: Option<Arc<str>>,
 }
 
 impl MeasuredLayer {
-    fn new(activity: &WatchActivity, metadata_only: bool) -> Self {
-        Self { activity: activity.clone(), pages: Arc::default(), metadata_only }
+    fn new(activity: &WatchActivity, metadata_only: bool, proxy: Option<Arc<str>>) -> Self {
+        Self { activity: activity.clone(), pages: Arc::default(), metadata_only, proxy }
     }
 }
 
@@ -238,7 +244,7 @@ where
         // Only the watch itself shows that it is alive: a POST to the same address does not.
         let watched = watch.then(|| self.settings.activity.of(request.uri()));
         let is_list = Pages::is_list(request.uri()) && request.method() == http::Method::GET;
-        let MeasuredLayer { activity, pages, .. } = self.settings.clone();
+        let MeasuredLayer { activity, pages, proxy, .. } = self.settings.clone();
         let start = Instant::now();
         let inner = self.inner.clone();
         async move {
@@ -250,6 +256,10 @@ where
                     None => Limited::new(body, LONGEST).map_err(too_long).boxed_unsync(),
                 };
                 sent(&inner, request).await.map(|answer| answer.map(whole)).map_err(Into::into)
+            };
+            let answer = match proxy {
+                Some(proxy) => answer.map_err(|error| by_proxy(error, &proxy)),
+                None => answer,
             };
             let code = answer.as_ref().map_or("<error>".to_owned(), |answer| answer.status().as_u16().to_string());
             metrics::counter!(instruments::REST_CLIENT_REQUESTS_TOTAL, "code" => code, "method" => method).increment(1);
@@ -292,7 +302,7 @@ fn method(method: &http::Method) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::error::with_causes;
+    use crate::kubernetes::error::{ApiError, with_causes};
 
     /// A server that answers everything with `size` bytes, or with fewer where a page has a smaller limit.
     fn server(size: usize) -> Clients {
@@ -310,6 +320,18 @@ mod tests {
         let request = Request::builder().method(method).uri(uri).body(Body::empty()).unwrap();
         let answer = client.send(request).await.map_err(|error| error.to_string())?;
         answer.into_body().collect().await.map(|body| body.to_bytes().len()).map_err(|error| with_causes(&error))
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_does_not_lead_to_the_server_is_named() {
+        let mut config = Config::new("https://127.0.0.1:443".parse().unwrap());
+        // Nothing listens there.
+        config.proxy_url = Some("http://somebody:secret@127.0.0.1:1".parse().unwrap());
+        let clients = Clients::new(&Server::Remote(Box::new(config)), "test").unwrap();
+        let request = Request::builder().uri("/version").body(Body::empty()).unwrap();
+        let error = ApiError::from(clients.requests.send(request).await.unwrap_err()).to_string();
+        assert!(error.contains(", by way of the proxy 127.0.0.1:1)"), "{error}");
+        assert!(!error.contains("secret"), "{error}");
     }
 
     #[tokio::test]

@@ -185,6 +185,14 @@ fn message(status: &Status) -> String {
     if status.message.is_empty() { format!("the API server answered {}", status.code) } else { status.message.clone() }
 }
 
+/// An error of a request that went by way of this proxy. What a plugin for credentials says stays as it is.
+pub(super) fn by_proxy(error: tower::BoxError, proxy: &str) -> tower::BoxError {
+    if causes(&*error).any(|cause| cause.is::<kube::client::AuthError>()) {
+        return error;
+    }
+    format!("{}, by way of the proxy {proxy}", innermost(&*error)).into()
+}
+
 /// An error and what it was caused by, in one line.
 pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -10,10 +10,11 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 
+use crate::network::Admission;
 use crate::replica::Start;
 use crate::server::{Key, Resource, SYSTEM};
 use crate::sim::Sim;
-use crate::stage::{delete, settled, source, stage, sync, until_settled};
+use crate::stage::{delete, put, settled, source, stage, sync, until_settled, with_number};
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -214,4 +215,36 @@ fn a_list_that_takes_long_is_no_reason_to_restart() {
     assert!(failed.is_none(), "liveness failed: {failed:?}");
     sim.network.scene = None;
     until_settled(&mut sim, secs(300));
+}
+
+// --- one object, when its last copy is written -------------------------------------------------------------------------
+
+/// The status tells of what is pending, and just after that the last copy is written: the status says so at once.
+#[test]
+fn the_last_copy_is_told_of_at_once_after_a_status_of_what_was_pending() {
+    let mut sim = stage();
+    source(&mut sim, "cm", 1);
+    let spec = json!({"sourceNamespace": "src", "configMapName": "cm", "destinationName": "copy", "namespaces": ["dst", "syncs"]});
+    let object = Key::new(Resource::ClusterSyncs, "", "all");
+    put(&mut sim, Method::POST, &object.collection(), json!({"metadata": {"name": "all"}, "spec": spec}));
+    sim.start(Start::default());
+    until_settled(&mut sim, secs(60));
+    sim.run_for(secs(10));
+    let copies = ["dst", "syncs"].map(|namespace| Key::map(namespace, "copy"));
+    // Where a write was late, the next one may take longer.
+    sim.network.admission.insert("dst".to_owned(), Admission::takes(secs(3)));
+    source(&mut sim, "cm", 2);
+    sim.run_until(secs(6), |sim| with_number(sim, &copies, 2) == 2).expect("both copies are written");
+    sim.run_for(secs(10));
+    // What is pending is told of after five seconds.
+    sim.network.admission.insert("dst".to_owned(), Admission::takes(Duration::from_millis(5_300)));
+    source(&mut sim, "cm", 3);
+    let pending =
+        |sim: &Sim| sim.server.object(&object).is_some_and(|object| object["status"]["namespaces"]["pending"] == 1);
+    sim.run_until(secs(6), |sim| pending(sim)).expect("a status tells of what is pending");
+    sim.run_until(secs(6), |sim| with_number(sim, &copies, 3) == 2).expect("the last copy is written");
+    assert!(pending(&sim), "it was told of before it was written");
+    let took = sim.run_until(Duration::from_millis(300), |sim| !pending(sim)).expect("it is told of within 0.3 s");
+    eprintln!("the last copy is told of after {took:?}");
+    until_settled(&mut sim, secs(60));
 }

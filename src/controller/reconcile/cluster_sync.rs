@@ -36,7 +36,7 @@ enum Holding {
 
 /// Copies that are still to be written are told in the status after this time, and then this often.
 const PENDING_TOLD: Duration = Duration::from_secs(5);
-/// A status that tells of nothing pending follows another one after this time at the earliest.
+/// A status that tells of nothing pending follows another such one after this time at the earliest.
 const SETTLED_TOLD: Duration = Duration::from_secs(1);
 /// After a count the next one waits for so long a namespace: about twenty times what counting takes. By a clock it would be
 /// another in every run.
@@ -263,7 +263,13 @@ impl Reconciler<'_> {
         standing: &Standing,
     ) -> Result<Option<Outcome>, ApiError> {
         let retries = self.knowledge.key_state.retries();
-        let pace = if self.goes_on(object, standing) { PENDING_TOLD } else { SETTLED_TOLD };
+        let told_unsettled = object.status.namespaces.is_some_and(|it| it.pending + it.removing > 0);
+        let pace = match self.goes_on(object, standing) {
+            true => PENDING_TOLD,
+            // Statuses of what is left to do are rare already, so the last word need not wait for the one before it.
+            false if told_unsettled => Duration::ZERO,
+            false => SETTLED_TOLD,
+        };
         let too_soon = retries.told.map(|told| pace.saturating_sub(told.elapsed())).filter(|left| !left.is_zero());
         if let Some(left) = too_soon.filter(|_| is_observed(object)) {
             return Ok(Some(Outcome::Paced(Some(left))));
