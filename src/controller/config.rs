@@ -95,10 +95,19 @@ impl Config {
                 proxy_from_environment(&config.cluster_url, &environment, |name| std::env::var(name).ok())?;
         }
         if let Some(proxy) = &config.proxy_url {
+            is_known(proxy)?;
             tracing::info!(host = proxy.host(), "the API server is reached through a proxy");
         }
         Ok(config)
     }
+}
+
+/// The schemes of proxies that kube knows. What it says of others tells their passwords.
+const PROXIES: [&str; 3] = ["http", "https", "socks5"];
+
+fn is_known(proxy: &http::Uri) -> Result<(), ClusterError> {
+    let known = proxy.scheme_str().is_some_and(|scheme| PROXIES.contains(&scheme));
+    if known { Ok(()) } else { Err(ClusterError::ProxyScheme) }
 }
 
 /// The proxy that a kubeconfig names for the cluster of its current context.
@@ -149,6 +158,9 @@ pub enum ClusterError {
         /// The variable's name.
         variable: &'static str,
     },
+    /// A proxy of another kind.
+    #[error("the URL of the proxy has a scheme that is none of {}", PROXIES.join(", "))]
+    ProxyScheme,
     /// Nothing was named and nothing was found.
     #[error("no cluster found; set KUBECONFIG, or run in a Pod with a service account: {source}")]
     Infer {
@@ -161,6 +173,17 @@ pub enum ClusterError {
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[rstest]
+    #[case("http://proxy:3128", true)]
+    #[case("https://proxy:3128", true)]
+    #[case("socks5://proxy:1080", true)]
+    #[case("socks5h://somebody:secret@proxy:1080", false)]
+    fn a_proxy_of_another_kind_is_refused_without_its_password(#[case] proxy: &str, #[case] known: bool) {
+        let refused = is_known(&proxy.parse().unwrap()).err().map(|error| error.to_string());
+        assert_eq!(refused.is_none(), known);
+        assert!(refused.is_none_or(|why| why.contains("http, https, socks5") && !why.contains("secret")));
+    }
 
     #[rstest]
     #[case("https://10.0.0.1:443", "", Some("http://proxy:3128/"))]

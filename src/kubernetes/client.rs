@@ -22,7 +22,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Layer, Service, ServiceExt as _};
 
 use crate::kubernetes::error::by_proxy;
-use crate::kubernetes::exchange::LONGEST;
+use crate::kubernetes::exchange::{LONGEST, Longer};
 use crate::kubernetes::pages::Pages;
 use crate::telemetry::instruments;
 
@@ -113,11 +113,14 @@ pub fn config_for(config: &Config, agent: &str) -> Config {
 }
 
 fn client(config: Config, activity: &WatchActivity, metadata_only: bool) -> Result<Client, kube::Error> {
-    // Without the name and the password that it may have.
-    let proxy = config.proxy_url.as_ref().and_then(http::Uri::authority);
-    let proxy = proxy.and_then(|authority| authority.as_str().rsplit('@').next()).map(Arc::from);
+    let proxy = config.proxy_url.as_ref().and_then(http::Uri::authority).map(|proxy| host_and_port(proxy).into());
     let layer = MeasuredLayer::new(activity, metadata_only, proxy);
     Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
+}
+
+/// Without the name and the password that stand before them.
+fn host_and_port(authority: &http::uri::Authority) -> String {
+    authority.port_u16().map_or_else(|| authority.host().to_owned(), |port| format!("{}:{port}", authority.host()))
 }
 
 /// When each watch last said anything, be it only a bookmark: by the plural of what it follows.
@@ -283,7 +286,7 @@ where
 
 fn too_long(error: BoxError) -> BoxError {
     match error.is::<http_body_util::LengthLimitError>() {
-        true => format!("the answer is longer than {} MiB", LONGEST >> 20).into(),
+        true => Longer.into(),
         false => error,
     }
 }
@@ -303,6 +306,7 @@ fn method(method: &http::Method) -> &'static str {
 mod tests {
     use super::*;
     use crate::kubernetes::error::{ApiError, with_causes};
+    use crate::kubernetes::exchange::exchange;
 
     /// A server that answers everything with `size` bytes, or with fewer where a page has a smaller limit.
     fn server(size: usize) -> Clients {
@@ -379,6 +383,9 @@ mod tests {
         let object = "/api/v1/namespaces/a/configmaps/b";
         let error = answer_size(&clients.requests, http::Method::GET, object).await.unwrap_err();
         assert!(error.contains("longer than 4 MiB"), "{error}");
+        let request = Request::builder().uri(object).body(Body::empty()).unwrap();
+        let refused = exchange(&clients.requests, request, LONGEST).await;
+        assert_eq!(refused, Err(ApiError::TooLong(LONGEST)));
         let page = answer_size(&clients.metadata, http::Method::GET, "/api/v1/configmaps?limit=500").await.unwrap();
         assert!(page <= LONGEST, "{page}");
     }

@@ -58,7 +58,7 @@ pub enum ApiError {
     /// No answer in time, 5xx.
     #[error("{0}")]
     Unavailable(String),
-    /// The connection cannot be made, or it broke. No webhook and no quota of a namespace does that.
+    /// The connection cannot be made, or it broke: mostly that is no namespace's doing.
     #[error("the API server does not answer ({0}): kubectl cluster-info tells whether it does")]
     Unreachable(String),
     /// Not sent: the namespace is set apart (see [`crate::kubernetes::bulkheads`]); after this time it may be tried.
@@ -206,7 +206,7 @@ pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// An error, what caused it, what caused that, and so on.
-fn causes<'a>(
+pub(super) fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |error| error.source())

@@ -5,12 +5,17 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube::client::Body;
 use kube::core::Status;
 
-use crate::kubernetes::error::{ApiError, with_causes};
+use crate::kubernetes::error::{ApiError, causes, with_causes};
 
 /// The longest answer that is read: no object that etcd holds is as large.
 pub(super) const LONGEST: usize = 4 << 20;
 /// How many characters are quoted of an answer that is no Status, such as the page of a proxy.
 const QUOTED: usize = 200;
+
+/// An answer of which no more is read: it is longer than [`LONGEST`].
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is longer than {} MiB", LONGEST >> 20)]
+pub(super) struct Longer;
 
 /// Sends a request and reads its answer, if that has at most `longest` bytes.
 ///
@@ -22,9 +27,11 @@ pub(super) async fn exchange(
     longest: usize,
 ) -> Result<String, ApiError> {
     let (head, body) = client.send(request).await?.into_parts();
-    let body = Limited::new(body, longest).collect().await.map_err(|error| match error.is::<LengthLimitError>() {
-        true => ApiError::TooLong(longest),
-        false => ApiError::Unreachable(with_causes(&*error)),
+    let body = Limited::new(body, longest).collect().await.map_err(|error| {
+        match causes(&*error).any(|cause| cause.is::<LengthLimitError>() || cause.is::<Longer>()) {
+            true => ApiError::TooLong(longest),
+            false => ApiError::Unreachable(with_causes(&*error)),
+        }
     })?;
     let text = String::from_utf8(body.to_bytes().into()).map_err(unreadable)?;
     if head.status.is_success() {

@@ -173,7 +173,7 @@ impl Limiter {
         self.shared.lock().heartbeat.is_some_and(|heartbeat| heartbeat > then)
     }
 
-    /// Our own heartbeat is slow: half as many from now on.
+    /// Our own heartbeat is slow, or a connection broke: half as many from now on.
     pub fn halve(&self) {
         self.shared.lock().halve(Instant::now());
     }

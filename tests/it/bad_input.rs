@@ -89,6 +89,11 @@ async fn broken_ones_stop_nobody(test: &str, namespace: &str, broken: &[(&str, V
     case.until_ready("later").await;
     case.patch(&case.src, "cm", json!({ "data": { "k": "w" } })).await;
     case.until_data(&case.dst, "later", json!({ "k": "w" })).await;
+    eventually("the odd status is replaced", async || {
+        let status = syncs.get("odd-status").await.unwrap().data["status"].clone();
+        if status["conditions"].is_array() { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
     case.until_ready("odd-status").await;
     eventually("each is told of", async || {
         let mut wrong = Vec::new();

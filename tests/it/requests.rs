@@ -128,12 +128,14 @@ async fn a_new_sync_costs_three_requests_and_a_change_one_read_and_two_writes_a_
     }
     tokio::time::sleep(seconds(1)).await;
     let mut counts = counted(&asked(&bed, mark));
-    // Two streams have no common order: where a sync is seen to go before its copy, it is asked for before that is taken for a leftover.
-    for question in ["get configmapsyncs", "get customresourcedefinitions"] {
-        let asked = counts.remove(question).unwrap_or(0);
-        assert!(asked <= names.len(), "{question}: {asked} times");
-    }
-    assert_eq!(counts, expected([("delete configmaps", 20), ("patch configmapsyncs", 20)]), "20 syncs deleted");
+    // Two streams have no common order. Where a sync is seen to go before its copy, it is asked for, and then the copy is taken for a
+    // leftover and deleted once more. That happens to a few at most.
+    let mut questions = |what: &str| counts.remove(what).unwrap_or(0);
+    let (syncs, definitions) = (questions("get configmapsyncs"), questions("get customresourcedefinitions"));
+    let again = questions("delete configmaps") - 20;
+    assert!(syncs <= names.len() && definitions <= names.len(), "{syncs} syncs and {definitions} definitions are read");
+    assert!(again <= 5, "{again} copies are deleted twice");
+    assert_eq!(counts, expected([("patch configmapsyncs", 20)]), "20 syncs deleted");
 }
 
 #[tokio::test]

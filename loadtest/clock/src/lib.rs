@@ -1,10 +1,10 @@
 //! A program that is built with this package has a wall clock that can be moved. Its monotonic clocks stay right.
 //!
-//! The linker takes the `clock_gettime` of this package instead of the C library's. So whatever reads the time through the C
-//! library sees the moved clock: Rust's `SystemTime` and each library that uses it. It works for static programs too, which no
-//! `LD_PRELOAD` reaches. It is for Linux; elsewhere the clock stays right.
+//! The linker takes the `clock_gettime` of this package instead of the C library's. So whatever calls it sees the moved clock:
+//! Rust's `SystemTime` and each crate that uses it. It works for static programs too, which no `LD_PRELOAD` reaches. It is for
+//! Linux; elsewhere the clock stays right.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -21,15 +21,20 @@ static OFFSET: AtomicI64 = AtomicI64::new(0);
 /// # Errors
 /// When no thread can be started.
 pub fn follow(file: PathBuf) -> std::io::Result<()> {
+    read(&file);
     thread::Builder::new().name("clock".to_owned()).spawn(move || {
         loop {
-            if let Some(seconds) = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()) {
-                OFFSET.store(seconds, Ordering::Relaxed);
-            }
             thread::sleep(LOOK);
+            read(&file);
         }
     })?;
     Ok(())
+}
+
+fn read(file: &Path) {
+    if let Some(seconds) = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()) {
+        OFFSET.store(seconds, Ordering::Relaxed);
+    }
 }
 
 /// The C library's, with the wall clock moved.
@@ -62,9 +67,6 @@ mod tests {
         let (wall, monotonic) = (SystemTime::now(), Instant::now());
         fs::write(&file, "3600").unwrap();
         follow(file.clone()).unwrap();
-        while OFFSET.load(Ordering::Relaxed) == 0 {
-            thread::sleep(Duration::from_millis(5));
-        }
         let moved = SystemTime::now().duration_since(wall).unwrap();
         let passed = monotonic.elapsed();
         fs::remove_file(file).unwrap();

@@ -82,6 +82,12 @@ impl Reconciler<'_> {
                 Outcome::Paced(Some(self.after_conflict()))
             }
             error => {
+                if matches!(error, ApiError::Unavailable(_) | ApiError::Unreachable(_))
+                    && let Some(soon) = self.unanswered()
+                {
+                    return soon;
+                }
+                let key_state = &mut self.knowledge.key_state;
                 let attempt = key_state.change_retries(|retries| retries.failures += 1).failures;
                 let wait = backoff::jittered(backoff::after(Schedule::Api, attempt), random::random());
                 let (name, shard) = (&*object.name, self.shard.index());
@@ -267,7 +273,7 @@ impl Reconciler<'_> {
         let pace = match self.goes_on(object, standing) {
             true => PENDING_TOLD,
             // Statuses of what is left to do are rare already, so the last word need not wait for the one before it.
-            false if told_unsettled => Duration::ZERO,
+            false if told_unsettled && matches!(standing, Standing::Counted { .. }) => Duration::ZERO,
             false => SETTLED_TOLD,
         };
         let too_soon = retries.told.map(|told| pace.saturating_sub(told.elapsed())).filter(|left| !left.is_zero());
@@ -312,7 +318,7 @@ impl Reconciler<'_> {
         let answered = context.writer.cluster_status(self.attempt(), object, &status).await?;
         self.knowledge.key_state.object.cluster_answer = Some(SlimArc::new(answered));
         self.knowledge.key_state.change_retries(|it| {
-            (it.failures, it.conflicts, it.told) = (0, 0, Some(Instant::now()));
+            (it.failures, it.unanswered, it.conflicts, it.told) = (0, 0, 0, Some(Instant::now()));
         });
         self.tell_people(object, &status);
         Ok(Some(Outcome::Paced(None)))

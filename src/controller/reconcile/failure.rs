@@ -70,15 +70,12 @@ impl Reconciler<'_> {
             (ApiError::Invalid(_), Some(key)) if about_copy && self.knowledge.fresh.copy(&key).is_none() => {
                 return self.read_again(snapshot, key).await;
             }
-            // No answer is mostly an API server that comes back in a moment; only when it does not, it is a failure.
-            // Where only this namespace does not answer, it is one at once.
-            (ApiError::Unavailable(_) | ApiError::Unreachable(_) | ApiError::NotInstalled, _)
-                if self.knowledge.key_state.retries().unanswered < UNANSWERED
-                    && self.apart(snapshot, &step).is_none() =>
-            {
-                let retries = self.knowledge.key_state.change_retries(|retries| retries.unanswered += 1);
-                let wait = Duration::from_secs(1 << retries.unanswered);
-                return Some(Outcome::Retry(backoff::jittered(wait, random::random())));
+            // Where only this namespace does not answer, it is a failure at once.
+            (ApiError::Unavailable(_) | ApiError::NotInstalled, _) if self.apart(snapshot, &step).is_some() => {}
+            (ApiError::Unavailable(_) | ApiError::Unreachable(_) | ApiError::NotInstalled, _) => {
+                if let Some(soon) = self.unanswered() {
+                    return Some(soon);
+                }
             }
             // The sync itself changed: its event is on the way. Should it be slow, look again.
             (ApiError::Conflict | ApiError::NotFound(_), _) => {
@@ -88,6 +85,18 @@ impl Reconciler<'_> {
             _ => {}
         }
         Some(self.fail(snapshot, &error, &step).await)
+    }
+
+    /// A request was not answered. Mostly that is an API server that comes back in a moment, so the request is tried again soon.
+    /// `None`: it was tried often enough, and it is a failure.
+    pub(super) fn unanswered(&mut self) -> Option<Outcome> {
+        let key_state = &mut self.knowledge.key_state;
+        if key_state.retries().unanswered >= UNANSWERED {
+            return None;
+        }
+        let retries = key_state.change_retries(|retries| retries.unanswered += 1);
+        let wait = Duration::from_secs(1 << retries.unanswered);
+        Some(Outcome::Retry(backoff::jittered(wait, random::random())))
     }
 
     async fn read_again(&mut self, snapshot: &Snapshot, key: ObjectKey) -> Option<Outcome> {

@@ -45,6 +45,7 @@ impl Writer {
         let mut entry =
             inner.bulkheads.enter(door, asked).map_err(|wait| ApiError::SetApart(key.namespace.to_string(), wait))?;
         let usual = inner.gate.request_timeout();
+        let is_apart = entry.timeout().is_some();
         let timeout = entry.timeout().map_or(usual, |timeout| timeout.max(usual));
         let request = request(method, path, resource, timeout, body)?;
         // The gate is asked last, right before the request goes out.
@@ -74,7 +75,11 @@ impl Writer {
             inner.unsettled()[shard.index()] = Some(sent + inner.gate.surely_over());
         }
         let took = sent.elapsed();
-        let ended = inner.judge(&key.namespace, sent, took, patience, &answer);
+        let ended = match answer {
+            // Something on the way ended what took long, while the server answers others.
+            Err(ApiError::Unreachable(_)) if is_apart && inner.limiter.server_answers_since(sent) => Ended::Unanswered,
+            _ => inner.judge(&key.namespace, sent, took, patience, &answer),
+        };
         let why = match &answer {
             Err(error) if ended != Ended::Late => error.to_string(),
             _ => format!("the answer took {took:.1?}"),
