@@ -1,4 +1,5 @@
-//! What a replica's memory costs for each sync of the cluster: the records that it keeps, counted by the allocator.
+//! What a replica's memory costs for each sync of the cluster, and for each copy of an object that wants many: the records that
+//! it keeps, counted by the allocator.
 
 use configmapsync_operator::api::names;
 use configmapsync_operator::controller::cache::{Cache, Told};
@@ -16,8 +17,13 @@ const SYNCS: u64 = 50_000;
 const SOURCES: u64 = SYNCS / 100;
 const NAMESPACES: u64 = SYNCS / 20;
 
-/// Bytes in use since `region` began, for each sync.
-fn bytes_a_sync(region: &Region<'_, std::alloc::System>) -> u64 {
+/// Bytes of a copy of an object that wants many.
+const MOST_A_COPY: u64 = 230;
+/// Objects that want a copy in each namespace.
+const OBJECTS: u64 = SYNCS / NAMESPACES;
+
+/// Bytes in use since `region` began, for each of so many.
+fn bytes_each(region: &Region<'_, std::alloc::System>) -> u64 {
     let stats = region.change();
     (stats.bytes_allocated as u64 - stats.bytes_deallocated as u64) / SYNCS
 }
@@ -73,8 +79,51 @@ fn copy(number: u64) -> Value {
     })
 }
 
+/// One of the copies of an object that wants many.
+fn one_of_many(number: u64) -> Value {
+    let (object, place) = (number % OBJECTS, number / OBJECTS);
+    let mut copy = copy(number);
+    let metadata = &mut copy["metadata"];
+    (metadata["namespace"], metadata["name"]) = (namespace(place).into(), format!("object-{object}").into());
+    metadata["annotations"] = json!({
+        names::ANNOTATION_SYNC: format!("/object-{object}/{}", uid(5, object)),
+        names::ANNOTATION_SOURCE: format!("platform/object-{object}/{}/1000", uid(3, object)),
+        names::ANNOTATION_AT: format!("{}/object-{object}", uid(4, place)),
+        names::ANNOTATION_HASH: "0123456789abcdef".repeat(4),
+    });
+    copy
+}
+
 #[test]
 fn a_sync_costs_half_a_kilobyte() {
+    syncs_with_copies();
+    copies_of_objects();
+}
+
+fn copies_of_objects() {
+    let cache = Cache::default();
+    let (mut sources, mut others) = (Vec::new(), Vec::new());
+    for number in 0..NAMESPACES {
+        let uid = Uid::parse(&uid(4, number)).unwrap();
+        cache.namespace_applied(&namespace(number), Namespace { uid, terminating: false, refuses: false }, &mut others);
+    }
+    let region = Region::new(ALLOCATOR);
+    for number in 0..SYNCS {
+        let object: ConfigMapObject = serde_json::from_str(&one_of_many(number).to_string()).unwrap();
+        let record = object.record.unwrap();
+        assert!(record.content.is_some(), "the marks are read");
+        cache.configmap_applied(record, Told::Listed, &mut sources, &mut others);
+        others.clear();
+    }
+    (sources, others) = Default::default();
+    let bytes = bytes_each(&region);
+    println!("{bytes} bytes a copy of an object that wants many, {} and {}", sources.len(), others.len());
+    let object = Uid::parse(&uid(5, 1)).unwrap();
+    assert_eq!(cache.count_standing(object) as u64, NAMESPACES);
+    assert!(bytes <= MOST_A_COPY, "{bytes} bytes a copy of an object that wants many");
+}
+
+fn syncs_with_copies() {
     let cache = Cache::default();
     let (mut sources, mut others) = (Vec::new(), Vec::new());
     let region = Region::new(ALLOCATOR);
@@ -87,7 +136,7 @@ fn a_sync_costs_half_a_kilobyte() {
         cache.sync_applied(object.record.unwrap(), &mut others);
         others.clear();
     }
-    println!("{} bytes a sync, without its copy", bytes_a_sync(&region));
+    println!("{} bytes a sync, without its copy", bytes_each(&region));
     for number in 0..SYNCS {
         let object: ConfigMapObject = serde_json::from_str(&copy(number).to_string()).unwrap();
         let record = object.record.unwrap();
@@ -96,7 +145,7 @@ fn a_sync_costs_half_a_kilobyte() {
         others.clear();
     }
     (sources, others) = Default::default();
-    let bytes = bytes_a_sync(&region);
+    let bytes = bytes_each(&region);
     println!("{bytes} bytes a sync and its copy, {} and {}", sources.len(), others.len());
     assert_eq!(cache.len() as u64, SYNCS);
     assert!(cache.owner(&ObjectKey::new(namespace(7), name(7))).is_some());
