@@ -1,6 +1,8 @@
 //! What a replica's memory costs for each sync of the cluster, and for each copy of an object that wants many: the records that
 //! it keeps, counted by the allocator.
 
+#![allow(clippy::unwrap_used, reason = "clippy excuses test functions, not their helpers")]
+
 use configmapsync_operator::api::names;
 use configmapsync_operator::controller::cache::{Cache, Told};
 use configmapsync_operator::kubernetes::decode::{ConfigMapObject, SyncObject};
