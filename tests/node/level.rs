@@ -47,6 +47,10 @@ async fn kubectl_debug_switches_details_of_a_pod_on_and_off() {
         Err(reason) => return say(format_args!("SKIPPED {test}: {reason:#} (Debian package busybox-static)")),
     };
     let Some(installed) = Installed::turn(test).await else { return };
+    if !installed.kubectl(&["debug", "--help"]).await.contains("--custom") {
+        say(format_args!("SKIPPED {test}: this kubectl has no `debug --custom`, 1.32 has"));
+        return installed.end().await;
+    }
     installed.pods.until(SHIPPED).await;
     let pods = installed.pods.names();
     let archive = installed.cluster.dir().join("busybox.tar");
