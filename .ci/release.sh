@@ -49,7 +49,7 @@ say "2 of 4: the chart"
 helm=${HELM:-$(deploy/tools/build.sh)/helm}
 "$helm" package deploy/chart --destination "$work" >/dev/null
 # Helm's archive has the time of its making in it.
-tar -xzf "$work/$name-$version.tgz" -C "$work"
+tar -xzmf "$work/$name-$version.tgz" -C "$work"
 tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX -C "$work" -c "$name" |
   gzip -n -9 >"$output/$name-chart-$version.tgz"
 
