@@ -81,6 +81,14 @@ fn copy(number: u64) -> Value {
     })
 }
 
+fn with_namespaces(cache: &Cache) {
+    let mut others = Vec::new();
+    for number in 0..NAMESPACES {
+        let uid = Uid::parse(&uid(4, number)).unwrap();
+        cache.namespace_applied(&namespace(number), Namespace { uid, terminating: false, refuses: false }, &mut others);
+    }
+}
+
 /// One of the copies of an object that wants many.
 fn one_of_many(number: u64) -> Value {
     let (object, place) = (number % OBJECTS, number / OBJECTS);
@@ -105,10 +113,7 @@ fn a_sync_costs_half_a_kilobyte() {
 fn copies_of_objects() {
     let cache = Cache::default();
     let (mut sources, mut others) = (Vec::new(), Vec::new());
-    for number in 0..NAMESPACES {
-        let uid = Uid::parse(&uid(4, number)).unwrap();
-        cache.namespace_applied(&namespace(number), Namespace { uid, terminating: false, refuses: false }, &mut others);
-    }
+    with_namespaces(&cache);
     let region = Region::new(ALLOCATOR);
     for number in 0..SYNCS {
         let object: ConfigMapObject = serde_json::from_str(&one_of_many(number).to_string()).unwrap();
@@ -129,10 +134,7 @@ fn syncs_with_copies() {
     let cache = Cache::default();
     let (mut sources, mut others) = (Vec::new(), Vec::new());
     let region = Region::new(ALLOCATOR);
-    for number in 0..NAMESPACES {
-        let uid = Uid::parse(&uid(4, number)).unwrap();
-        cache.namespace_applied(&namespace(number), Namespace { uid, terminating: false, refuses: false }, &mut others);
-    }
+    with_namespaces(&cache);
     for number in 0..SYNCS {
         let object: SyncObject = serde_json::from_str(&sync(number).to_string()).unwrap();
         cache.sync_applied(object.record.unwrap(), &mut others);

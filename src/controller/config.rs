@@ -95,7 +95,7 @@ impl Config {
                 proxy_from_environment(&config.cluster_url, &environment, |name| std::env::var(name).ok())?;
         }
         if let Some(proxy) = &config.proxy_url {
-            is_known(proxy)?;
+            check_scheme(proxy)?;
             tracing::info!(host = proxy.host(), "the API server is reached through a proxy");
         }
         Ok(config)
@@ -105,7 +105,7 @@ impl Config {
 /// The schemes of proxies that kube knows. What it says of others tells their passwords.
 const PROXIES: [&str; 3] = ["http", "https", "socks5"];
 
-fn is_known(proxy: &http::Uri) -> Result<(), ClusterError> {
+fn check_scheme(proxy: &http::Uri) -> Result<(), ClusterError> {
     let known = proxy.scheme_str().is_some_and(|scheme| PROXIES.contains(&scheme));
     if known { Ok(()) } else { Err(ClusterError::ProxyScheme) }
 }
@@ -180,7 +180,7 @@ mod tests {
     #[case("socks5://proxy:1080", true)]
     #[case("socks5h://somebody:secret@proxy:1080", false)]
     fn a_proxy_of_another_kind_is_refused_without_its_password(#[case] proxy: &str, #[case] known: bool) {
-        let refused = is_known(&proxy.parse().unwrap()).err().map(|error| error.to_string());
+        let refused = check_scheme(&proxy.parse().unwrap()).err().map(|error| error.to_string());
         assert_eq!(refused.is_none(), known);
         assert!(refused.is_none_or(|why| why.contains("http, https, socks5") && !why.contains("secret")));
     }

@@ -69,7 +69,6 @@ impl Reconciler<'_> {
     }
 
     fn on_cluster_error(&mut self, object: &ClusterSync, error: &ApiError) -> Outcome {
-        let key_state = &mut self.knowledge.key_state;
         match error {
             ApiError::GateClosed => Outcome::Retry(Duration::from_millis(500)),
             ApiError::ObserveOnly => Outcome::Rest(None),
@@ -78,7 +77,7 @@ impl Reconciler<'_> {
             }
             // The object itself changed: its event is on the way. Should it be slow, look again.
             ApiError::Conflict | ApiError::NotFound(_) => {
-                key_state.object.cluster_answer = None;
+                self.knowledge.key_state.object.cluster_answer = None;
                 Outcome::Paced(Some(self.after_conflict()))
             }
             error => {

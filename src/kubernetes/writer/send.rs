@@ -75,11 +75,7 @@ impl Writer {
             inner.unsettled()[shard.index()] = Some(sent + inner.gate.surely_over());
         }
         let took = sent.elapsed();
-        let ended = match answer {
-            // Something on the way ended what took long, while the server answers others.
-            Err(ApiError::Unreachable(_)) if is_apart && inner.limiter.server_answers_since(sent) => Ended::Unanswered,
-            _ => inner.judge(&key.namespace, sent, took, patience, &answer),
-        };
+        let ended = inner.judge(&key.namespace, is_apart, sent, took, patience, &answer);
         let why = match &answer {
             Err(error) if ended != Ended::Late => error.to_string(),
             _ => format!("the answer took {took:.1?}"),
@@ -97,6 +93,7 @@ impl Inner {
     fn judge(
         &self,
         namespace: &str,
+        is_apart: bool,
         sent: Instant,
         took: Duration,
         patience: Duration,
@@ -105,6 +102,10 @@ impl Inner {
         let late = took > patience.max(LATE_ANSWER);
         let confined = late && self.limiter.server_answers_since(sent);
         match answer {
+            // Something on the way ended what took long, while the server answers others.
+            Err(ApiError::Unreachable(_)) if is_apart && self.limiter.server_answers_since(sent) => {
+                return Ended::Unanswered;
+            }
             Err(ApiError::Unreachable(_)) => {
                 self.limiter.halve();
                 return Ended::NotItsFault;
